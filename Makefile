@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every everyday command of blkrep; `make help` lists them.
+#
+# Nothing here names a source file: what a file is follows from where it lies, so nobody edits this file to add one.
+#   engine/*.c engine/*/*.c kmod-compat/*.c   -> $(BUILD)/libblkrep.a
+#   tools/*.c                                 -> $(BUILD)/blkrep, and $(BUILD)/libtools.a for the tests
+#   tests/lib/*.c                             -> $(BUILD)/tests/libtest.a, linked into every test program
+#   tests/{unit,prop,sim}/{test,prop,sim}_*.c -> one cmocka program each, $(BUILD)/tests/KIND/NAME
+#   tests/fuzz/fuzz_*.c                       -> $(BUILD)/tests/fuzz/NAME, which replays its corpus (tests/fuzz/replay.c);
+#                                                `make fuzz` links the same files with libFuzzer instead
+# Includes are written from the root of the tree: #include "engine/base/err.h".
+#
+# Variables: BUILD=dir  SANITIZE=address,undefined  WERROR=0  V=1 (show commands)  DESTDIR= PREFIX=/usr
+
+BUILD    ?= build
+PREFIX   ?= /usr
+SANITIZE ?=
+WERROR   ?= 1
+FUZZ_SECONDS ?= 60
+SOAK_SCALE   ?= 100
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
+
+# ---- flags -----------------------------------------------------------------------------------------------------------
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wcast-qual \
+            -Wwrite-strings -Wundef -Wformat=2 -Wimplicit-fallthrough -Wno-missing-field-initializers
+ifneq ($(WERROR),0)
+WARNINGS += -Werror
+endif
+HARDEN   := -fstack-protector-strong -fPIE
+ifeq ($(SANITIZE),)
+HARDEN   += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+else
+SAN      := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+endif
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(BUILD)/gen
+CFLAGS   ?= -O2 -g
+ALL_CFLAGS  := -std=gnu11 -fno-omit-frame-pointer $(CFLAGS) $(WARNINGS) $(HARDEN) $(SAN) $(EXTRA_CFLAGS)
+ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN) $(LDFLAGS)
+LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -ljansson -linih -lxxhash -lpthread
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+ENGINE_SRC := $(sort $(wildcard engine/*.c engine/*/*.c kmod-compat/*.c))
+TOOLS_SRC  := $(sort $(wildcard tools/*.c))
+TLIB_SRC   := $(sort $(wildcard tests/lib/*.c))
+TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/prop/prop_*.c tests/sim/sim_*.c))
+FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+ALL_SRC    := $(ENGINE_SRC) $(TOOLS_SRC) $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+LIB        := $(BUILD)/libblkrep.a
+TOOLS_LIB  := $(if $(TOOLS_SRC),$(BUILD)/libtools.a)
+BLKREP     := $(if $(TOOLS_SRC),$(BUILD)/blkrep)
+TLIB       := $(BUILD)/tests/libtest.a
+TEST_PROGS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+FUZZ_PROGS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
+VERSION_H  := $(BUILD)/gen/blkrep_version.h
+
+# ---- build -----------------------------------------------------------------------------------------------------------
+.PHONY: all tests check test asan tidy fuzz fuzz-programs soak bench install clean compile_commands help FORCE
+
+all: $(LIB) $(BLKREP) ## build build/blkrep and its library
+tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
+
+$(BUILD)/obj/%.o: %.c | $(VERSION_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# An archive is made anew, so that a source file that was removed does not live on in it; the list of its members is a
+# dependency of its own, because a removal makes nothing newer.
+define archive
+$(1): $(call obj,$(2)) $(1).members
+	@mkdir -p $$(@D)
+	$$(call say,AR,$$@)rm -f $$@ && ar rcsD $$@ $(call obj,$(2))
+$(1).members: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(call obj,$(2))' | cmp -s - $$@ || echo '$(call obj,$(2))' > $$@
+endef
+$(eval $(call archive,$(LIB),$(ENGINE_SRC)))
+$(eval $(call archive,$(TLIB),$(TLIB_SRC)))
+ifneq ($(TOOLS_SRC),)
+$(eval $(call archive,$(TOOLS_LIB),$(TOOLS_SRC)))
+endif
+
+$(BUILD)/blkrep: $(call obj,$(TOOLS_SRC)) $(TOOLS_LIB).members $(LIB)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(call obj,$(TOOLS_SRC)) $(LIB) $(LIBS)
+
+$(TEST_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(TLIB) $(TOOLS_LIB) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(TLIB) $(TOOLS_LIB) $(LIB) -lcmocka $(LIBS)
+
+FUZZ_MAIN := $(if $(LIBFUZZER),,$(call obj,tests/fuzz/replay.c))
+$(FUZZ_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_MAIN) $(TLIB) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(if $(LIBFUZZER),-fsanitize=fuzzer) $(ALL_LDFLAGS) -o $@ $< $(FUZZ_MAIN) \
+	    $(TLIB) $(LIB) -lcmocka $(LIBS)
+
+# The version: git's description of this commit, else the VERSION file of a release tarball. Written only when it changes.
+VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=10 2>/dev/null),$(shell cat VERSION 2>/dev/null),unknown)
+$(VERSION_H): FORCE
+	@mkdir -p $(@D)
+	@printf '/* made by the Makefile */\n#define BR_VERSION "%s"\n' '$(VERSION)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# ---- test ------------------------------------------------------------------------------------------------------------
+check: tests ## unit, property, short simulation, fuzz corpora, format: before every commit, under 3 minutes
+	$(Q)scripts/test --no-setup --build $(BUILD) --kind unit,prop,sim,fuzz,format
+
+test: ## everything in check, and cli and vm: what scripts/test does
+	$(Q)scripts/test
+
+asan: ## check and cli under address and undefined behaviour sanitizers, in build-asan/
+	$(Q)$(MAKE) BUILD=$(BUILD)-asan SANITIZE=address,undefined CFLAGS='-O1 -g' tests
+	$(Q)scripts/test --no-setup --build $(BUILD)-asan --kind unit,prop,sim,fuzz,format,cli
+
+tidy: ## layering, format, clang-tidy, cppcheck, shellcheck and house rules
+	$(Q)scripts/tidy
+
+fuzz: ## libFuzzer on every decoder, FUZZ_SECONDS each (clang), in build-fuzz/
+	$(Q)$(MAKE) BUILD=$(BUILD)-fuzz CC=clang SANITIZE=address,undefined WERROR=0 CFLAGS='-O1 -g' LIBFUZZER=1 \
+	    EXTRA_CFLAGS=-fsanitize=fuzzer-no-link fuzz-programs
+	$(Q)set -e; for p in $(patsubst %.c,%,$(FUZZ_SRC)); do n=$${p##*/fuzz_}; \
+	    mkdir -p $(BUILD)-fuzz/corpus/$$n $(BUILD)-fuzz/crashes; \
+	    seeds=; [ ! -d tests/fuzz/corpus/$$n ] || seeds=tests/fuzz/corpus/$$n; \
+	    echo "== fuzz_$$n for $(FUZZ_SECONDS) s; crashes go to $(BUILD)-fuzz/crashes"; \
+	    $(BUILD)-fuzz/$$p -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -print_final_stats=1 \
+	        -artifact_prefix=$(BUILD)-fuzz/crashes/$$n- $(BUILD)-fuzz/corpus/$$n $$seeds; done
+fuzz-programs: $(FUZZ_PROGS)
+
+soak: tests ## long: simulations and properties with SOAK_SCALE times the seeds, then fuzz
+	$(Q)scripts/test --no-setup --build $(BUILD) --kind prop,sim --scale $(SOAK_SCALE)
+	$(Q)$(MAKE) fuzz
+
+bench: all ## blkrep beside its peers; writes tests/bench/RESULTS.md
+	$(Q)tests/bench/run
+
+# ---- the rest --------------------------------------------------------------------------------------------------------
+install: all ## install into $(DESTDIR)$(PREFIX)
+	$(if $(BLKREP),install -D -m 0755 $(BUILD)/blkrep $(DESTDIR)$(PREFIX)/bin/blkrep)
+	$(Q)set -e; for m in $(wildcard $(BUILD)/man/*.[1-8]); do \
+	    install -D -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	$(Q)set -e; for u in $(wildcard scripts/systemd/*.service scripts/systemd/*.timer scripts/systemd/*.socket); do \
+	    install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/blkrep/copyright
+
+# Quotes in the list are the shell's; no flag holds a quote or a blank.
+compile_commands: $(VERSION_H) ## compile_commands.json for editors and clang-tidy
+	@{ printf '['; sep=; for f in $(ALL_SRC); do \
+	    printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$sep" '$(CURDIR)' "$$f" \
+	        "$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c $$f"; sep=,; done; printf '\n]\n'; } > compile_commands.json
+
+clean: ## remove what the build made
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-fuzz compile_commands.json
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+	@sed -n 's/^# Variables: /  variables: /p' Makefile
+
+FORCE:
+-include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))
