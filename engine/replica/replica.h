@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A replica: a plain file or device that is one version of a volume, and the folder NAME.blkrep/ (for devices: a folder in the state
+// folder) that says which. This is the one place that writes to a replica; local sync, receive and serve all come through here.
+//
+//     NAME.blkrep/identity   two slots, see engine/codec/identity.h
+//     NAME.blkrep/tree.N     the version tree's nodes (engine/track/tree_file.h)
+//     NAME.blkrep/stage      a staged delta: a blkrep stream as blkrep-stream(5) describes
+//     NAME.blkrep/lock       held while a run writes
+//
+// Life of a delta (G2). Each arrow is a barrier; a crash anywhere leaves the state on its left or on its right:
+//
+//     COMPLETE v1 --records--> stage durable --end: parent, evidence and old page hashes checked, tree of v2 durable-->
+//     identity APPLYING v2 (the commit) --pages written from the stage, replica synced--> identity COMPLETE v2 --> stage removed
+//
+// A first copy writes in place under INCOMPLETE with a moving window of blocks whose content is unknown (see identity.h); what the
+// tree knows is what a later run need not ship. A replacement (--force-full of a file) writes NAME.blkrep-new beside and renames.
+#ifndef BR_REPLICA_REPLICA_H
+#define BR_REPLICA_REPLICA_H
+
+#include "engine/codec/identity.h"
+#include "engine/ring/ring.h"
+
+struct br_replica;
+
+struct br_replica_params {
+    struct br_ring *ring;
+    struct br_dir *dir;    // NAME.blkrep/; the caller's, must outlive the replica
+    struct br_file *file;  // the replica's bytes; the caller's; NULL for a look at the identity only
+    struct br_dir *parent; // the folder that NAME lies in, for a replacement; NULL for devices
+    const char *name;      // NAME in @parent; NULL for devices
+    const char *what;      // how messages name it
+    bool read_only;        // no lock, no writes
+};
+
+/**
+ * br_replica_open - lock, load the identity
+ * Errors: -BR_E_BUSY another run holds it; -BR_E_CORRUPT both slots are damaged (--force-full makes it anew)
+ * A missing identity is no error: state NONE.
+ */
+BR_MUST_CHECK int br_replica_open(const struct br_replica_params *params, struct br_replica **ret_replica, struct br_err *reterr);
+/** br_replica_close - drops an unfinished delta (its stage is removed by the next run), unlocks; NULL is fine */
+void br_replica_close(struct br_replica *replica);
+/** br_replica_identity - what the newest valid slot says; owned by the replica, changes with it */
+const struct br_identity *br_replica_identity(const struct br_replica *replica);
+/** br_replica_store - the node store of its trees, for readers; valid while it is open */
+const struct br_tree_store *br_replica_store(const struct br_replica *replica);
+
+/**
+ * br_replica_finish - complete a transition: APPLYING or REPLACING becomes COMPLETE; other states are left alone
+ * Needs no source; time bounded by the delta; may be called again after any crash. Returns 1 when it did something, 0 when not.
+ * Errors: -BR_E_CORRUPT the stage does not hold what was committed (never written then)
+ */
+BR_MUST_CHECK int br_replica_finish(struct br_replica *replica, struct br_err *reterr);
+
+/** br_replica_check_foreign - compare the evidence: size, times, inode, superblock and log heads, sampled pages; -BR_E_FOREIGN_WRITE names what moved */
+BR_MUST_CHECK int br_replica_check_foreign(struct br_replica *replica, struct br_err *reterr);
+
+enum br_replica_mode {
+    BR_MODE_FIRST,   // in place, onto NONE or INCOMPLETE
+    BR_MODE_DELTA,   // staged, onto COMPLETE
+    BR_MODE_REPLACE, // beside, renamed at the end; files only
+};
+
+struct br_replica_begin {
+    enum br_replica_mode mode;
+    struct br_delta_header header;
+    bool target_is_zero; // FIRST: the file is new and reads as zeros, so ZERO runs need no write
+    uint64_t expected_bytes; // data to come when known: reserved before the first record; 0 unknown
+};
+
+/**
+ * br_replica_begin - start a delta
+ * DELTA: volume, parent generation id and parent root must be the identity's (-BR_E_WRONG_PARENT), evidence unmoved.
+ * FIRST: writes identity INCOMPLETE before the first byte.
+ * Errors: -BR_E_WRONG_PARENT -BR_E_FOREIGN_WRITE -BR_E_TARGET_SMALL -BR_E_NO_SPACE -BR_E_TRANSITION
+ */
+BR_MUST_CHECK int br_replica_begin(struct br_replica *replica, const struct br_replica_begin *begin, struct br_err *reterr);
+
+typedef void br_release_fn(void *ctx);
+
+/**
+ * br_replica_batch - take one batch
+ * @release  called once, maybe before this returns, when batch->data is no longer needed; also on failure
+ * Errors of writes that were still under way are told by a later call.
+ */
+BR_MUST_CHECK int br_replica_batch(struct br_replica *replica, const struct br_batch *batch, br_release_fn *release, void *ctx,
+                                   struct br_err *reterr);
+/** br_replica_run - take a run of zero, discarded or unreadable blocks */
+BR_MUST_CHECK int br_replica_run(struct br_replica *replica, const struct br_run *run, struct br_err *reterr);
+/** br_replica_durable - bytes of this delta's data that would survive a power cut now (staged and synced, or in place and synced) */
+uint64_t br_replica_durable(const struct br_replica *replica);
+
+struct br_replica_result {
+    uint64_t bytes_durable;
+    uint64_t bytes_written;   // to the replica itself
+    uint64_t bytes_rechecked; // re-read and proven against the tree
+    uint64_t recheck_mismatches;
+};
+
+/**
+ * br_replica_commit - all records are in: check, commit, apply, finish
+ * @end            the root computed here must equal end->root, counts must match
+ * @recheck_bytes  budget of the rolling recheck (G3), spent on blocks that the delta does not touch; a mismatch fails with -BR_E_VERIFY
+ *                 before the commit, the replica staying at the parent version
+ * When it returns 0 the replica is the new version, durably. After a failure it is the parent version or APPLYING (then finish completes it).
+ */
+BR_MUST_CHECK int br_replica_commit(struct br_replica *replica, const struct br_delta_end *end, uint64_t recheck_bytes,
+                                    struct br_replica_result *ret_result, struct br_err *reterr);
+/** br_replica_abort - give the delta up; a first copy keeps its facts durably for the next run */
+void br_replica_abort(struct br_replica *replica);
+
+typedef int br_verify_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+/**
+ * br_replica_verify - read the whole replica and compare every block with the tree
+ * Returns 0 when all agree and records the date of the full proof; -BR_E_VERIFY names the first differing block and how many there are.
+ */
+BR_MUST_CHECK int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
+                                    struct br_err *reterr);
+
+#endif
