@@ -19,8 +19,8 @@
 #define BR_GIB (UINT64_C(1) << 30)
 #define BR_TIB (UINT64_C(1) << 40)
 
-#define BR_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define BR_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define BR_MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define BR_MAX(a, b)    ((a) > (b) ? (a) : (b))
 #define BR_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /** br_free_ptr - for BR_AUTO_FREE: frees what the pointer at @pointer_to_pointer points to */

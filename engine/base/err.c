@@ -12,10 +12,10 @@ static const struct br_err_info {
     int exit_status;
     const char *message;
     const char *hint;
-} br_err_table[] = {
-    [BR_E_NONE] = {"NONE", 0, BR_EXIT_OK, "no error", ""},
-#define X(name, errno_class, exit_status, message, hint) [BR_E_##name] = {#name, errno_class, exit_status, message, hint},
-    BR_ERR_TABLE(X)
+} br_err_table[] = {[BR_E_NONE] = {"NONE", 0, BR_EXIT_OK, "no error", ""},
+#define X(name, errno_class, exit_status, message, hint) \
+    [BR_E_##name] = {#name, errno_class, exit_status, message, hint},
+                    BR_ERR_TABLE(X)
 #undef X
 };
 
@@ -64,33 +64,24 @@ static int br_err_code_of_errno(int os_errno)
 {
     switch (os_errno) {
     case ENOSPC:
-    case EDQUOT:
-        return BR_E_NO_SPACE;
+    case EDQUOT: return BR_E_NO_SPACE;
     case EACCES:
     case EPERM:
-    case EROFS:
-        return BR_E_PERMISSION;
+    case EROFS: return BR_E_PERMISSION;
     case ENOENT:
-    case ENOTDIR:
-        return BR_E_NOT_FOUND;
-    case ENOMEM:
-        return BR_E_NOMEM;
+    case ENOTDIR: return BR_E_NOT_FOUND;
+    case ENOMEM: return BR_E_NOMEM;
     case EOPNOTSUPP:
-    case ENOSYS:
-        return BR_E_UNSUPPORTED;
-    case ECANCELED:
-        return BR_E_CANCELLED;
+    case ENOSYS: return BR_E_UNSUPPORTED;
+    case ECANCELED: return BR_E_CANCELLED;
     case ECONNRESET:
     case ECONNREFUSED:
     case ECONNABORTED:
     case EPIPE:
     case EHOSTUNREACH:
-    case ENETUNREACH:
-        return BR_E_PEER;
-    case ETIMEDOUT:
-        return BR_E_TIMEOUT;
-    default:
-        return BR_E_IO;
+    case ENETUNREACH: return BR_E_PEER;
+    case ETIMEDOUT: return BR_E_TIMEOUT;
+    default: return BR_E_IO;
     }
 }
 

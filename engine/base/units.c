@@ -111,8 +111,8 @@ bool br_duration_parse(const char *text, uint64_t *ret_ns)
         const char *name;
         uint64_t ns;
     } units[] = {
-        {"", BR_NS_PER_S},          {"ms", BR_NS_PER_MS},         {"s", BR_NS_PER_S},
-        {"m", 60 * BR_NS_PER_S},    {"min", 60 * BR_NS_PER_S},    {"h", 3600 * BR_NS_PER_S},
+        {"", BR_NS_PER_S},          {"ms", BR_NS_PER_MS},           {"s", BR_NS_PER_S},
+        {"m", 60 * BR_NS_PER_S},    {"min", 60 * BR_NS_PER_S},      {"h", 3600 * BR_NS_PER_S},
         {"d", 86400 * BR_NS_PER_S}, {"w", 7 * 86400 * BR_NS_PER_S},
     };
     uint64_t whole;
@@ -163,15 +163,19 @@ void br_time_text(uint64_t unix_ns, char *text, size_t text_size)
     uint64_t year = year_of_era + era * 400 + (month <= 2);
     unsigned second_of_day = (unsigned)(seconds % 86400);
 
-    snprintf(text, text_size, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year, (unsigned)month, (unsigned)day, second_of_day / 3600,
-             second_of_day / 60 % 60, second_of_day % 60);
+    snprintf(text, text_size, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year, (unsigned)month, (unsigned)day,
+             second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
 }
 
 // Length of the valid UTF-8 sequence at @s (RFC 3629), 0 when it is none.
 static size_t br_utf8_len(const unsigned char *s)
 {
     static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80 ? 1 : (s[0] & 0xe0) == 0xc0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : (s[0] & 0xf8) == 0xf0 ? 4 : 0;
+    size_t len = s[0] < 0x80             ? 1
+                 : (s[0] & 0xe0) == 0xc0 ? 2
+                 : (s[0] & 0xf0) == 0xe0 ? 3
+                 : (s[0] & 0xf8) == 0xf0 ? 4
+                                         : 0;
 
     if (len < 2) {
         return len;

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BR_NS_PER_S UINT64_C(1000000000)
+#define BR_NS_PER_S  UINT64_C(1000000000)
 #define BR_NS_PER_MS UINT64_C(1000000)
 
 /** br_size_parse - "4096", "64K", "64KiB", "1.5G", "2TiB" -> bytes; powers of 1024 only; false on anything else, overflow or a fraction of a byte */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BR_UUID_BYTES 16
+#define BR_UUID_BYTES      16
 #define BR_UUID_TEXT_BYTES 37 // with the final zero
 
 struct br_uuid {

@@ -16,8 +16,8 @@
 #include "engine/map/tree.h"
 
 #define BR_BATCH_BLOCKS_MAX 16u
-#define BR_BATCH_DATA_MAX (1024u * 1024u)
-#define BR_LABEL_BYTES 256u
+#define BR_BATCH_DATA_MAX   (1024u * 1024u)
+#define BR_LABEL_BYTES      256u
 
 // A version of a volume in the chain of versions that blkrep made. Counter alone is for people; id is what is compared.
 struct br_generation {
@@ -55,10 +55,10 @@ struct br_batch_block {
 };
 
 struct br_batch {
-    unsigned block_count;                              // 1..16, ascending index
+    unsigned block_count; // 1..16, ascending index
     struct br_batch_block blocks[BR_BATCH_BLOCKS_MAX];
-    const uint8_t *data;                               // the pages' contents, ascending; the volume's last page may be short
-    size_t data_bytes;                                 // exactly what the masks call for, at most 1 MiB
+    const uint8_t *data; // the pages' contents, ascending; the volume's last page may be short
+    size_t data_bytes;   // exactly what the masks call for, at most 1 MiB
 };
 
 enum br_run_kind {
@@ -89,6 +89,7 @@ uint16_t br_block_pages(const struct br_tree_geometry *geometry, uint64_t index)
  * br_batch_check - masks within the block, disjoint, blocks ascending and inside the volume, data_bytes exactly as the masks call for
  * Errors: -BR_E_CORRUPT with what is wrong
  */
-BR_MUST_CHECK int br_batch_check(const struct br_batch *batch, const struct br_tree_geometry *geometry, struct br_err *reterr);
+BR_MUST_CHECK int br_batch_check(const struct br_batch *batch, const struct br_tree_geometry *geometry,
+                                 struct br_err *reterr);
 
 #endif

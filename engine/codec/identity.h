@@ -17,7 +17,7 @@
 
 #include "engine/codec/delta.h"
 
-#define BR_IDENTITY_SLOT_BYTES 4096u
+#define BR_IDENTITY_SLOT_BYTES  4096u
 #define BR_IDENTITY_SAMPLES_MAX 16u
 
 enum br_replica_state {
@@ -39,7 +39,7 @@ struct br_evidence {
 };
 
 struct br_identity {
-    uint64_t sequence;               // of the slot, set by the codec's caller
+    uint64_t sequence; // of the slot, set by the codec's caller
     enum br_replica_state state;
     struct br_uuid volume;           // whose content it is
     struct br_uuid replica;          // this replica's own id
@@ -54,13 +54,14 @@ struct br_identity {
     uint8_t consistency;
     uint64_t window_start_bytes; // INCOMPLETE only
     uint64_t window_end_bytes;
-    uint64_t stage_bytes;          // APPLYING only: length of the staged stream
-    struct br_uuid stage_id;       // its stream id
-    struct br_evidence evidence;   // COMPLETE only
-    uint64_t taken_unix_ns;        // of the source's view
-    uint64_t finished_unix_ns;     // when it became complete here
-    uint64_t full_proof_unix_ns;   // when every block was last proven: a first copy, a full verify, or the end of a recheck round
-    uint64_t recheck_next_block;   // where the rolling recheck goes on
+    uint64_t stage_bytes;        // APPLYING only: length of the staged stream
+    struct br_uuid stage_id;     // its stream id
+    struct br_evidence evidence; // COMPLETE only
+    uint64_t taken_unix_ns;      // of the source's view
+    uint64_t finished_unix_ns;   // when it became complete here
+    uint64_t
+        full_proof_unix_ns; // when every block was last proven: a first copy, a full verify, or the end of a recheck round
+    uint64_t recheck_next_block;    // where the rolling recheck goes on
     uint64_t recheck_round_unix_ns; // when this round began
     uint64_t unreadable_blocks;
     char label[BR_LABEL_BYTES]; // the source's name, for people
@@ -73,7 +74,8 @@ void br_identity_encode(const struct br_identity *identity, uint8_t slot[BR_IDEN
  * Every field is range checked; unknown state, hash id or version is refused.
  * Errors: -BR_E_CORRUPT, -BR_E_VERSION, -BR_E_NOT_FOUND (all zeros: never written)
  */
-BR_MUST_CHECK int br_identity_decode(const uint8_t slot[BR_IDENTITY_SLOT_BYTES], struct br_identity *ret_identity, struct br_err *reterr);
+BR_MUST_CHECK int br_identity_decode(const uint8_t slot[BR_IDENTITY_SLOT_BYTES], struct br_identity *ret_identity,
+                                     struct br_err *reterr);
 /** br_replica_state_name - "complete", ... for people and JSON */
 const char *br_replica_state_name(enum br_replica_state state);
 /** br_consistency_name - "none", "crash", "clean" */

@@ -26,9 +26,11 @@ void br_extent_map_free(struct br_extent_map *map);
  * br_extent_map_mark - add a range; merges with what it touches or overlaps
  * Errors: -BR_E_NOMEM nothing changed; -BR_E_LIMIT the range wraps
  */
-BR_MUST_CHECK int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes, struct br_err *reterr);
+BR_MUST_CHECK int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes,
+                                     struct br_err *reterr);
 /** br_extent_map_align - widens every extent to multiples of @grain (a power of two), cut at @size_bytes */
-BR_MUST_CHECK int br_extent_map_align(struct br_extent_map *map, uint64_t grain, uint64_t size_bytes, struct br_err *reterr);
+BR_MUST_CHECK int br_extent_map_align(struct br_extent_map *map, uint64_t grain, uint64_t size_bytes,
+                                      struct br_err *reterr);
 /** br_extent_map_contains - true when all of the range is marked */
 bool br_extent_map_contains(const struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes);
 /** br_extent_map_next - index of the first extent that ends behind @offset_bytes; count when none */

@@ -28,14 +28,14 @@
 #include "engine/base/bytes.h"
 #include "engine/base/err.h"
 
-#define BR_BLOCK_BYTES 65536u
-#define BR_PAGE_BYTES 4096u
-#define BR_PAGES_PER_BLOCK 16u
-#define BR_FANOUT 256u
-#define BR_HASH_BYTES 32u
-#define BR_HASH_SHA256 1u // hash id
-#define BR_TREE_LEVELS_MAX 6u
-#define BR_VOLUME_BYTES_MAX (UINT64_C(1) << 62)
+#define BR_BLOCK_BYTES       65536u
+#define BR_PAGE_BYTES        4096u
+#define BR_PAGES_PER_BLOCK   16u
+#define BR_FANOUT            256u
+#define BR_HASH_BYTES        32u
+#define BR_HASH_SHA256       1u // hash id
+#define BR_TREE_LEVELS_MAX   6u
+#define BR_VOLUME_BYTES_MAX  (UINT64_C(1) << 62)
 #define BR_PAGE_SECRET_BYTES 192u
 
 struct br_hash {
@@ -106,27 +106,28 @@ struct br_tree_store {
 struct br_tree_reader; // keeps the last path, so that ascending reads fetch each node once
 
 /** br_tree_reader_open - a reader of @tree; the tree struct is copied, the store must outlive it */
-BR_MUST_CHECK int br_tree_reader_open(const struct br_tree *tree, const struct br_tree_store *store, struct br_tree_reader **ret_reader,
-                                      struct br_err *reterr);
+BR_MUST_CHECK int br_tree_reader_open(const struct br_tree *tree, const struct br_tree_store *store,
+                                      struct br_tree_reader **ret_reader, struct br_err *reterr);
 void br_tree_reader_close(struct br_tree_reader *reader);
 /**
  * br_tree_read - leaves (and page hashes) of @count blocks from @first
  * @ret_pages  count x 16 page hashes, 0 where not known; NULL when not wanted
  * Every node fetched is checked against its parent's hash. Blocks beyond the end read as ZERO.
  */
-BR_MUST_CHECK int br_tree_read(struct br_tree_reader *reader, uint64_t first, unsigned count, struct br_hash *ret_leaves, uint64_t *ret_pages,
-                               struct br_err *reterr);
+BR_MUST_CHECK int br_tree_read(struct br_tree_reader *reader, uint64_t first, unsigned count,
+                               struct br_hash *ret_leaves, uint64_t *ret_pages, struct br_err *reterr);
 /**
  * br_tree_next_run - the first block at or after @from whose leaf is not @skip (ZERO or UNKNOWN), skipping whole subtrees
  * Sets *ret_block to the block count when there is none.
  */
-BR_MUST_CHECK int br_tree_next_not(struct br_tree_reader *reader, uint64_t from, const struct br_hash *skip, uint64_t *ret_block,
-                                   struct br_err *reterr);
+BR_MUST_CHECK int br_tree_next_not(struct br_tree_reader *reader, uint64_t from, const struct br_hash *skip,
+                                   uint64_t *ret_block, struct br_err *reterr);
 
 typedef int br_tree_diff_fn(void *ctx, uint64_t block, const struct br_hash *old_leaf, const struct br_hash *new_leaf);
 /** br_tree_diff - calls @fn for each block whose leaves differ, ascending, visiting only subtrees that differ; a non-zero return stops it */
-BR_MUST_CHECK int br_tree_diff(const struct br_tree *old_tree, const struct br_tree_store *old_store, const struct br_tree *new_tree,
-                               const struct br_tree_store *new_store, br_tree_diff_fn *fn, void *ctx, struct br_err *reterr);
+BR_MUST_CHECK int br_tree_diff(const struct br_tree *old_tree, const struct br_tree_store *old_store,
+                               const struct br_tree *new_tree, const struct br_tree_store *new_store,
+                               br_tree_diff_fn *fn, void *ctx, struct br_err *reterr);
 
 // Writing -----------------------------------------------------------------------------------------------------------------------------
 
@@ -147,10 +148,11 @@ void br_tree_writer_close(struct br_tree_writer *writer);
  * br_tree_put - the leaf of one block; blocks must come ascending, each once
  * @pages  16 page hashes, NULL or 0 entries: not known
  */
-BR_MUST_CHECK int br_tree_put(struct br_tree_writer *writer, uint64_t block, const struct br_hash *leaf, const uint64_t *pages,
-                              struct br_err *reterr);
+BR_MUST_CHECK int br_tree_put(struct br_tree_writer *writer, uint64_t block, const struct br_hash *leaf,
+                              const uint64_t *pages, struct br_err *reterr);
 /** br_tree_fill - a run of one special leaf (ZERO, UNREADABLE, UNKNOWN); O(levels) for any length; ascending like br_tree_put() */
-BR_MUST_CHECK int br_tree_fill(struct br_tree_writer *writer, uint64_t block, uint64_t count, const struct br_hash *leaf, struct br_err *reterr);
+BR_MUST_CHECK int br_tree_fill(struct br_tree_writer *writer, uint64_t block, uint64_t count,
+                               const struct br_hash *leaf, struct br_err *reterr);
 /**
  * br_tree_finish - write what is open, give the version
  * The writer can go on: more ascending puts and another finish give a later version that shares all (checkpoints of a first copy).

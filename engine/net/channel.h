@@ -8,7 +8,8 @@
 #include "engine/base/bytes.h"
 #include "engine/base/err.h"
 
-#define BR_MESSAGE_BYTES_MAX (4u * 1024u * 1024u) // of one message, header included; a longer one is refused before it is read
+#define BR_MESSAGE_BYTES_MAX \
+    (4u * 1024u * 1024u) // of one message, header included; a longer one is refused before it is read
 
 struct br_channel_ops {
     /**

@@ -15,7 +15,8 @@
 // Where batches go: a replica, a stream encoder, a session. Called on the ring's thread, in ascending block order.
 struct br_sink {
     /** batch - takes one batch; @release(@release_ctx) exactly once when batch->data is free again, also on failure */
-    int (*batch)(void *ctx, const struct br_batch *batch, void (*release)(void *), void *release_ctx, struct br_err *reterr);
+    int (*batch)(void *ctx, const struct br_batch *batch, void (*release)(void *), void *release_ctx,
+                 struct br_err *reterr);
     /** run - takes a run of zero, discarded or unreadable blocks */
     int (*run)(void *ctx, const struct br_run *run, struct br_err *reterr);
     void *ctx;
@@ -25,25 +26,26 @@ struct br_pipe_progress {
     uint64_t size_bytes;
     uint64_t position_bytes; // source range dealt with, holes included
     uint64_t bytes_read;
-    uint64_t bytes_changed;  // pages that differ, in bytes
-    uint64_t bytes_shipped;  // data handed to the sink
-    uint64_t zero_bytes;     // became zero
+    uint64_t bytes_changed; // pages that differ, in bytes
+    uint64_t bytes_shipped; // data handed to the sink
+    uint64_t zero_bytes;    // became zero
     uint64_t unreadable_blocks;
 };
 
 struct br_pipe_params {
-    struct br_ring *ring;           // with buffers of at least 1 MiB and workers
+    struct br_ring *ring; // with buffers of at least 1 MiB and workers
     struct br_file *source;
-    uint64_t size_bytes;            // of the view; a source that ends earlier fails with SOURCE_MOVED
+    uint64_t size_bytes;                 // of the view; a source that ends earlier fails with SOURCE_MOVED
     const struct br_extent_map *changed; // ranges that may differ from the parent; NULL: everything (tracker scan)
-    const struct br_tree *parent;   // version to compare with; br_tree_empty(ZERO) ships all data, leaf UNKNOWN is always shipped
+    const struct br_tree
+        *parent; // version to compare with; br_tree_empty(ZERO) ships all data, leaf UNKNOWN is always shipped
     const struct br_tree_store *parent_store;
-    const uint8_t *page_secret;     // of the source side's page hashes, BR_PAGE_SECRET_BYTES
+    const uint8_t *page_secret;        // of the source side's page hashes, BR_PAGE_SECRET_BYTES
     const struct br_tree_store *store; // where the result's nodes go
     struct br_sink sink;
-    uint64_t bytes_per_second;      // 0 no limit; counts shipped bytes
-    bool continue_on_read_error;    // a block that can't be read becomes UNREADABLE instead of failing
-    const volatile bool *cancel;    // looked at between chunks; NULL never
+    uint64_t bytes_per_second;   // 0 no limit; counts shipped bytes
+    bool continue_on_read_error; // a block that can't be read becomes UNREADABLE instead of failing
+    const volatile bool *cancel; // looked at between chunks; NULL never
     void (*progress)(void *ctx, const struct br_pipe_progress *progress); // at most ten times a second; NULL none
     void *progress_ctx;
 };
@@ -53,7 +55,7 @@ struct br_pipe_params {
  * Blocks of unreadable pages are retried page by page first, so that only what is really unreadable is marked (whole block, named by offset).
  * Errors: -BR_E_SOURCE_READ with the offset; -BR_E_SOURCE_MOVED; -BR_E_CANCELLED; whatever the sink says
  */
-BR_MUST_CHECK int br_pipe_run(const struct br_pipe_params *params, struct br_tree *ret_tree, struct br_pipe_progress *ret_progress,
-                              struct br_err *reterr);
+BR_MUST_CHECK int br_pipe_run(const struct br_pipe_params *params, struct br_tree *ret_tree,
+                              struct br_pipe_progress *ret_progress, struct br_err *reterr);
 
 #endif

@@ -38,7 +38,8 @@ struct br_replica_params {
  * Errors: -BR_E_BUSY another run holds it; -BR_E_CORRUPT both slots are damaged (--force-full makes it anew)
  * A missing identity is no error: state NONE.
  */
-BR_MUST_CHECK int br_replica_open(const struct br_replica_params *params, struct br_replica **ret_replica, struct br_err *reterr);
+BR_MUST_CHECK int br_replica_open(const struct br_replica_params *params, struct br_replica **ret_replica,
+                                  struct br_err *reterr);
 /** br_replica_close - drops an unfinished delta (its stage is removed by the next run), unlocks; NULL is fine */
 void br_replica_close(struct br_replica *replica);
 /** br_replica_identity - what the newest valid slot says; owned by the replica, changes with it */
@@ -65,7 +66,7 @@ enum br_replica_mode {
 struct br_replica_begin {
     enum br_replica_mode mode;
     struct br_delta_header header;
-    bool target_is_zero; // FIRST: the file is new and reads as zeros, so ZERO runs need no write
+    bool target_is_zero;     // FIRST: the file is new and reads as zeros, so ZERO runs need no write
     uint64_t expected_bytes; // data to come when known: reserved before the first record; 0 unknown
 };
 
@@ -75,7 +76,8 @@ struct br_replica_begin {
  * FIRST: writes identity INCOMPLETE before the first byte.
  * Errors: -BR_E_WRONG_PARENT -BR_E_FOREIGN_WRITE -BR_E_TARGET_SMALL -BR_E_NO_SPACE -BR_E_TRANSITION
  */
-BR_MUST_CHECK int br_replica_begin(struct br_replica *replica, const struct br_replica_begin *begin, struct br_err *reterr);
+BR_MUST_CHECK int br_replica_begin(struct br_replica *replica, const struct br_replica_begin *begin,
+                                   struct br_err *reterr);
 
 typedef void br_release_fn(void *ctx);
 
@@ -84,8 +86,8 @@ typedef void br_release_fn(void *ctx);
  * @release  called once, maybe before this returns, when batch->data is no longer needed; also on failure
  * Errors of writes that were still under way are told by a later call.
  */
-BR_MUST_CHECK int br_replica_batch(struct br_replica *replica, const struct br_batch *batch, br_release_fn *release, void *ctx,
-                                   struct br_err *reterr);
+BR_MUST_CHECK int br_replica_batch(struct br_replica *replica, const struct br_batch *batch, br_release_fn *release,
+                                   void *ctx, struct br_err *reterr);
 /** br_replica_run - take a run of zero, discarded or unreadable blocks */
 BR_MUST_CHECK int br_replica_run(struct br_replica *replica, const struct br_run *run, struct br_err *reterr);
 /** br_replica_durable - bytes of this delta's data that would survive a power cut now (staged and synced, or in place and synced) */
@@ -115,7 +117,7 @@ typedef int br_verify_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total
  * br_replica_verify - read the whole replica and compare every block with the tree
  * Returns 0 when all agree and records the date of the full proof; -BR_E_VERIFY names the first differing block and how many there are.
  */
-BR_MUST_CHECK int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
-                                    struct br_err *reterr);
+BR_MUST_CHECK int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx,
+                                    uint64_t *ret_bad_blocks, struct br_err *reterr);
 
 #endif

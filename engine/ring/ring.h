@@ -28,7 +28,7 @@ enum br_io_op {
     BR_IO_READ,  // fills buf; ends early only at the end of the file (done_bytes tells)
     BR_IO_WRITE, // all of buf
     BR_IO_SYNC,  // data and the metadata needed to read it back; offset, len and buf unused
-    BR_IO_ZERO,  // the range reads as zeros afterwards, durable after a sync: punched, zeroed by the device or written; buf unused
+    BR_IO_ZERO, // the range reads as zeros afterwards, durable after a sync: punched, zeroed by the device or written; buf unused
 };
 
 struct br_io;
@@ -58,10 +58,10 @@ enum br_ring_kind { BR_RING_AUTO, BR_RING_URING, BR_RING_AIO };
 
 struct br_ring_options {
     enum br_ring_kind kind;
-    unsigned depth;           // operations in flight, default 64
-    unsigned buffer_count;    // buffers of the pool, may be 0
-    size_t buffer_bytes;      // size of each, a multiple of 4096
-    bool no_direct;           // never use O_DIRECT
+    unsigned depth;        // operations in flight, default 64
+    unsigned buffer_count; // buffers of the pool, may be 0
+    size_t buffer_bytes;   // size of each, a multiple of 4096
+    bool no_direct;        // never use O_DIRECT
 };
 
 /**
@@ -134,12 +134,12 @@ struct br_file_info {
     uint64_t size_bytes;   // of a block device its capacity
     uint32_t sector_bytes; // logical sector size; 512 for files
     bool is_block;
-    bool can_hole;         // holes can be told from data
+    bool can_hole; // holes can be told from data
     uint64_t allocated_bytes;
-    uint64_t device;       // st_dev, or st_rdev of a block device
-    uint64_t inode;        // 0 for a block device
-    uint64_t mtime_ns;     // 0 for a block device
-    uint64_t ctime_ns;     // 0 for a block device
+    uint64_t device;   // st_dev, or st_rdev of a block device
+    uint64_t inode;    // 0 for a block device
+    uint64_t mtime_ns; // 0 for a block device
+    uint64_t ctime_ns; // 0 for a block device
 };
 
 /**
@@ -161,9 +161,11 @@ BR_MUST_CHECK int br_file_stat(struct br_file *file, struct br_file_info *ret_in
 // Blocking helpers: submit, then run br_ring_wait() until theirs is done. Callbacks of other operations run meanwhile.
 
 /** br_file_read - exactly @len bytes; -BR_E_TRUNCATED when the file ends before */
-BR_MUST_CHECK int br_file_read(struct br_file *file, void *buf, size_t len, uint64_t offset_bytes, struct br_err *reterr);
+BR_MUST_CHECK int br_file_read(struct br_file *file, void *buf, size_t len, uint64_t offset_bytes,
+                               struct br_err *reterr);
 /** br_file_write - exactly @len bytes; durable only after br_file_sync() */
-BR_MUST_CHECK int br_file_write(struct br_file *file, const void *buf, size_t len, uint64_t offset_bytes, struct br_err *reterr);
+BR_MUST_CHECK int br_file_write(struct br_file *file, const void *buf, size_t len, uint64_t offset_bytes,
+                                struct br_err *reterr);
 /** br_file_sync - what was written before is durable when it returns 0; after a failure nothing may be assumed about earlier writes */
 BR_MUST_CHECK int br_file_sync(struct br_file *file, struct br_err *reterr);
 /** br_file_zero - the range reads as zeros; durable after br_file_sync() */
@@ -171,13 +173,15 @@ BR_MUST_CHECK int br_file_zero(struct br_file *file, uint64_t offset_bytes, uint
 /** br_file_truncate - sets a regular file's size; a grown part reads as zeros; -BR_E_UNSUPPORTED on a device */
 BR_MUST_CHECK int br_file_truncate(struct br_file *file, uint64_t size_bytes, struct br_err *reterr);
 /** br_file_allocate - reserves space for the range without changing what it reads; best effort where the file system can't; NO_SPACE is told */
-BR_MUST_CHECK int br_file_allocate(struct br_file *file, uint64_t offset_bytes, uint64_t len_bytes, struct br_err *reterr);
+BR_MUST_CHECK int br_file_allocate(struct br_file *file, uint64_t offset_bytes, uint64_t len_bytes,
+                                   struct br_err *reterr);
 /**
  * br_file_next_data - the next extent that may hold data at or after @from_bytes
  * Sets *ret_start and *ret_end (end of that extent); start == end == size when only holes follow. Files that can't tell holes report all
  * as data. Device sources: all data.
  */
-BR_MUST_CHECK int br_file_next_data(struct br_file *file, uint64_t from_bytes, uint64_t *ret_start, uint64_t *ret_end, struct br_err *reterr);
+BR_MUST_CHECK int br_file_next_data(struct br_file *file, uint64_t from_bytes, uint64_t *ret_start, uint64_t *ret_end,
+                                    struct br_err *reterr);
 /** br_file_drop_cache - tell the kernel that the range won't be used again; never fails */
 void br_file_drop_cache(struct br_file *file, uint64_t offset_bytes, uint64_t len_bytes);
 
@@ -198,7 +202,8 @@ BR_MUST_CHECK int br_dir_wrap(struct br_ring *ring, int fd, struct br_dir **ret_
 /** br_dir_close - NULL is fine; locks taken through it end */
 void br_dir_close(struct br_dir *dir);
 /** br_dir_open - open a regular file in it; -BR_E_NOT_FOUND when missing */
-BR_MUST_CHECK int br_dir_open(struct br_dir *dir, const char *name, unsigned flags, struct br_file **ret_file, struct br_err *reterr);
+BR_MUST_CHECK int br_dir_open(struct br_dir *dir, const char *name, unsigned flags, struct br_file **ret_file,
+                              struct br_err *reterr);
 /** br_dir_rename - atomically replaces @to; durable after br_dir_sync() */
 BR_MUST_CHECK int br_dir_rename(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
 /** br_dir_unlink - 0 also when it was not there; durable after br_dir_sync() */

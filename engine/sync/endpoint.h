@@ -9,30 +9,33 @@
 
 // What the far end says about its replica.
 struct br_endpoint_info {
-    struct br_identity identity;  // state NONE when there is none; evidence and stage fields are not transmitted
-    uint64_t capacity_bytes;      // largest volume that fits: UINT64_MAX for a growable file, else the device's size
+    struct br_identity identity; // state NONE when there is none; evidence and stage fields are not transmitted
+    uint64_t capacity_bytes;     // largest volume that fits: UINT64_MAX for a growable file, else the device's size
     bool is_block;
-    bool empty;                   // NONE, and the target is new or an empty file
-    bool zero;                    // the target reads as zeros (new or empty file)
-    char holds[128];              // what libblkid or a look found on a foreign target, "" when nothing
+    bool empty;      // NONE, and the target is new or an empty file
+    bool zero;       // the target reads as zeros (new or empty file)
+    char holds[128]; // what libblkid or a look found on a foreign target, "" when nothing
 };
 
 struct br_endpoint_ops {
     /** info - the replica's identity and the target's facts; finishes a pending transition first */
     int (*info)(void *ctx, struct br_endpoint_info *ret_info, struct br_err *reterr);
     /** fetch_nodes - @count tree nodes by ref, encoded, each into its br_buf; for copying the replica's tree; at most 64 a call */
-    int (*fetch_nodes)(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes, struct br_err *reterr);
+    int (*fetch_nodes)(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+                       struct br_err *reterr);
     /** begin, batch, run, commit, abort - as the functions of replica.h; over a session batch may return before the far end took it */
     int (*begin)(void *ctx, const struct br_replica_begin *begin, bool overwrite, struct br_err *reterr);
-    int (*batch)(void *ctx, const struct br_batch *batch, br_release_fn *release, void *release_ctx, struct br_err *reterr);
+    int (*batch)(void *ctx, const struct br_batch *batch, br_release_fn *release, void *release_ctx,
+                 struct br_err *reterr);
     int (*run)(void *ctx, const struct br_run *run, struct br_err *reterr);
-    int (*commit)(void *ctx, const struct br_delta_end *end, uint64_t recheck_bytes, struct br_replica_result *ret_result,
-                  struct br_err *reterr);
+    int (*commit)(void *ctx, const struct br_delta_end *end, uint64_t recheck_bytes,
+                  struct br_replica_result *ret_result, struct br_err *reterr);
     void (*abort)(void *ctx);
     /** durable - bytes of the current delta known to be durable there */
     uint64_t (*durable)(void *ctx);
     /** verify - the far end re-reads everything and compares with its tree; progress may be NULL */
-    int (*verify)(void *ctx, br_verify_progress_fn *progress, void *progress_ctx, uint64_t *ret_bad_blocks, struct br_err *reterr);
+    int (*verify)(void *ctx, br_verify_progress_fn *progress, void *progress_ctx, uint64_t *ret_bad_blocks,
+                  struct br_err *reterr);
     /** sent_bytes - bytes put on the wire so far, 0 locally */
     uint64_t (*sent_bytes)(void *ctx);
     /** close - ends the session or closes the replica; frees ctx */
