@@ -12,9 +12,10 @@ struct br_endpoint_info {
     struct br_identity identity; // state NONE when there is none; evidence and stage fields are not transmitted
     uint64_t capacity_bytes;     // largest volume that fits: UINT64_MAX for a growable file, else the device's size
     bool is_block;
-    bool empty;      // NONE, and the target is new or an empty file
-    bool zero;       // the target reads as zeros (new or empty file)
-    char holds[128]; // what libblkid or a look found on a foreign target, "" when nothing
+    bool empty;            // NONE, and the target is new or an empty file
+    bool zero;             // the target reads as zeros (new or empty file)
+    char holds[128];       // what libblkid or a look found on a foreign target, "" when nothing
+    struct br_uuid origin; // the volume that the target itself is the source of (its `volume` record); nil: none known
 };
 
 struct br_endpoint_ops {
