@@ -30,6 +30,7 @@ static inline void br_free_ptr(void *pointer_to_pointer)
 }
 #define BR_AUTO_FREE __attribute__((cleanup(br_free_ptr)))
 
+/** br_align_down - rounds down to a multiple of a power of two */
 static inline uint64_t br_align_down(uint64_t value, uint64_t power_of_two)
 {
     return value & ~(power_of_two - 1);
@@ -41,6 +42,7 @@ static inline uint64_t br_align_up(uint64_t value, uint64_t power_of_two)
     return br_align_down(value + power_of_two - 1, power_of_two);
 }
 
+/** br_div_up - value / by, rounded up; by > 0; never wraps */
 static inline uint64_t br_div_up(uint64_t value, uint64_t by)
 {
     return value / by + (value % by != 0);
@@ -74,6 +76,7 @@ static inline bool br_range_ok(uint64_t offset, uint64_t len, uint64_t size)
     return offset <= size && len <= size - offset;
 }
 
+/** br_put_u16, _u32, _u64 - store little-endian at any alignment; br_get_* load what they stored */
 static inline void br_put_u16(void *to, uint16_t v)
 {
     v = htole16(v);
@@ -155,6 +158,7 @@ struct br_reader {
     bool bad;
 };
 
+/** br_reader_init - a reader at the start of @len bytes that the caller keeps alive and unchanged */
 static inline struct br_reader br_reader_init(const void *data, size_t len)
 {
     return (struct br_reader){.data = data, .len = len};

@@ -22,6 +22,7 @@ void br_uuid_text(const struct br_uuid *uuid, char text[BR_UUID_TEXT_BYTES]);
 /** br_uuid_parse - true when @text is exactly a 36 character uuid */
 bool br_uuid_parse(const char *text, struct br_uuid *ret_uuid);
 
+/** br_uuid_equal, br_uuid_is_nil - compare all 128 bits; nil is all zeros, which stands for "none" */
 static inline bool br_uuid_equal(const struct br_uuid *a, const struct br_uuid *b)
 {
     return !memcmp(a->bytes, b->bytes, BR_UUID_BYTES);

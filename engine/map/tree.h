@@ -46,6 +46,7 @@ extern const struct br_hash br_hash_zero;
 extern const struct br_hash br_hash_unreadable;
 extern const struct br_hash br_hash_unknown;
 
+/** br_hash_equal - same hash; not constant-time: hashes of content are no secrets */
 static inline bool br_hash_equal(const struct br_hash *a, const struct br_hash *b)
 {
     return !memcmp(a->bytes, b->bytes, BR_HASH_BYTES);
