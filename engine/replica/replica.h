@@ -13,8 +13,25 @@
 //     COMPLETE v1 --records--> stage durable --end: parent, evidence and old page hashes checked, tree of v2 durable-->
 //     identity APPLYING v2 (the commit) --pages written from the stage, replica synced--> identity COMPLETE v2 --> stage removed
 //
-// A first copy writes in place under INCOMPLETE with a moving window of blocks whose content is unknown (see identity.h); what the
-// tree knows is what a later run need not ship. A replacement (--force-full of a file) writes NAME.blkrep-new beside and renames.
+// A crash drops what was staged and not committed: the next run has a new view of the source and stages anew.
+//
+// A first copy writes in place under INCOMPLETE. The identity's tree holds facts: a leaf that is not UNKNOWN is what the target durably
+// holds there. Every block that may be written before the next checkpoint lies in the window and is UNKNOWN in the stored tree already,
+// so the tree alone is true after any crash; the window fields are for people. A checkpoint (each 128 MiB of data) is: data synced, tree
+// synced, identity stored; it overlaps with the writes behind it, so a crash costs at most about 256 MiB of shipping again.
+//     What a first copy leaves out: with `absent_keeps_facts` the source compared with the facts, so a block that is not in the delta
+// keeps its fact (one that is UNKNOWN to the end fails the commit). Without it the delta stands alone (a stream's full delta): what is
+// absent is zeros, and is zeroed here. Facts begin as all ZERO when target_is_zero, else as all UNKNOWN; those of an INCOMPLETE replica
+// are taken over, cut or grown to the new size. A source that resumes therefore compares with br_replica_identity()->tree when the state
+// is INCOMPLETE, with br_tree_empty(ZERO) when it says target_is_zero, else with br_tree_empty(UNKNOWN).
+//
+// A replacement (--force-full of a file) writes NAME.blkrep-new beside, whole, and renames; the replica is the old version until then.
+// It is not resumed: what is left of one is removed by the next run.
+//
+// Blocks that the source could not read are zeroed in a first copy and a replacement and keep the old bytes in a delta; their leaf says
+// UNREADABLE and no proof ever covers them.
+//
+// No function may be called from a completion callback of the ring.
 #ifndef BR_REPLICA_REPLICA_H
 #define BR_REPLICA_REPLICA_H
 
@@ -31,6 +48,7 @@ struct br_replica_params {
     const char *name;      // NAME in @parent; NULL for devices
     const char *what;      // how messages name it
     bool read_only;        // no lock, no writes
+    bool discard_damaged;  // an identity whose slots are both damaged counts as NONE (--force-full)
 };
 
 /**
@@ -50,11 +68,23 @@ const struct br_tree_store *br_replica_store(const struct br_replica *replica);
 /**
  * br_replica_finish - complete a transition: APPLYING or REPLACING becomes COMPLETE; other states are left alone
  * Needs no source; time bounded by the delta; may be called again after any crash. Returns 1 when it did something, 0 when not.
+ * The whole stage is checked before its first byte is written. When the stage is gone (the newest slot was lost after the end), the
+ * replica is read instead and must be the result already.
  * Errors: -BR_E_CORRUPT the stage does not hold what was committed (never written then)
  */
 BR_MUST_CHECK int br_replica_finish(struct br_replica *replica, struct br_err *reterr);
 
-/** br_replica_check_foreign - compare the evidence: size, times, inode, superblock and log heads, sampled pages; -BR_E_FOREIGN_WRITE names what moved */
+/**
+ * br_replica_check_foreign - was a COMPLETE replica written to by something else? (G4)
+ * Looked at: size, times and inode; blocks that every mount writes to (first, second and last block of the disk and of its partitions,
+ * the heads of ext4 journals and XFS logs); 16 blocks drawn by the generation's id. What follows:
+ *     nothing moved, or ctime only (chmod, chown, mv, link), samples agree     clean
+ *     mtime, inode or device moved (restored, copied, touched), size the same  all of the replica is read: clean when every block agrees,
+ *                                                                              and that counts as a full proof
+ *     size moved, or a block differs                                           -BR_E_FOREIGN_WRITE names what and where
+ * A device has no times: there the samples, and the old hash of every page that a delta overwrites, must tell.
+ * Errors: also -BR_E_IO, and those of state: -BR_E_INCOMPLETE -BR_E_TRANSITION -BR_E_NOT_FOUND
+ */
 BR_MUST_CHECK int br_replica_check_foreign(struct br_replica *replica, struct br_err *reterr);
 
 enum br_replica_mode {
@@ -67,14 +97,22 @@ struct br_replica_begin {
     enum br_replica_mode mode;
     struct br_delta_header header;
     bool target_is_zero;     // FIRST: the file is new and reads as zeros, so ZERO runs need no write
+    bool absent_keeps_facts; // FIRST: blocks that are not in the delta keep their fact; else they become zeros
+    bool
+        discard_version; // FIRST: whatever version or other volume's content the replica is, give it up (G8 is the caller's)
+    bool
+        leaves_proven; // the leaves were computed from the very data in this process; else whole blocks are hashed again (G6)
     uint64_t expected_bytes; // data to come when known: reserved before the first record; 0 unknown
 };
 
 /**
  * br_replica_begin - start a delta
  * DELTA: volume, parent generation id and parent root must be the identity's (-BR_E_WRONG_PARENT), evidence unmoved.
- * FIRST: writes identity INCOMPLETE before the first byte.
- * Errors: -BR_E_WRONG_PARENT -BR_E_FOREIGN_WRITE -BR_E_TARGET_SMALL -BR_E_NO_SPACE -BR_E_TRANSITION
+ * FIRST: writes identity INCOMPLETE before the first byte. A regular file is cut or grown to the size; facts that are taken over are
+ *        sampled first (-BR_E_FOREIGN_WRITE when one is wrong).
+ * REPLACE: from any state; header.full.
+ * Errors: -BR_E_WRONG_PARENT -BR_E_FOREIGN_WRITE -BR_E_TARGET_SMALL -BR_E_NO_SPACE -BR_E_TRANSITION -BR_E_INCOMPLETE -BR_E_CORRUPT
+ * After a failure no delta is under way.
  */
 BR_MUST_CHECK int br_replica_begin(struct br_replica *replica, const struct br_replica_begin *begin,
                                    struct br_err *reterr);
@@ -83,8 +121,11 @@ typedef void br_release_fn(void *ctx);
 
 /**
  * br_replica_batch - take one batch
+ * @batch    copied but for its data
  * @release  called once, maybe before this returns, when batch->data is no longer needed; also on failure
- * Errors of writes that were still under way are told by a later call.
+ * Whole blocks are checked against their leaf before anything is written (-BR_E_CORRUPT). In a delta every page about to be overwritten
+ * is read and compared with the parent's page hash, or its whole block with the leaf where no page hash is known: -BR_E_FOREIGN_WRITE
+ * names the offset. Errors of work that was still under way are told by a later call; after the first error only abort or close follow.
  */
 BR_MUST_CHECK int br_replica_batch(struct br_replica *replica, const struct br_batch *batch, br_release_fn *release,
                                    void *ctx, struct br_err *reterr);
@@ -103,14 +144,22 @@ struct br_replica_result {
 /**
  * br_replica_commit - all records are in: check, commit, apply, finish
  * @end            the root computed here must equal end->root, counts must match
- * @recheck_bytes  budget of the rolling recheck (G3), spent on blocks that the delta does not touch; a mismatch fails with -BR_E_VERIFY
+ * @recheck_bytes  budget of the rolling recheck (G3) of the parent version, bytes that are really read; blocks that the delta touches are
+ *                 read when they lie in its way; a mismatch fails with -BR_E_VERIFY (told in ret_result too, the only field then set)
  *                 before the commit, the replica staying at the parent version
  * When it returns 0 the replica is the new version, durably. After a failure it is the parent version or APPLYING (then finish completes it).
  */
 BR_MUST_CHECK int br_replica_commit(struct br_replica *replica, const struct br_delta_end *end, uint64_t recheck_bytes,
                                     struct br_replica_result *ret_result, struct br_err *reterr);
-/** br_replica_abort - give the delta up; a first copy keeps its facts durably for the next run */
+/** br_replica_abort - give the delta up; a first copy keeps its facts durably for the next run; nothing under way: no effect */
 void br_replica_abort(struct br_replica *replica);
+/**
+ * br_replica_recheck - the rolling recheck of a COMPLETE replica without a delta (a run that found no changes)
+ * Sets bytes_rechecked and recheck_mismatches of @ret_result; durable: where it goes on.
+ * Errors: -BR_E_VERIFY a block differs (ret_result is set then too); those of state as br_replica_check_foreign()
+ */
+BR_MUST_CHECK int br_replica_recheck(struct br_replica *replica, uint64_t recheck_bytes,
+                                     struct br_replica_result *ret_result, struct br_err *reterr);
 
 typedef int br_verify_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 /**
