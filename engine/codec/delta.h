@@ -92,4 +92,22 @@ uint16_t br_block_pages(const struct br_tree_geometry *geometry, uint64_t index)
 BR_MUST_CHECK int br_batch_check(const struct br_batch *batch, const struct br_tree_geometry *geometry,
                                  struct br_err *reterr);
 
+/** br_run_check - kind known, count > 0, inside the volume; -BR_E_CORRUPT with what is wrong */
+BR_MUST_CHECK int br_run_check(const struct br_run *run, const struct br_tree_geometry *geometry,
+                               struct br_err *reterr);
+/**
+ * br_delta_header_check - every field in range, and full or a parent, not both
+ * Errors: -BR_E_CORRUPT names the field; -BR_E_VERSION a hash id that this program doesn't know
+ */
+BR_MUST_CHECK int br_delta_header_check(const struct br_delta_header *header, struct br_err *reterr);
+/**
+ * br_delta_count_batch, br_delta_count_run - add one checked record to the counters of @end; root is left alone
+ * Source, encoder, decoder and replica all count through these, so that equal deltas have equal ends.
+ */
+void br_delta_count_batch(struct br_delta_end *end, const struct br_batch *batch,
+                          const struct br_tree_geometry *geometry);
+void br_delta_count_run(struct br_delta_end *end, const struct br_run *run, const struct br_tree_geometry *geometry);
+/** br_delta_counts_equal - all counters agree; roots are not compared */
+bool br_delta_counts_equal(const struct br_delta_end *a, const struct br_delta_end *b);
+
 #endif
