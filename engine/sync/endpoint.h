@@ -19,7 +19,10 @@ struct br_endpoint_info {
 };
 
 struct br_endpoint_ops {
-    /** info - the replica's identity and the target's facts; finishes a pending transition first */
+    /**
+     * info - the replica's identity and the target's facts; finishes a pending transition first
+     * Also called while a first copy is under way, to learn the id that begin gave the replica.
+     */
     int (*info)(void *ctx, struct br_endpoint_info *ret_info, struct br_err *reterr);
     /** fetch_nodes - @count tree nodes by ref, encoded, each into its br_buf; for copying the replica's tree; at most 64 a call */
     int (*fetch_nodes)(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
@@ -32,6 +35,8 @@ struct br_endpoint_ops {
     int (*commit)(void *ctx, const struct br_delta_end *end, uint64_t recheck_bytes,
                   struct br_replica_result *ret_result, struct br_err *reterr);
     void (*abort)(void *ctx);
+    /** recheck - as br_replica_recheck(): for a run that found no changes; no delta may be under way */
+    int (*recheck)(void *ctx, uint64_t recheck_bytes, struct br_replica_result *ret_result, struct br_err *reterr);
     /** durable - bytes of the current delta known to be durable there */
     uint64_t (*durable)(void *ctx);
     /** verify - the far end re-reads everything and compares with its tree; progress may be NULL */
