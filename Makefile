@@ -126,10 +126,10 @@ asan: ## check and cli under address and undefined behaviour sanitizers, in buil
 tidy: ## layering, format, clang-tidy, cppcheck, shellcheck and house rules
 	$(Q)scripts/tidy
 
-fuzz: ## libFuzzer on every decoder, FUZZ_SECONDS each (clang), in build-fuzz/
+fuzz: ## libFuzzer on every decoder (or DECODER=name), FUZZ_SECONDS each (clang), in build-fuzz/
 	$(Q)$(MAKE) BUILD=$(BUILD)-fuzz CC=clang SANITIZE=address,undefined WERROR=0 CFLAGS='-O1 -g' LIBFUZZER=1 \
 	    EXTRA_CFLAGS=-fsanitize=fuzzer-no-link fuzz-programs
-	$(Q)set -e; for p in $(patsubst %.c,%,$(FUZZ_SRC)); do n=$${p##*/fuzz_}; \
+	$(Q)set -e; for p in $(patsubst %.c,%,$(filter tests/fuzz/fuzz_$(or $(DECODER),%).c,$(FUZZ_SRC))); do n=$${p##*/fuzz_}; \
 	    mkdir -p $(BUILD)-fuzz/corpus/$$n $(BUILD)-fuzz/crashes; \
 	    seeds=; [ ! -d tests/fuzz/corpus/$$n ] || seeds=tests/fuzz/corpus/$$n; \
 	    echo "== fuzz_$$n for $(FUZZ_SECONDS) s; crashes go to $(BUILD)-fuzz/crashes"; \
@@ -137,8 +137,9 @@ fuzz: ## libFuzzer on every decoder, FUZZ_SECONDS each (clang), in build-fuzz/
 	        -artifact_prefix=$(BUILD)-fuzz/crashes/$$n- $(BUILD)-fuzz/corpus/$$n $$seeds; done
 fuzz-programs: $(FUZZ_PROGS)
 
-soak: tests ## long: simulations and properties with SOAK_SCALE times the seeds, then fuzz
-	$(Q)scripts/test --no-setup --build $(BUILD) --kind prop,sim --scale $(SOAK_SCALE)
+soak: tests ## long: prop and sim with SOAK_SCALE times the seeds, the soak tests of cli and vm, then fuzz
+	$(Q)scripts/test --no-setup --build $(BUILD) --kind prop,sim --soak --seed random --scale $(SOAK_SCALE)
+	$(Q)scripts/test --no-setup --build $(BUILD) --kind cli,vm --soak
 	$(Q)$(MAKE) fuzz
 
 bench: all ## blkrep beside its peers; writes tests/bench/RESULTS.md

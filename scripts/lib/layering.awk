@@ -9,6 +9,7 @@ BEGIN {
     direct["engine/base"] = "kmod-compat"
     direct["engine/map"] = "engine/base"
     direct["engine/ring"] = "engine/base"
+    direct["engine/guard"] = "engine/base"
     direct["engine/codec"] = "engine/base engine/map"
     direct["engine/track"] = "engine/codec engine/map engine/ring"
     direct["engine/replica"] = "engine/codec engine/map engine/ring engine/track"
@@ -19,7 +20,8 @@ BEGIN {
     direct["engine/mirror"] = "engine/pipe engine/net engine/track"
     direct["engine/restore"] = "engine/repo engine/pipe"
     # engine/*.h and engine/*.c themselves: the public face, on top of all folders
-    direct["engine"] = "engine/sync engine/repo engine/mirror engine/restore engine/track engine/map"
+    direct["engine"] = "engine/sync engine/repo engine/mirror engine/restore engine/track engine/map " \
+                       "engine/guard"
     direct["dm-helper"] = "kmod-compat"
     direct["kmod-compat"] = ""
     direct["tools"] = "engine dm-helper kmod-compat"
@@ -30,7 +32,7 @@ BEGIN {
 
     # Pure data: no descriptor, no clock, no system call.
     pure["engine/map"] = pure["engine/codec"] = 1
-    impure = "^(unistd|fcntl|time|poll|liburing|libaio|pthread|sys/(stat|socket|mman|ioctl|uio|time|epoll|timerfd|types))[.]h$"
+    impure = "^(unistd|fcntl|time|poll|liburing|libaio|sys/(stat|socket|mman|ioctl|uio|time|epoll|timerfd|types))[.]h$"
 
     # Only tools/ prints, exits and reads arguments.
     front_door = "(printf|vprintf|puts|putchar|perror|exit|_exit|_Exit|quick_exit|getopt|getopt_long|getopt_long_only|" \
