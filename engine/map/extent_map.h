@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A set of byte ranges: sorted, disjoint, merged when they touch. Bounded: when it would pass its limit, the two neighbours with the
-// smallest gap are merged, so that it over-reports and never loses a mark.
+// A set of byte ranges: sorted, disjoint, merged when they touch. Bounded: when it would pass its limit, the neighbours with the
+// smallest gaps (an eighth of all extents, at least one pair) are merged, so that it over-reports and never loses a mark.
+// A zeroed struct is an empty map.
 #ifndef BR_MAP_EXTENT_MAP_H
 #define BR_MAP_EXTENT_MAP_H
 
@@ -20,10 +21,11 @@ struct br_extent_map {
     size_t limit; // most extents kept; 0: 1 Mi
 };
 
-/** br_extent_map_free - releases the memory; the map is empty and reusable */
+/** br_extent_map_free - releases the memory; the map is empty and reusable, its limit stays */
 void br_extent_map_free(struct br_extent_map *map);
 /**
  * br_extent_map_mark - add a range; merges with what it touches or overlaps
+ * @len_bytes  0 marks nothing
  * Errors: -BR_E_NOMEM nothing changed; -BR_E_LIMIT the range wraps
  */
 BR_MUST_CHECK int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes,

@@ -20,8 +20,26 @@
 // XXH3-64 with a secret of 192 random bytes per replica and side, drawn when the tree is made: who crafts data without the secret
 // can't make a change invisible, and 0 is mapped to 1.
 //
+// An encoded node, version 1, little-endian:
+//
+//      0   8  XXH3-64 (seed 0) of all that follows, so that a damaged node is noticed before any hash is computed
+//      8   4  magic "BKTN"
+//     12   1  version, 1
+//     13   1  level, 1 above the leaves
+//     14   2  flags: 1 = page section present, level 1 only; other bits 0
+//     16  32  bitmap of the children that are not ZERO: child c is bit c % 8 of byte c / 8; at least one is set
+//     48      for each of them, ascending: its hash (32); at level >= 2 also its ref (8), 0 when it is uniform
+//             page section: bitmap (32) of blocks with page hashes, at least one, each with a leaf that is not ZERO; for each of them,
+//             ascending: 16 page hashes (8 each), not all 0
+//
+// One content has one encoding; anything else is refused. At most 41 040 bytes. A subtree whose leaves, up to the volume's end, are all
+// UNREADABLE or all UNKNOWN is uniform: like an empty one it has no node, its ref is 0, and its hash, which follows from the leaf, the
+// level and the end alone, is recognised.
+// A volume of 0 bytes has no blocks, one level and the top ZERO.
+//
 // Nodes live in a store behind two functions, addressed by an opaque non-zero ref. They are immutable: an update writes the changed
 // path anew and shares the rest with its parent version. Memory: one path plus a small cache, never the volume.
+// Readers and writers are not reentrant, and a store may run the ring: the caller doesn't use one from inside its own fetch or keep.
 #ifndef BR_MAP_TREE_H
 #define BR_MAP_TREE_H
 
@@ -112,20 +130,24 @@ BR_MUST_CHECK int br_tree_reader_open(const struct br_tree *tree, const struct b
 void br_tree_reader_close(struct br_tree_reader *reader);
 /**
  * br_tree_read - leaves (and page hashes) of @count blocks from @first
- * @ret_pages  count x 16 page hashes, 0 where not known; NULL when not wanted
+ * @ret_pages  count x 16 page hashes, 0 where not known; NULL when not wanted. Special leaves never have any: the pages of a ZERO
+ *             block are zeros, those of the others can't be compared.
  * Every node fetched is checked against its parent's hash. Blocks beyond the end read as ZERO.
  */
 BR_MUST_CHECK int br_tree_read(struct br_tree_reader *reader, uint64_t first, unsigned count,
                                struct br_hash *ret_leaves, uint64_t *ret_pages, struct br_err *reterr);
 /**
- * br_tree_next_run - the first block at or after @from whose leaf is not @skip (ZERO or UNKNOWN), skipping whole subtrees
+ * br_tree_next_not - the first block at or after @from whose leaf is not @skip (ZERO or UNKNOWN), skipping whole subtrees
  * Sets *ret_block to the block count when there is none.
  */
 BR_MUST_CHECK int br_tree_next_not(struct br_tree_reader *reader, uint64_t from, const struct br_hash *skip,
                                    uint64_t *ret_block, struct br_err *reterr);
 
 typedef int br_tree_diff_fn(void *ctx, uint64_t block, const struct br_hash *old_leaf, const struct br_hash *new_leaf);
-/** br_tree_diff - calls @fn for each block whose leaves differ, ascending, visiting only subtrees that differ; a non-zero return stops it */
+/**
+ * br_tree_diff - calls @fn for each block whose leaves differ, ascending, visiting only subtrees that differ
+ * Blocks that only one has are compared with ZERO. A non-zero return of @fn stops it and is returned.
+ */
 BR_MUST_CHECK int br_tree_diff(const struct br_tree *old_tree, const struct br_tree_store *old_store,
                                const struct br_tree *new_tree, const struct br_tree_store *new_store,
                                br_tree_diff_fn *fn, void *ctx, struct br_err *reterr);
@@ -137,8 +159,12 @@ struct br_tree_writer;
 /**
  * br_tree_writer_open - start a version of @geometry that differs from @parent (may have another size) where put
  * @parent         copied; blocks never put keep the parent's leaf, page hashes and stored nodes; blocks beyond the parent's end are ZERO.
- *                 The parent's tail block, when its length changes, must be put by the caller.
- * @parent_store   where the parent's nodes are; may be @store
+ *                 The block at the end of the shorter one, when its length changes, must be put by the caller; until then it is UNKNOWN
+ *                 (or ZERO, when it was). NULL: all ZERO.
+ * @parent_store   where the parent's nodes are; may be @store, and is best: from another store all nodes of the parent that stay are
+ *                 copied. NULL when the parent has no stored node.
+ * Cost: O(levels + blocks put). A node that nothing changed is not written.
+ * After a failure of any call on the writer only br_tree_writer_close() is left; the store may hold nodes that nothing names.
  */
 BR_MUST_CHECK int br_tree_writer_open(const struct br_tree_geometry *geometry, const struct br_tree *parent,
                                       const struct br_tree_store *parent_store, const struct br_tree_store *store,
@@ -147,7 +173,7 @@ BR_MUST_CHECK int br_tree_writer_open(const struct br_tree_geometry *geometry, c
 void br_tree_writer_close(struct br_tree_writer *writer);
 /**
  * br_tree_put - the leaf of one block; blocks must come ascending, each once
- * @pages  16 page hashes, NULL or 0 entries: not known
+ * @pages  16 page hashes, NULL or 0 entries: not known; what is known of a block whose leaf stays the same is kept
  */
 BR_MUST_CHECK int br_tree_put(struct br_tree_writer *writer, uint64_t block, const struct br_hash *leaf,
                               const uint64_t *pages, struct br_err *reterr);
@@ -160,5 +186,24 @@ BR_MUST_CHECK int br_tree_fill(struct br_tree_writer *writer, uint64_t block, ui
  * Nodes kept are durable when the store's owner has synced it, not before.
  */
 BR_MUST_CHECK int br_tree_finish(struct br_tree_writer *writer, struct br_tree *ret_tree, struct br_err *reterr);
+
+// Copying -----------------------------------------------------------------------------------------------------------------------------
+
+#define BR_TREE_FETCH_MAX 64u // nodes asked for at once
+/** br_tree_fetch_fn - @count (1..BR_TREE_FETCH_MAX) encoded nodes by ref, each appended to its empty buffer; 0 or -BR_E_* */
+typedef int br_tree_fetch_fn(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+                             struct br_err *reterr);
+/** br_tree_store_fetch_many - a br_tree_fetch_fn over a local store; ctx is the struct br_tree_store */
+int br_tree_store_fetch_many(void *store, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+                             struct br_err *reterr);
+/**
+ * br_tree_copy - the nodes of one version into another store: from a replica's far end, or for compaction
+ * @keep_pages  false: page hashes are left out (they were made with another side's secret)
+ * Every node is proven against the hash that links it; memory a few MiB; nodes of the same tree come in batches.
+ * Errors: those of @fetch and @to; -BR_E_CORRUPT
+ */
+BR_MUST_CHECK int br_tree_copy(const struct br_tree *tree, br_tree_fetch_fn *fetch, void *fetch_ctx,
+                               const struct br_tree_store *to, bool keep_pages, struct br_tree *ret_tree,
+                               struct br_err *reterr);
 
 #endif
