@@ -8,6 +8,8 @@
 #   tests/{unit,prop,sim}/{test,prop,sim}_*.c -> one cmocka program each, $(BUILD)/tests/KIND/NAME
 #   tests/fuzz/fuzz_*.c                       -> $(BUILD)/tests/fuzz/NAME, which replays its corpus (tests/fuzz/replay.c);
 #                                                `make fuzz` links the same files with libFuzzer instead
+#   tests/vm/lib/nbdkit_*.c                   -> $(BUILD)/tests/vm/NAME.so, the test bed's disks
+#   tests/vm/lib/*.c                          -> $(BUILD)/tests/vm/NAME, in the guest's path
 # Includes are written from the root of the tree: #include "engine/base/err.h".
 #
 # Variables: BUILD=dir  SANITIZE=address,undefined  WERROR=0  V=1 (show commands)  DESTDIR= PREFIX=/usr
@@ -55,7 +57,8 @@ TOOLS_SRC  := $(sort $(wildcard tools/*.c))
 TLIB_SRC   := $(sort $(wildcard tests/lib/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/prop/prop_*.c tests/sim/sim_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-ALL_SRC    := $(ENGINE_SRC) $(TOOLS_SRC) $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c)
+VM_SRC     := $(sort $(wildcard tests/vm/lib/*.c))
+ALL_SRC    := $(ENGINE_SRC) $(TOOLS_SRC) $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB        := $(BUILD)/libblkrep.a
@@ -64,10 +67,12 @@ BLKREP     := $(if $(TOOLS_SRC),$(BUILD)/blkrep)
 TLIB       := $(BUILD)/tests/libtest.a
 TEST_PROGS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 FUZZ_PROGS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
+VM_PLUGINS := $(patsubst %.c,$(BUILD)/tests/vm/%.so,$(notdir $(filter tests/vm/lib/nbdkit_%,$(VM_SRC))))
+VM_PROGS   := $(patsubst %.c,$(BUILD)/tests/vm/%,$(notdir $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))))
 VERSION_H  := $(BUILD)/gen/blkrep_version.h
 
 # ---- build -----------------------------------------------------------------------------------------------------------
-.PHONY: all tests check test asan tidy fuzz fuzz-programs soak bench install clean compile_commands help FORCE
+.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell soak bench install clean compile_commands help FORCE
 
 all: $(LIB) $(BLKREP) ## build build/blkrep and its library
 tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
@@ -105,6 +110,14 @@ $(FUZZ_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_MAIN) $(TLIB) $(LIB)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(if $(LIBFUZZER),-fsanitize=fuzzer) $(ALL_LDFLAGS) -o $@ $< $(FUZZ_MAIN) \
 	    $(TLIB) $(LIB) -lcmocka $(LIBS)
 
+$(VM_PLUGINS): $(BUILD)/tests/vm/%.so: tests/vm/lib/%.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -o $@ $<
+
+$(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+
 # The version: git's description of this commit, else the VERSION file of a release tarball. Written only when it changes.
 VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=10 2>/dev/null),$(shell cat VERSION 2>/dev/null),unknown)
 $(VERSION_H): FORCE
@@ -137,6 +150,10 @@ fuzz: ## libFuzzer on every decoder (or DECODER=name), FUZZ_SECONDS each (clang)
 	        -artifact_prefix=$(BUILD)-fuzz/crashes/$$n- $(BUILD)-fuzz/corpus/$$n $$seeds; done
 fuzz-programs: $(FUZZ_PROGS)
 
+vm-programs: $(VM_PLUGINS) $(VM_PROGS) # what scripts/vm needs; not in `all`, because nbdkit's headers come with the vm packages
+vm-shell: all ## a console in the VM test bed, with the build and two disks
+	$(Q)scripts/vm shell --build $(BUILD) --disk a=64M --disk b=64M
+
 soak: tests ## long: prop and sim with SOAK_SCALE times the seeds, the soak tests of cli and vm, then fuzz
 	$(Q)scripts/test --no-setup --build $(BUILD) --kind prop,sim --soak --seed random --scale $(SOAK_SCALE)
 	$(Q)scripts/test --no-setup --build $(BUILD) --kind cli,vm --soak
@@ -164,7 +181,7 @@ clean: ## remove what the build made
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-fuzz compile_commands.json
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@sed -n 's/^# Variables: /  variables: /p' Makefile
 
 FORCE:
