@@ -149,10 +149,7 @@ static const char *bad_field(const struct br_identity *id)
     if (id->tree_bytes > INT64_MAX || id->stage_bytes > INT64_MAX) {
         return "file length";
     }
-    if (id->state == BR_STATE_APPLYING && (!id->stage_bytes || br_uuid_is_nil(&id->stage_id))) {
-        return "stage";
-    }
-    if (id->recheck_next_block > id->tree.geometry.block_count && held) {
+    if (id->recheck_next_block > BR_VOLUME_BYTES_MAX / BR_BLOCK_BYTES) {
         return "recheck position";
     }
     return NULL;

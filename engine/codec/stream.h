@@ -48,10 +48,32 @@
 // A reader checks in this order: magic and sizes (before it allocates), checksum, type and flags, sequence, then every field, so that what
 // is called "unknown" is a newer writer's and not damage. Compatible additions are ignorable frames; all else is a new preamble.
 //
-// Transcript: one block of a new 1 MiB volume becomes 4096 bytes 'x' and 15 pages of zeros, the rest is a run of zeros. DATA is compressed.
-// (tests/unit/test_stream.c makes this stream and compares it byte by byte.)
+// Transcript: a full copy of a volume of 2 blocks of zeros and 5 bytes "hello" (ids and hashes are made up; tests/unit/test_stream.c makes
+// this stream and compares):
 //
-// (transcript)
+//   0000  62 6c 6b 72 65 70 20 73 74 72 65 61 6d 20 31 0a                           | preamble
+//   0010  42 52 66 31 01 00 9f 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00   | head: HEADER, table of 159 bytes, frame 0, no body
+//   0028  3c 73 9a 3e 2f f2 13 31 11 11 11 11 11 11 41 11 91 11 11 11 11 11 11 11   | checksum; stream id
+//   0040  22 22 22 22 22 22 42 22 a2 22 22 22 22 22 22 22 07 00 00 00 00 00 00 00   | volume; generation 7
+//   0058  33 33 33 33 33 33 43 33 b3 33 33 33 33 33 33 33 00 00 00 00 00 00 00 00   | its id; no parent
+//   0070  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+//   0088  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+//   00a0  05 00 02 00 00 00 00 00 00 02 00 00 01 01 01 00 00 00 01 00 00 10 00 00   | size 131077, sector 512, SHA-256, crash, full
+//   00b8  00 00 2a 36 fe 9c 97 17 0d 00 2f 64 65 76 2f 76 67 30 2f 72 6f 6f 74      | time; label "/dev/vg0/root"
+//   00cf  42 52 66 31 04 00 18 00 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00   | head: RUN, frame 1
+//   00e7  e1 c2 aa 4e a4 3a e8 e2 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00   | checksum; ZERO from block 0
+//   00ff  02 00 00 00 00 00 00 00                                                   | 2 blocks
+//   0107  42 52 66 31 03 00 2c 00 02 00 00 00 00 00 00 00 05 00 00 00 05 00 00 00   | head: DATA, frame 2, body of 5 bytes
+//   011f  38 72 de 64 8a 74 c2 c2 02 00 00 00 00 00 00 00 66 66 66 66 66 66 66 66   | checksum; block 2; its leaf
+//   0137  66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66 66
+//   014f  01 00 00 00 68 65 6c 6c 6f                                                | page 0; "hello"
+//   0158  42 52 66 31 05 01 06 00 03 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00   | head: NOTE, ignorable, frame 3
+//   0170  de 0e 26 2c 4f c1 5f 47 61 20 6e 6f 74 65                                 | checksum; "a note"
+//   017e  42 52 66 31 06 00 58 00 04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00   | head: END, frame 4
+//   0196  9e 47 c8 70 e8 b6 2a 8e 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77   | checksum; root
+//   01ae  77 77 77 77 77 77 77 77 77 77 77 77 77 77 77 77 05 00 00 00 00 00 00 00   | 5 data bytes
+//   01c6  00 00 02 00 00 00 00 00 00 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00   | 131072 zero bytes; 2 records
+//   01de  04 00 00 00 00 00 00 00 a0 7d ac 4e 78 51 75 81 19 7b d9 d6 16 df 72 13   | 4 frames before; digest
 //
 // Making a stream has two steps, so that the costly one can run on workers: br_stream_pack_batch() is a pure function (check, compress,
 // hash); br_stream_seal() gives sequence and checksum, in order, at constant cost. A frame is two pieces, head and body, and the body of
