@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Directories of the running kernel. Every name is looked up in the open directory and never followed out of it.
+#include "engine/ring/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct br_os_dir {
+    struct br_dir base;
+    int fd;
+    int *lock_fds; // each holds one lock, until closed
+    unsigned lock_count;
+};
+
+int br_os_dir_wrap(struct br_ring *ring, int fd, struct br_dir **ret_dir, struct br_err *reterr)
+{
+    struct stat st;
+
+    if (fstat(fd, &st)) {
+        int rc = br_err_os(reterr, errno, "cannot look at descriptor %d", fd);
+        close(fd);
+        return rc;
+    }
+    struct br_os_dir *dir = calloc(1, sizeof(*dir));
+    if (!S_ISDIR(st.st_mode) || !dir) {
+        close(fd);
+        free(dir);
+        return br_err_set(reterr, S_ISDIR(st.st_mode) ? BR_E_NOMEM : BR_E_UNSUPPORTED, "not usable as a directory");
+    }
+    *dir = (struct br_os_dir){.base.ring = ring, .fd = fd};
+    ring->handles++;
+    *ret_dir = &dir->base;
+    return 0;
+}
+
+void br_os_dir_close(struct br_dir *base)
+{
+    struct br_os_dir *dir = (struct br_os_dir *)base;
+
+    for (unsigned i = 0; i < dir->lock_count; i++) {
+        close(dir->lock_fds[i]);
+    }
+    free(dir->lock_fds);
+    close(dir->fd);
+    base->ring->handles--;
+    free(dir);
+}
+
+static int br_os_dir_open_error(const char *name, int os_errno, struct br_err *reterr)
+{
+    switch (os_errno) {
+    case ELOOP: return br_err_set(reterr, BR_E_REFUSED, "'%s' is a symbolic link", name);
+    case EEXIST: return br_err_set(reterr, BR_E_REFUSED, "'%s' exists already", name);
+    case EISDIR:
+    case ENXIO: return br_err_set(reterr, BR_E_REFUSED, "'%s' is not a regular file", name);
+    default: return br_err_os(reterr, os_errno, "cannot open '%s'", name);
+    }
+}
+
+// Opens a regular file; anything else is refused before it is used. O_NONBLOCK: a fifo put there must not hang us.
+static int br_os_dir_openat(struct br_os_dir *dir, const char *name, int flags, struct br_err *reterr)
+{
+    struct stat st;
+
+    int fd = openat(dir->fd, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+    if (fd < 0) {
+        return br_os_dir_open_error(name, errno, reterr);
+    }
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return br_err_set(reterr, BR_E_REFUSED, "'%s' is not a regular file", name);
+    }
+    return fd;
+}
+
+int br_os_dir_open(struct br_dir *base, const char *name, unsigned flags, struct br_file **ret_file,
+                   struct br_err *reterr)
+{
+    int os_flags = flags & (BR_OPEN_WRITE | BR_OPEN_CREATE | BR_OPEN_TRUNCATE) ? O_RDWR : O_RDONLY;
+
+    if (flags & BR_OPEN_CREATE) {
+        os_flags |= O_CREAT | (flags & BR_OPEN_EXCLUSIVE ? O_EXCL : 0);
+    }
+    int fd = br_os_dir_openat((struct br_os_dir *)base, name, os_flags, reterr);
+    if (fd < 0) {
+        return fd;
+    }
+    if ((flags & BR_OPEN_TRUNCATE) && ftruncate(fd, 0)) {
+        int rc = br_err_os(reterr, errno, "cannot empty '%s'", name);
+        close(fd);
+        return rc;
+    }
+    int rc = br_file_wrap(base->ring, fd, ret_file, reterr);
+    return rc ? br_err_prefix(reterr, "'%s'", name) : 0;
+}
+
+int br_os_dir_rename(struct br_dir *base, const char *from, const char *to, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+
+    if (renameat(dir->fd, from, dir->fd, to)) {
+        return br_err_os(reterr, errno, "cannot rename '%s' to '%s'", from, to);
+    }
+    return 0;
+}
+
+int br_os_dir_unlink(struct br_dir *base, const char *name, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+
+    if (unlinkat(dir->fd, name, 0) && errno != ENOENT) {
+        return br_err_os(reterr, errno, "cannot remove '%s'", name);
+    }
+    return 0;
+}
+
+int br_os_dir_exists(struct br_dir *base, const char *name, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+    struct stat st;
+
+    if (!fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
+        return 1;
+    }
+    return errno == ENOENT ? 0 : br_err_os(reterr, errno, "cannot look for '%s'", name);
+}
+
+int br_os_dir_sync(struct br_dir *base, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+    int rc;
+
+    do {
+        rc = fsync(dir->fd);
+    } while (rc && errno == EINTR);
+    // EINVAL: a file system that has no way to sync a directory keeps its entries as durable as it can on its own.
+    return rc && errno != EINVAL ? br_err_os(reterr, errno, "cannot make the directory durable") : 0;
+}
+
+int br_os_dir_lock(struct br_dir *base, const char *name, struct br_err *reterr)
+{
+    struct br_os_dir *dir = (struct br_os_dir *)base;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    int *fds = realloc(dir->lock_fds, (dir->lock_count + 1) * sizeof(*fds));
+    if (!fds) {
+        return br_err_set(reterr, BR_E_NOMEM, "no memory for a lock");
+    }
+    dir->lock_fds = fds;
+    int fd = br_os_dir_openat(dir, name, O_RDWR | O_CREAT, reterr);
+    if (fd < 0) {
+        return fd;
+    }
+    // An open file description's lock: unlike a classic POSIX lock it also holds against our own other descriptors.
+    if (fcntl(fd, F_OFD_SETLK, &lock)) {
+        int rc = errno == EAGAIN || errno == EACCES ? br_err_set(reterr, BR_E_BUSY, "the lock '%s' is held", name)
+                                                    : br_err_os(reterr, errno, "cannot lock '%s'", name);
+        close(fd);
+        return rc;
+    }
+    dir->lock_fds[dir->lock_count++] = fd;
+    return 0;
+}
+
+int br_os_dir_space(struct br_dir *base, uint64_t *ret_free_bytes, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+    struct statvfs vfs;
+
+    if (fstatvfs(dir->fd, &vfs)) {
+        return br_err_os(reterr, errno, "cannot read the free space");
+    }
+    *ret_free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    return 0;
+}
