@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/net/tls_wire.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/base/units.h"
+#include "engine/net/clock.h"
+
+int br_wire_open(struct br_wire *wire, int fd, struct br_err *reterr)
+{
+    *wire = (struct br_wire){.fd = fd};
+    wire->in = malloc(BR_WIRE_IN_BYTES);
+    wire->out = malloc(BR_WIRE_OUT_BYTES + BR_WIRE_OUT_SPARE);
+    wire->received_ns = wire->sent_ns = wire->tokens_at_ns = br_clock_ns();
+    if (!wire->in || !wire->out) {
+        br_wire_close(wire);
+        return br_err_set(reterr, BR_E_NOMEM, "buffers of a connection");
+    }
+    return 0;
+}
+
+void br_wire_close(struct br_wire *wire)
+{
+    if (wire->fd >= 0) {
+        close(wire->fd);
+    }
+    free(wire->in);
+    free(wire->out);
+    *wire = (struct br_wire){.fd = -1};
+}
+
+// The BIO ---------------------------------------------------------------------------------------------------------------
+
+static int br_wire_bio_read(BIO *bio, char *to, int len)
+{
+    struct br_wire *wire = BIO_get_data(bio);
+    size_t take = BR_MIN((size_t)BR_MAX(len, 0), wire->in_len - wire->in_pos);
+
+    BIO_clear_retry_flags(bio);
+    if (!take) {
+        if (wire->in_eof) {
+            return 0;
+        }
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    memcpy(to, wire->in + wire->in_pos, take);
+    wire->in_pos += take;
+    return (int)take;
+}
+
+static int br_wire_bio_write(BIO *bio, const char *from, int len)
+{
+    struct br_wire *wire = BIO_get_data(bio);
+    size_t room = BR_WIRE_OUT_BYTES + BR_WIRE_OUT_SPARE - wire->out_len;
+    size_t take = BR_MIN((size_t)BR_MAX(len, 0), room);
+
+    BIO_clear_retry_flags(bio);
+    if (!take) {
+        BIO_set_retry_write(bio);
+        return -1;
+    }
+    memcpy(wire->out + wire->out_len, from, take);
+    wire->out_len += take;
+    return (int)take;
+}
+
+static long br_wire_bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+    struct br_wire *wire = BIO_get_data(bio);
+
+    (void)number, (void)pointer;
+    switch (command) {
+    case BIO_CTRL_FLUSH: return 1;
+    case BIO_CTRL_EOF: return wire->in_eof && wire->in_pos == wire->in_len;
+    case BIO_CTRL_PENDING: return (long)(wire->in_len - wire->in_pos);
+    case BIO_CTRL_WPENDING: return (long)br_wire_pending(wire);
+    default: return 0;
+    }
+}
+
+static BIO_METHOD *br_wire_method;
+static pthread_once_t br_wire_method_once = PTHREAD_ONCE_INIT;
+
+static void br_wire_method_make(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "blkrep wire");
+
+    if (method && BIO_meth_set_read(method, br_wire_bio_read) && BIO_meth_set_write(method, br_wire_bio_write) &&
+        BIO_meth_set_ctrl(method, br_wire_bio_ctrl)) {
+        br_wire_method = method;
+    }
+}
+
+BIO *br_wire_bio(struct br_wire *wire)
+{
+    pthread_once(&br_wire_method_once, br_wire_method_make);
+    BIO *bio = br_wire_method ? BIO_new(br_wire_method) : NULL;
+
+    if (bio) {
+        BIO_set_data(bio, wire);
+        BIO_set_init(bio, 1);
+    }
+    return bio;
+}
+
+// The socket ------------------------------------------------------------------------------------------------------------
+
+int br_wire_receive(struct br_wire *wire)
+{
+    if (wire->in_pos == wire->in_len) {
+        wire->in_pos = wire->in_len = 0;
+    } else if (wire->in_len == BR_WIRE_IN_BYTES) {
+        memmove(wire->in, wire->in + wire->in_pos, wire->in_len - wire->in_pos);
+        wire->in_len -= wire->in_pos;
+        wire->in_pos = 0;
+    }
+    if (wire->in_len == BR_WIRE_IN_BYTES || wire->in_eof) {
+        return 0;
+    }
+    ssize_t got = recv(wire->fd, wire->in + wire->in_len, BR_WIRE_IN_BYTES - wire->in_len, MSG_DONTWAIT);
+    if (got < 0) {
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    }
+    if (!got) {
+        wire->in_eof = true;
+        return 1;
+    }
+    wire->in_len += (size_t)got;
+    wire->received_ns = br_clock_ns();
+    return 1;
+}
+
+// The bucket holds at most 50 ms of the rate (or one packet), so that a limit holds over any second.
+static void br_wire_refill(struct br_wire *wire)
+{
+    uint64_t now = br_clock_ns(), depth = BR_MAX(wire->rate / 20, (uint64_t)BR_WIRE_SEND_LEAST);
+    uint64_t passed = BR_MIN(now - wire->tokens_at_ns, BR_NS_PER_S);
+    uint64_t more = (uint64_t)((double)passed * (double)wire->rate / (double)BR_NS_PER_S);
+
+    if (more) {
+        wire->tokens = BR_MIN(wire->tokens + more, depth);
+        wire->tokens_at_ns = wire->tokens == depth ? now : wire->tokens_at_ns + more * BR_NS_PER_S / wire->rate;
+    }
+}
+
+uint64_t br_wire_send_at_ns(struct br_wire *wire)
+{
+    uint64_t need = BR_MIN(br_wire_pending(wire), (size_t)BR_WIRE_SEND_LEAST);
+
+    if (!wire->rate) {
+        return 0;
+    }
+    br_wire_refill(wire);
+    if (wire->tokens >= need) {
+        return 0;
+    }
+    return wire->tokens_at_ns + (uint64_t)((double)(need - wire->tokens) * (double)BR_NS_PER_S / (double)wire->rate) +
+           1;
+}
+
+int br_wire_send(struct br_wire *wire)
+{
+    while (br_wire_pending(wire) && !br_wire_send_at_ns(wire)) {
+        size_t len = br_wire_pending(wire);
+        if (wire->rate) {
+            len = BR_MIN(len, (size_t)wire->tokens);
+        }
+        ssize_t put = send(wire->fd, wire->out + wire->out_pos, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put < 0) {
+            return errno == EAGAIN ? 0 : -errno;
+        }
+        wire->out_pos += (size_t)put;
+        wire->tokens -= wire->rate ? (uint64_t)put : 0;
+        wire->sent_ns = br_clock_ns();
+        __atomic_add_fetch(&wire->sent_bytes, (uint64_t)put, __ATOMIC_RELAXED);
+    }
+    if (!br_wire_pending(wire)) {
+        wire->out_pos = wire->out_len = 0;
+    }
+    return 0;
+}
