@@ -7,6 +7,7 @@
 #include "engine/codec/pack.h"
 #include "engine/codec/stream_sums.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 struct br_stream_decoder {
@@ -110,6 +111,7 @@ static int read_preamble(struct br_stream_decoder *decoder, const uint8_t *bytes
 {
     const size_t name_len = strlen("blkrep stream ");
 
+    assert(bytes); // collected before
     if (!memcmp(bytes, BR_STREAM_PREAMBLE, BR_STREAM_PREAMBLE_BYTES)) {
         decoder->preamble_seen = true;
         decoder->offset_bytes = BR_STREAM_PREAMBLE_BYTES;

@@ -4,6 +4,8 @@
 // recently used goes first; the path of an ascending reader therefore stays. Not reentrant: a store may run the ring while it fetches.
 #include "engine/map/tree_node.h"
 
+#include <assert.h>
+
 #define SLOTS_LEAVES 4u // nodes of level 1 kept, about 42 KiB each
 #define SLOTS_ABOVE  2u // nodes of every higher level kept, about 10 KiB each
 #define SLOTS        (SLOTS_LEAVES + SLOTS_ABOVE * (BR_TREE_LEVELS_MAX - 1))
@@ -122,6 +124,7 @@ static int find_place(struct br_tree_reader *reader, uint64_t block, struct plac
         if (rc < 0) {
             return rc;
         }
+        assert(node); // get_node gives one, or fails
         if (level == 1) {
             ret_place->node = node;
             return 0;

@@ -576,6 +576,7 @@ static int sum_live(struct live_sum *sum, const struct br_tree_link *link, uint8
         return 0;
     }
     struct br_tree_node *node = sum->nodes[level];
+    assert(node); // one for each level was made before
     int rc = br_tree_load(sum->shape, sum->store, link, level, index, sum->scratch, node, reterr);
     for (unsigned child = 0; !rc && child < BR_FANOUT; child++) {
         const struct br_tree_link below = {node->hashes[child], node->refs[child]};
