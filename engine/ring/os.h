@@ -81,6 +81,7 @@ int br_os_dir_unlink(struct br_dir *dir, const char *name, struct br_err *reterr
 int br_os_dir_exists(struct br_dir *dir, const char *name, struct br_err *reterr);
 int br_os_dir_sync(struct br_dir *dir, struct br_err *reterr);
 int br_os_dir_lock(struct br_dir *dir, const char *name, struct br_err *reterr);
+void br_os_dir_unlock(struct br_dir *dir, const char *name);
 int br_os_dir_space(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err *reterr);
 
 // All of the above, for a struct br_ring_ops.
@@ -90,6 +91,6 @@ int br_os_dir_space(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err 
     .file_next_data = br_os_file_next_data, .file_drop_cache = br_os_file_drop_cache, .dir_wrap = br_os_dir_wrap, \
     .dir_close = br_os_dir_close, .dir_open = br_os_dir_open, .dir_rename = br_os_dir_rename,                     \
     .dir_unlink = br_os_dir_unlink, .dir_exists = br_os_dir_exists, .dir_sync = br_os_dir_sync,                   \
-    .dir_lock = br_os_dir_lock, .dir_space = br_os_dir_space
+    .dir_lock = br_os_dir_lock, .dir_unlock = br_os_dir_unlock, .dir_space = br_os_dir_space
 
 #endif

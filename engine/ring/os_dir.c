@@ -10,10 +10,15 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+struct br_os_lock {
+    int fd; // holds it until closed
+    char *name;
+};
+
 struct br_os_dir {
     struct br_dir base;
     int fd;
-    int *lock_fds; // each holds one lock, until closed
+    struct br_os_lock *locks;
     unsigned lock_count;
 };
 
@@ -43,9 +48,10 @@ void br_os_dir_close(struct br_dir *base)
     struct br_os_dir *dir = (struct br_os_dir *)base;
 
     for (unsigned i = 0; i < dir->lock_count; i++) {
-        close(dir->lock_fds[i]);
+        close(dir->locks[i].fd);
+        free(dir->locks[i].name);
     }
-    free(dir->lock_fds);
+    free(dir->locks);
     close(dir->fd);
     base->ring->handles--;
     free(dir);
@@ -147,13 +153,18 @@ int br_os_dir_lock(struct br_dir *base, const char *name, struct br_err *reterr)
     struct br_os_dir *dir = (struct br_os_dir *)base;
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    int *fds = realloc(dir->lock_fds, (dir->lock_count + 1) * sizeof(*fds));
-    if (!fds) {
+    struct br_os_lock *locks = realloc(dir->locks, (dir->lock_count + 1) * sizeof(*locks));
+    if (!locks) {
         return br_err_set(reterr, BR_E_NOMEM, "no memory for a lock");
     }
-    dir->lock_fds = fds;
+    dir->locks = locks;
+    char *own_name = strdup(name);
+    if (!own_name) {
+        return br_err_set(reterr, BR_E_NOMEM, "no memory for a lock");
+    }
     int fd = br_os_dir_openat(dir, name, O_RDWR | O_CREAT, reterr);
     if (fd < 0) {
+        free(own_name);
         return fd;
     }
     // An open file description's lock: unlike a classic POSIX lock it also holds against our own other descriptors.
@@ -161,10 +172,25 @@ int br_os_dir_lock(struct br_dir *base, const char *name, struct br_err *reterr)
         int rc = errno == EAGAIN || errno == EACCES ? br_err_set(reterr, BR_E_BUSY, "the lock '%s' is held", name)
                                                     : br_err_os(reterr, errno, "cannot lock '%s'", name);
         close(fd);
+        free(own_name);
         return rc;
     }
-    dir->lock_fds[dir->lock_count++] = fd;
+    dir->locks[dir->lock_count++] = (struct br_os_lock){.fd = fd, .name = own_name};
     return 0;
+}
+
+void br_os_dir_unlock(struct br_dir *base, const char *name)
+{
+    struct br_os_dir *dir = (struct br_os_dir *)base;
+
+    for (unsigned i = 0; i < dir->lock_count; i++) {
+        if (!strcmp(dir->locks[i].name, name)) {
+            close(dir->locks[i].fd);
+            free(dir->locks[i].name);
+            dir->locks[i] = dir->locks[--dir->lock_count];
+            return;
+        }
+    }
 }
 
 int br_os_dir_space(struct br_dir *base, uint64_t *ret_free_bytes, struct br_err *reterr)

@@ -297,6 +297,18 @@ int br_ring_wait(struct br_ring *ring, uint64_t timeout_ns)
     return 0;
 }
 
+void br_ring_sleep(struct br_ring *ring, uint64_t ns)
+{
+    uint64_t now_ns = br_ring_now_ns(ring);
+    uint64_t deadline_ns = UINT64_MAX;
+
+    (void)!br_add_u64(now_ns, ns, &deadline_ns);
+    while (now_ns < deadline_ns && !ring->dead_text) {
+        br_ring_turn(ring, deadline_ns - now_ns);
+        now_ns = br_ring_now_ns(ring);
+    }
+}
+
 unsigned br_ring_in_flight(const struct br_ring *ring)
 {
     return ring->in_flight + ring->jobs_in_flight;
@@ -559,6 +571,11 @@ int br_dir_lock(struct br_dir *dir, const char *name, struct br_err *reterr)
 {
     int rc = br_dir_name_check(name, reterr);
     return rc ? rc : dir->ring->ops->dir_lock(dir, name, reterr);
+}
+
+void br_dir_unlock(struct br_dir *dir, const char *name)
+{
+    dir->ring->ops->dir_unlock(dir, name);
 }
 
 int br_dir_space(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err *reterr)

@@ -89,6 +89,8 @@ void br_ring_flush(struct br_ring *ring);
  * Returns the number of callbacks run; 0 after a timeout, or when nothing is in flight and no worker is busy.
  */
 int br_ring_wait(struct br_ring *ring, uint64_t timeout_ns);
+/** br_ring_sleep - run what completes until @ns passed, also when nothing is in flight; virtual time in the simulator */
+void br_ring_sleep(struct br_ring *ring, uint64_t ns);
 /** br_ring_in_flight - operations submitted and not completed, jobs of workers included */
 unsigned br_ring_in_flight(const struct br_ring *ring);
 
@@ -212,8 +214,10 @@ BR_MUST_CHECK int br_dir_unlink(struct br_dir *dir, const char *name, struct br_
 BR_MUST_CHECK int br_dir_exists(struct br_dir *dir, const char *name, struct br_err *reterr);
 /** br_dir_sync - entries made, renamed and removed before are durable */
 BR_MUST_CHECK int br_dir_sync(struct br_dir *dir, struct br_err *reterr);
-/** br_dir_lock - exclusive advisory lock @name until the dir is closed or the process ends; -BR_E_BUSY when another holds it */
+/** br_dir_lock - exclusive advisory lock @name until br_dir_unlock(), the dir is closed or the process ends; -BR_E_BUSY when another holds it */
 BR_MUST_CHECK int br_dir_lock(struct br_dir *dir, const char *name, struct br_err *reterr);
+/** br_dir_unlock - gives a lock back that this dir took; one that it does not hold is left alone */
+void br_dir_unlock(struct br_dir *dir, const char *name);
 /** br_dir_space - bytes free to this user on its file system */
 BR_MUST_CHECK int br_dir_space(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err *reterr);
 

@@ -91,6 +91,7 @@ struct br_ring_ops {
     int (*dir_exists)(struct br_dir *dir, const char *name, struct br_err *reterr);
     int (*dir_sync)(struct br_dir *dir, struct br_err *reterr);
     int (*dir_lock)(struct br_dir *dir, const char *name, struct br_err *reterr);
+    void (*dir_unlock)(struct br_dir *dir, const char *name);
     int (*dir_space)(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err *reterr);
 };
 

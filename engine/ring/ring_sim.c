@@ -717,6 +717,19 @@ static int br_sim_dir_lock(struct br_dir *dir, const char *name, struct br_err *
     return 0;
 }
 
+static void br_sim_dir_unlock(struct br_dir *dir, const char *name)
+{
+    struct br_sim *sim = br_sim_of(dir->ring);
+
+    for (size_t i = 0; i < sim->lock_count; i++) {
+        if (sim->locks[i].owner == dir && !strcmp(sim->locks[i].name, name)) {
+            free(sim->locks[i].name);
+            sim->locks[i] = sim->locks[--sim->lock_count];
+            return;
+        }
+    }
+}
+
 static int br_sim_dir_space(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err *reterr)
 {
     const struct br_sim *sim = br_sim_of(dir->ring);
@@ -775,6 +788,7 @@ static const struct br_ring_ops br_sim_ops = {
     .dir_exists = br_sim_dir_exists,
     .dir_sync = br_sim_dir_sync,
     .dir_lock = br_sim_dir_lock,
+    .dir_unlock = br_sim_dir_unlock,
     .dir_space = br_sim_dir_space,
 };
 
