@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/pipe/window.h"
+
+static bool br_leaf_special(const struct br_hash *leaf)
+{
+    return br_hash_equal(leaf, &br_hash_zero) || br_hash_equal(leaf, &br_hash_unreadable) ||
+           br_hash_equal(leaf, &br_hash_unknown);
+}
+
+static void br_window_hash_pages(struct br_window *w, unsigned i)
+{
+    const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
+    uint64_t *pages = w->pages + (size_t)i * BR_PAGES_PER_BLOCK;
+
+    for (unsigned p = 0; p < BR_PAGES_PER_BLOCK; p++) {
+        uint32_t len = br_page_bytes(w->geometry, w->first + i, p);
+
+        pages[p] = len ? br_page_hash(w->secret, block + (size_t)p * BR_PAGE_BYTES, len) : 0;
+    }
+}
+
+static bool br_window_pages_known(const struct br_window *w, unsigned i)
+{
+    uint16_t mask = br_block_pages(w->geometry, w->first + i);
+
+    for (unsigned p = 0; p < BR_PAGES_PER_BLOCK; p++) {
+        if ((mask >> p & 1) && !w->old_pages[i * BR_PAGES_PER_BLOCK + p]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Which pages of a block with new data ship and which became zeros. A parent of zeros needs only what is not zero; of a parent whose
+// content isn't known everything is told; else the page hashes decide.
+static void br_window_narrow(struct br_window *w, unsigned i)
+{
+    const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
+    bool old_zero = br_hash_equal(&w->old_leaves[i], &br_hash_zero);
+    bool old_special = br_leaf_special(&w->old_leaves[i]);
+    uint16_t all = br_block_pages(w->geometry, w->first + i);
+    uint16_t ship = 0;
+    uint16_t zeros = 0;
+
+    for (unsigned p = 0; p < BR_PAGES_PER_BLOCK; p++) {
+        size_t at = i * BR_PAGES_PER_BLOCK + p;
+
+        if (!(all >> p & 1) || (!old_special && w->old_pages[at] && w->old_pages[at] == w->pages[at])) {
+            continue;
+        }
+        if (!br_is_zero(block + (size_t)p * BR_PAGE_BYTES, br_page_bytes(w->geometry, w->first + i, p))) {
+            ship |= (uint16_t)(1u << p);
+        } else if (!old_zero) {
+            zeros |= (uint16_t)(1u << p);
+        }
+    }
+    // The leaf differs and no page does: the page hashes are wrong. They are only a cache; the leaf is the truth.
+    if (!(ship | zeros)) {
+        ship = all;
+    }
+    w->ship_masks[i] = ship;
+    w->zero_masks[i] = zeros;
+}
+
+static enum br_block_fate br_window_fate(struct br_window *w, unsigned i)
+{
+    uint32_t len = br_block_bytes(w->geometry, w->first + i);
+
+    if (w->unreadable >> i & 1) {
+        w->leaves[i] = br_hash_unreadable;
+    } else if (w->data >> i & 1) {
+        br_leaf_hash(w->buffer + (size_t)i * BR_BLOCK_BYTES, len, &w->leaves[i]);
+    } else {
+        w->leaves[i] = br_hash_zero;
+    }
+    bool special = br_leaf_special(&w->leaves[i]);
+    if (br_hash_equal(&w->leaves[i], &w->old_leaves[i])) {
+        if (special || br_window_pages_known(w, i)) {
+            return BR_BLOCK_SAME;
+        }
+        br_window_hash_pages(w, i);
+        return BR_BLOCK_LEARNED;
+    }
+    if (special) {
+        return w->unreadable >> i & 1 ? BR_BLOCK_UNREADABLE : BR_BLOCK_ZERO;
+    }
+    br_window_hash_pages(w, i);
+    br_window_narrow(w, i);
+    return BR_BLOCK_DATA;
+}
+
+static uint64_t br_window_mask_bytes(const struct br_window *w, unsigned i, uint16_t mask)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned p = 0; p < BR_PAGES_PER_BLOCK; p++) {
+        if (mask >> p & 1) {
+            bytes += br_page_bytes(w->geometry, w->first + i, p);
+        }
+    }
+    return bytes;
+}
+
+size_t br_window_ship_bytes(const struct br_window *w, unsigned i)
+{
+    return (size_t)br_window_mask_bytes(w, i, w->ship_masks[i]);
+}
+
+// Ascending, so a page only moves down onto what was already taken or does not ship.
+static void br_window_compact(struct br_window *w)
+{
+    size_t to = SIZE_MAX;
+
+    for (unsigned i = 0; i < w->count; i++) {
+        for (unsigned p = 0; w->ship_masks[i] && p < BR_PAGES_PER_BLOCK; p++) {
+            if (!(w->ship_masks[i] >> p & 1)) {
+                continue;
+            }
+            size_t from = (size_t)i * BR_BLOCK_BYTES + (size_t)p * BR_PAGE_BYTES;
+            uint32_t len = br_page_bytes(w->geometry, w->first + i, p);
+
+            if (to == SIZE_MAX) {
+                w->data_offset = to = from;
+            }
+            if (to != from) {
+                memcpy(w->buffer + to, w->buffer + from, len);
+            }
+            to += len;
+        }
+    }
+}
+
+void br_window_compare(struct br_window *w)
+{
+    w->bytes_shipped = w->bytes_changed = w->zero_bytes = 0;
+    w->data_offset = 0;
+    for (unsigned i = 0; i < w->count; i++) {
+        w->fates[i] = BR_BLOCK_SAME;
+        w->ship_masks[i] = w->zero_masks[i] = 0;
+        if (!(w->considered >> i & 1)) {
+            continue;
+        }
+        w->fates[i] = br_window_fate(w, i);
+        if (w->fates[i] == BR_BLOCK_DATA) {
+            uint64_t zeros = br_window_mask_bytes(w, i, w->zero_masks[i]);
+
+            w->bytes_shipped += br_window_ship_bytes(w, i);
+            w->zero_bytes += zeros;
+            w->bytes_changed += zeros;
+        } else if (w->fates[i] == BR_BLOCK_ZERO) {
+            uint32_t len = br_block_bytes(w->geometry, w->first + i);
+
+            w->zero_bytes += len;
+            w->bytes_changed += br_leaf_special(&w->old_leaves[i]) ? 0 : len;
+        }
+    }
+    w->bytes_changed += w->bytes_shipped;
+    br_window_compact(w);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The CPU stage of the pipeline: up to 16 blocks in one buffer, compared with the parent version and narrowed to the pages that differ.
+// Pure: no ring, no store, so that workers run it and tests need nothing else.
+//
+//     read        [b0 ..........][hole][b2 ..........][b3 ..........]
+//     compare       2 pages        zero   same           whole
+//     compacted   [p3][p9][b3 ..........]                              data of the batches, in place, nothing copied twice
+#ifndef BR_PIPE_WINDOW_H
+#define BR_PIPE_WINDOW_H
+
+#include "engine/codec/delta.h"
+
+// What becomes of a block.
+enum br_block_fate {
+    BR_BLOCK_SAME,       // as in the parent
+    BR_BLOCK_LEARNED,    // as in the parent, whose page hashes were not all known: they are now
+    BR_BLOCK_DATA,       // some of its pages ship
+    BR_BLOCK_ZERO,       // became zeros
+    BR_BLOCK_UNREADABLE, // became unreadable
+};
+
+struct br_window {
+    const struct br_tree_geometry *geometry; // of the result
+    const uint8_t *secret;                   // BR_PAGE_SECRET_BYTES
+    uint64_t first;
+    unsigned count;      // 1..16 blocks
+    uint16_t considered; // bit i: block first + i is compared; the rest is left as the parent has it
+    uint16_t data;       // bit i: its content lies in buffer at i x BR_BLOCK_BYTES; not set: zeros
+    uint16_t unreadable; // bit i: it could not be read
+    uint8_t *buffer;     // BR_BATCH_DATA_MAX
+
+    struct br_hash old_leaves[BR_BATCH_BLOCKS_MAX];
+    uint64_t old_pages[BR_BATCH_BLOCKS_MAX * BR_PAGES_PER_BLOCK]; // 0: not known
+
+    // What br_window_compare() finds.
+    enum br_block_fate fates[BR_BATCH_BLOCKS_MAX];
+    struct br_hash leaves[BR_BATCH_BLOCKS_MAX];
+    uint64_t pages[BR_BATCH_BLOCKS_MAX * BR_PAGES_PER_BLOCK];
+    uint16_t ship_masks[BR_BATCH_BLOCKS_MAX];
+    uint16_t zero_masks[BR_BATCH_BLOCKS_MAX];
+    size_t data_offset; // where the first shipped page lies in buffer after compaction; the rest follows without gaps
+    uint64_t bytes_shipped; // sum of the shipped pages
+    uint64_t bytes_changed; // shipped pages, pages and known blocks that became zeros
+    uint64_t zero_bytes;    // pages and blocks that became zeros
+};
+
+/** br_window_compare - fills in the fates and moves the shipped pages together; thread safe for different windows */
+void br_window_compare(struct br_window *window);
+/** br_window_ship_bytes - length of block @i's shipped pages */
+size_t br_window_ship_bytes(const struct br_window *window, unsigned i);
+
+#endif

@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The pipeline on a real ring and a real file. A byte image takes what it ships: whatever the path, the image must end as the source and
+// the tree as the version of those bytes.
+#include "engine/pipe/pipe.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/base/units.h"
+#include "tests/lib/t_env.h"
+#include "tests/lib/t_image.h"
+
+#define HELD_MAX 3
+
+struct world {
+    struct br_ring *ring;
+    struct br_file *source;
+    int fd; // the test's own
+    struct t_store store;
+    struct br_tree_store ops;
+    uint8_t secret[BR_PAGE_SECRET_BYTES];
+    struct t_image image;
+    struct br_tree tree; // of the image
+    struct br_pipe_progress progress;
+    struct br_extent_map *changed;
+    uint64_t bytes_per_second;
+    const volatile bool *cancel;
+    unsigned runs;
+    unsigned fail_at_record; // 0 never
+    // The sink gives buffers back late.
+    unsigned held_count;
+    void (*held[HELD_MAX])(void *);
+    void *held_ctx[HELD_MAX];
+};
+
+static void release_all(struct world *w)
+{
+    for (unsigned i = 0; i < w->held_count; i++) {
+        w->held[i](w->held_ctx[i]);
+    }
+    w->held_count = 0;
+}
+
+static int sink_batch(void *ctx, const struct br_batch *batch, void (*release)(void *), void *release_ctx,
+                      struct br_err *reterr)
+{
+    struct world *w = ctx;
+
+    t_image_batch(&w->image, batch);
+    if (w->held_count == HELD_MAX) {
+        release_all(w);
+    }
+    w->held[w->held_count] = release;
+    w->held_ctx[w->held_count++] = release_ctx;
+    if (w->fail_at_record && w->image.records >= w->fail_at_record) {
+        return br_err_set(reterr, BR_E_NO_SPACE, "the test's sink");
+    }
+    return 0;
+}
+
+static int sink_run(void *ctx, const struct br_run *run, struct br_err *reterr)
+{
+    struct world *w = ctx;
+
+    (void)reterr;
+    t_image_run(&w->image, run);
+    w->runs++;
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    char path[] = "/tmp/blkrep-test-pipe-XXXXXX";
+    struct t_rand r = t_rand_seeded(7, 7);
+
+    w->fd = mkstemp(path);
+    assert_true(w->fd >= 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    unlink(path);
+    struct br_ring_options options = {.buffer_count = 8, .buffer_bytes = BR_BATCH_DATA_MAX};
+    assert_int_equal(0, br_ring_open(&options, &w->ring, NULL));
+    assert_int_equal(0, br_ring_workers(w->ring, 2, NULL));
+    assert_int_equal(0, br_file_wrap(w->ring, fd, &w->source, NULL));
+    w->ops = t_store_ops(&w->store);
+    t_rand_fill(&r, w->secret, sizeof(w->secret));
+    struct br_tree_geometry geometry;
+    assert_true(br_tree_geometry_of(0, &geometry));
+    br_tree_empty(&geometry, &br_hash_zero, &w->tree);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(8, br_ring_buffers_free(w->ring));
+    br_file_close(w->source);
+    br_ring_close(w->ring);
+    close(w->fd);
+    t_store_free(&w->store);
+    t_image_free(&w->image);
+    free(w);
+    return 0;
+}
+
+static void source_write(struct world *w, uint64_t at, size_t len, uint64_t seed)
+{
+    struct t_rand r = t_rand_seeded(seed, at);
+    uint8_t *bytes = malloc(len);
+
+    t_rand_fill(&r, bytes, len);
+    assert_int_equal(len, pwrite(w->fd, bytes, len, (off_t)at));
+    free(bytes);
+}
+
+static void source_zero(struct world *w, uint64_t at, size_t len)
+{
+    uint8_t *bytes = calloc(1, len);
+
+    assert_int_equal(len, pwrite(w->fd, bytes, len, (off_t)at));
+    free(bytes);
+}
+
+static uint64_t source_size(struct world *w)
+{
+    off_t size = lseek(w->fd, 0, SEEK_END);
+
+    assert_true(size >= 0);
+    return (uint64_t)size;
+}
+
+static int run_from(struct world *w, const struct br_tree *parent, bool continue_on_read_error, struct br_err *err)
+{
+    struct br_pipe_params params = {
+        .ring = w->ring,
+        .source = w->source,
+        .size_bytes = source_size(w),
+        .changed = w->changed,
+        .parent = parent,
+        .parent_store = &w->ops,
+        .page_secret = w->secret,
+        .store = &w->ops,
+        .sink = {.batch = sink_batch, .run = sink_run, .ctx = w},
+        .bytes_per_second = w->bytes_per_second,
+        .continue_on_read_error = continue_on_read_error,
+        .cancel = w->cancel,
+    };
+
+    t_image_resize(&w->image, params.size_bytes);
+    w->runs = 0;
+    struct br_tree tree;
+    int rc = br_pipe_run(&params, &tree, &w->progress, err);
+    release_all(w);
+    if (!rc) {
+        w->tree = tree;
+    }
+    return rc;
+}
+
+static void check_same(struct world *w)
+{
+    uint8_t *bytes = malloc(w->image.size_bytes + 1);
+    struct br_hash root, expected;
+    struct t_store store = {0};
+    struct br_tree_store ops = t_store_ops(&store);
+
+    assert_int_equal(w->image.size_bytes, pread(w->fd, bytes, w->image.size_bytes + 1, 0));
+    assert_memory_equal(bytes, w->image.bytes, w->image.size_bytes);
+    struct br_tree tree = t_tree_of(bytes, w->image.size_bytes, NULL, &ops);
+    br_tree_root(&w->tree, &root);
+    br_tree_root(&tree, &expected);
+    assert_memory_equal(expected.bytes, root.bytes, BR_HASH_BYTES);
+    assert_int_equal(w->image.data_bytes, w->progress.bytes_shipped);
+    assert_int_equal(w->image.zero_bytes, w->progress.zero_bytes);
+    assert_int_equal(w->image.size_bytes, w->progress.position_bytes);
+    t_store_free(&store);
+    free(bytes);
+}
+
+static void sync_once(struct world *w)
+{
+    struct br_tree parent = w->tree;
+    struct br_err err = {0};
+
+    if (run_from(w, &parent, false, &err)) {
+        fail_msg("%s: %s", br_err_name(err.code), err.text);
+    }
+    check_same(w);
+}
+
+static void every_odd_size_is_copied_exactly(void **state)
+{
+    static const uint64_t sizes[] = {1,     511,   512,     4095,    4096,    4097,   65535,
+                                     65536, 65537, 1048575, 1048576, 1048577, 5000001};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < BR_ARRAY_LEN(sizes); i++) {
+        assert_int_equal(0, ftruncate(w->fd, 0));
+        source_write(w, 0, sizes[i], i);
+        t_image_resize(&w->image, 0);
+        assert_true(br_tree_geometry_of(0, &w->tree.geometry));
+        br_tree_empty(&w->tree.geometry, &br_hash_zero, &w->tree);
+        sync_once(w);
+        assert_int_equal(sizes[i], w->progress.bytes_shipped);
+    }
+}
+
+static void an_empty_source_is_a_version_too(void **state)
+{
+    sync_once(*state);
+}
+
+static void an_unchanged_source_ships_nothing(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, 3000000, 1);
+    sync_once(w);
+    size_t nodes = w->store.count;
+    sync_once(w);
+    assert_int_equal(0, w->image.records);
+    assert_int_equal(0, w->progress.bytes_changed);
+    assert_int_equal(3000000, w->progress.bytes_read);
+    assert_int_equal(nodes, w->store.count);
+}
+
+static void only_pages_that_differ_are_shipped(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, 4 * BR_MIB, 1);
+    sync_once(w);
+    source_write(w, 5, 1, 2);                     // first page
+    source_write(w, 3 * 65536 + 4095, 2, 2);      // two neighbours
+    source_write(w, 2 * BR_MIB + 9 * 4096, 1, 2); // a later window
+    source_write(w, 4 * BR_MIB - 1, 1, 2);        // last page
+    sync_once(w);
+    assert_int_equal(5 * 4096, w->progress.bytes_shipped);
+    assert_int_equal(5 * 4096, w->progress.bytes_changed);
+}
+
+static void holes_are_never_read(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(64 * BR_MIB)));
+    source_write(w, 10 * BR_MIB, 65536, 1);
+    source_write(w, 63 * BR_MIB + 65536 * 3, 65536, 1);
+    sync_once(w);
+    assert_int_equal(2 * 65536, w->progress.bytes_read);
+    assert_int_equal(2 * 65536, w->progress.bytes_shipped);
+    assert_int_equal(0, w->runs);
+}
+
+static void what_became_a_hole_is_one_run_across_windows(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, 8 * BR_MIB, 1);
+    sync_once(w);
+    assert_int_equal(0, ftruncate(w->fd, (off_t)BR_MIB));
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(8 * BR_MIB)));
+    sync_once(w);
+    assert_int_equal(1, w->runs);
+    assert_int_equal(7 * BR_MIB, w->progress.zero_bytes);
+    assert_int_equal(7 * BR_MIB, w->progress.bytes_changed);
+    assert_int_equal(0, w->progress.bytes_shipped);
+}
+
+static void written_zeros_ship_as_runs_and_zeroed_pages_as_masks(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, 2 * BR_MIB, 1);
+    sync_once(w);
+    source_zero(w, 65536, 3 * 65536);            // whole blocks
+    source_zero(w, 10 * 65536 + 4096, 2 * 4096); // pages of one
+    source_write(w, 12 * 65536, 10, 3);
+    sync_once(w);
+    assert_int_equal(1, w->runs);
+    assert_int_equal(3 * 65536 + 2 * 4096, w->progress.zero_bytes);
+    assert_int_equal(4096, w->progress.bytes_shipped);
+}
+
+static void runs_between_data_of_one_window_keep_the_order(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, BR_MIB, 1);
+    sync_once(w);
+    for (unsigned i = 0; i < 16; i++) {
+        if (i % 3 == 1) {
+            source_zero(w, i * 65536, 65536);
+        } else {
+            source_write(w, i * 65536 + 3 * 4096, 8192, 9);
+        }
+    }
+    sync_once(w);
+    assert_int_equal(5, w->runs);
+    assert_int_equal(11 * 8192, w->progress.bytes_shipped);
+}
+
+static void a_grown_and_a_shrunk_source_end_exactly(void **state)
+{
+    static const uint64_t sizes[] = {100, 70000, 65536, 1, 5 * BR_MIB + 17, 5 * BR_MIB, 17 * BR_MIB + 3, 4097, 4096};
+    struct world *w = *state;
+
+    source_write(w, 0, 100, 1);
+    for (size_t i = 0; i < BR_ARRAY_LEN(sizes); i++) {
+        assert_int_equal(0, ftruncate(w->fd, (off_t)sizes[i]));
+        sync_once(w);
+        source_write(w, sizes[i] / 2, sizes[i] - sizes[i] / 2, i + 2);
+        sync_once(w);
+    }
+}
+
+static void a_growth_is_seen_although_the_map_of_changes_is_empty(void **state)
+{
+    struct world *w = *state;
+    struct br_extent_map changed = {0};
+
+    source_write(w, 0, 100000, 1);
+    sync_once(w);
+    source_write(w, 100000, 300000, 2);
+    w->changed = &changed;
+    sync_once(w);
+    assert_true(w->progress.bytes_read < 400000);
+    br_extent_map_free(&changed);
+}
+
+static void only_changed_ranges_are_read_when_they_are_known(void **state)
+{
+    struct world *w = *state;
+    struct br_extent_map changed = {0};
+
+    source_write(w, 0, 8 * BR_MIB, 1);
+    sync_once(w);
+    source_write(w, 3 * BR_MIB + 5000, 3, 2);
+    source_write(w, 7 * BR_MIB, 65536 * 2, 2);
+    assert_int_equal(0, br_extent_map_mark(&changed, 3 * BR_MIB + 5000, 3, NULL));
+    assert_int_equal(0, br_extent_map_mark(&changed, 7 * BR_MIB, 65536 * 2, NULL));
+    w->changed = &changed;
+    sync_once(w);
+    assert_int_equal(3 * 65536, w->progress.bytes_read);
+    assert_int_equal(4096 + 2 * 65536, w->progress.bytes_shipped);
+    br_extent_map_free(&changed);
+}
+
+static void an_unknown_parent_is_told_everything(void **state)
+{
+    struct world *w = *state;
+    struct br_tree unknown;
+    struct br_err err;
+
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(40 * BR_MIB)));
+    source_write(w, 5 * BR_MIB + 4096, 4096, 1);
+    assert_true(br_tree_geometry_of(40 * BR_MIB, &unknown.geometry));
+    br_tree_empty(&unknown.geometry, &br_hash_unknown, &unknown);
+    t_image_resize(&w->image, 40 * BR_MIB);
+    memset(w->image.bytes, 0xee, 40 * BR_MIB);
+    assert_int_equal(0, run_from(w, &unknown, false, &err));
+    check_same(w);
+    assert_int_equal(4096, w->progress.bytes_shipped);
+    assert_int_equal(40 * BR_MIB - 4096, w->progress.zero_bytes);
+    assert_int_equal(2, w->runs);
+}
+
+static void lost_page_hashes_ship_blocks_once_and_are_learned_again(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, BR_MIB, 1);
+    uint8_t *bytes = malloc(BR_MIB);
+    assert_int_equal(BR_MIB, pread(w->fd, bytes, BR_MIB, 0));
+    t_image_resize(&w->image, BR_MIB);
+    memcpy(w->image.bytes, bytes, BR_MIB);
+    w->tree = t_tree_of(bytes, BR_MIB, NULL, &w->ops);
+    free(bytes);
+    source_write(w, 0, 1, 2);
+    sync_once(w);
+    assert_int_equal(65536, w->progress.bytes_shipped);
+    source_write(w, 65536 * 7, 1, 3); // not shipped the last time
+    sync_once(w);
+    assert_int_equal(4096, w->progress.bytes_shipped);
+}
+
+static void a_source_that_ends_early_has_moved(void **state)
+{
+    struct world *w = *state;
+    struct br_tree parent = w->tree;
+    struct br_pipe_params params = {
+        .ring = w->ring,
+        .source = w->source,
+        .size_bytes = 3 * BR_MIB,
+        .parent = &parent,
+        .parent_store = &w->ops,
+        .page_secret = w->secret,
+        .store = &w->ops,
+        .sink = {.batch = sink_batch, .run = sink_run, .ctx = w},
+    };
+    struct br_err err;
+
+    source_write(w, 0, 2 * BR_MIB, 1);
+    t_image_resize(&w->image, params.size_bytes);
+    assert_int_equal(-BR_E_SOURCE_MOVED, br_pipe_run(&params, &parent, NULL, &err));
+    release_all(w);
+}
+
+static void a_failing_sink_ends_the_run_and_every_buffer_comes_back(void **state)
+{
+    struct world *w = *state;
+    struct br_tree parent = w->tree;
+    struct br_err err;
+
+    source_write(w, 0, 20 * BR_MIB, 1);
+    w->fail_at_record = 3;
+    assert_int_equal(-BR_E_NO_SPACE, run_from(w, &parent, false, &err));
+}
+
+static void a_cancelled_run_ships_nothing_more(void **state)
+{
+    struct world *w = *state;
+    struct br_tree parent = w->tree;
+    static const volatile bool cancel = true;
+    struct br_err err;
+
+    source_write(w, 0, 2 * BR_MIB, 1);
+    w->cancel = &cancel;
+    assert_int_equal(-BR_E_CANCELLED, run_from(w, &parent, false, &err));
+    assert_int_equal(0, w->image.records);
+}
+
+static void the_bandwidth_limit_holds(void **state)
+{
+    struct world *w = *state;
+
+    source_write(w, 0, 3 * BR_MIB, 1);
+    w->bytes_per_second = 10 * BR_MIB;
+    uint64_t start_ns = br_ring_now_ns(w->ring);
+    sync_once(w);
+    uint64_t took_ns = br_ring_now_ns(w->ring) - start_ns;
+    // 3 MiB at 10 MiB/s; the last one goes out at once, and 50 ms are allowed ahead.
+    assert_in_range(took_ns, 140 * BR_NS_PER_MS, 5000 * BR_NS_PER_MS);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(every_odd_size_is_copied_exactly),
+        T(an_empty_source_is_a_version_too),
+        T(an_unchanged_source_ships_nothing),
+        T(only_pages_that_differ_are_shipped),
+        T(holes_are_never_read),
+        T(what_became_a_hole_is_one_run_across_windows),
+        T(written_zeros_ship_as_runs_and_zeroed_pages_as_masks),
+        T(runs_between_data_of_one_window_keep_the_order),
+        T(a_grown_and_a_shrunk_source_end_exactly),
+        T(a_growth_is_seen_although_the_map_of_changes_is_empty),
+        T(only_changed_ranges_are_read_when_they_are_known),
+        T(an_unknown_parent_is_told_everything),
+        T(lost_page_hashes_ship_blocks_once_and_are_learned_again),
+        T(a_source_that_ends_early_has_moved),
+        T(a_failing_sink_ends_the_run_and_every_buffer_comes_back),
+        T(a_cancelled_run_ships_nothing_more),
+        T(the_bandwidth_limit_holds),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
