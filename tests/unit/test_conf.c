@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Does the configuration say what its manual says, and refuse everything else by file and line?
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/conf.h"
+
+static char conf_path[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(conf_path, sizeof(conf_path), "/tmp/test_conf.XXXXXX");
+    int fd = mkstemp(conf_path);
+    assert_true(fd >= 0);
+    close(fd);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return unlink(conf_path);
+}
+
+static void write_conf(const char *text)
+{
+    FILE *file = fopen(conf_path, "w");
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static struct conf *load(const char *text)
+{
+    struct conf *conf = NULL;
+    struct br_err err = {0};
+
+    write_conf(text);
+    int error = conf_load(conf_path, &conf, &err);
+    if (error) {
+        print_message("%s\n", err.text);
+    }
+    assert_int_equal(error, 0);
+    return conf;
+}
+
+static void refused(const char *text, int code, const char *needle)
+{
+    struct conf *conf = NULL;
+    struct br_err err = {0};
+
+    write_conf(text);
+    assert_int_equal(conf_load(conf_path, &conf, &err), -code);
+    if (!strstr(err.text, needle)) {
+        fail_msg("\"%s\" does not hold \"%s\"", err.text, needle);
+    }
+}
+
+static void values_defaults_and_names_are_found(void **state)
+{
+    struct conf *conf =
+        load("[volume web]\npath = /srv/web.img\n[replica far]\naddress = blkrep://host/web\n[replica near]\n"
+             "path = /backup/web.img\n[serve]\nlisten = 127.0.0.1\nsessions-max = 3\n");
+
+    (void)state;
+    assert_string_equal(conf_get(conf, "volume", "web", "path"), "/srv/web.img");
+    assert_string_equal(conf_get(conf, "volume", "web", "recheck-period"), "30d");
+    assert_int_equal(conf_duration_ns(conf, "volume", "web", "recheck-period"), UINT64_C(30) * 86400 * BR_NS_PER_S);
+    assert_int_equal(conf_number(conf, "serve", "", "sessions-max"), 3);
+    assert_int_equal(conf_size(conf, "serve", "", "bwlimit"), 0);
+    assert_false(conf_flag(conf, "replica", "near", "overwrite"));
+    assert_true(conf_has(conf, "replica", "far"));
+    assert_false(conf_has(conf, "replica", "web"));
+    assert_string_equal(conf_next_name(conf, "replica", NULL), "far");
+    assert_string_equal(conf_next_name(conf, "replica", "far"), "near");
+    assert_null(conf_next_name(conf, "replica", "near"));
+    conf_free(conf);
+}
+
+static void every_kind_of_mistake_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    refused("[volume web]\npath = /srv/web.img\ncolour = red\n", BR_E_CONFIG, ":3: unknown key colour");
+    refused("[cluster]\nx = y\n", BR_E_CONFIG, ":2: unknown section [cluster]");
+    refused("[volume]\npath = /x\n", BR_E_CONFIG, ":2: section [volume] needs a name");
+    refused("[serve mine]\nlisten = x\n", BR_E_CONFIG, ":2: section [serve] takes no name");
+    refused("[volume a/b]\npath = /x\n", BR_E_CONFIG, ":2: the name in [volume a/b]");
+    refused("[volume web]\npath = web.img\n", BR_E_CONFIG, ":2: path = web.img must be an absolute path");
+    refused("[volume web]\nrecheck-period = soon\n", BR_E_CONFIG, ":2: recheck-period = soon is not a valid value");
+    refused("[serve]\nbwlimit = 10 parsecs\n", BR_E_CONFIG, ":2: bwlimit = 10 parsecs");
+    refused("[replica r]\noverwrite = perhaps\n", BR_E_CONFIG, ":2: overwrite = perhaps");
+    refused("[volume web]\npath = /a\npath = /b\n", BR_E_CONFIG, ":3: path is given twice");
+    refused("[volume web]\nno equals sign here\n", BR_E_CONFIG, ":2: not");
+}
+
+static void a_file_that_others_may_write_is_refused(void **state)
+{
+    (void)state;
+    write_conf("");
+    assert_int_equal(chmod(conf_path, 0620), 0);
+    struct conf *conf = NULL;
+    struct br_err err = {0};
+    assert_int_equal(conf_load(conf_path, &conf, &err), -BR_E_PERMISSION);
+    assert_int_equal(chmod(conf_path, 0600), 0);
+}
+
+static void a_file_that_was_named_must_exist(void **state)
+{
+    struct conf *conf = NULL;
+    struct br_err err = {0};
+
+    (void)state;
+    assert_int_equal(conf_load("/nonexistent/blkrep.conf", &conf, &err), -BR_E_NOT_FOUND);
+}
+
+static void every_default_is_a_valid_value_of_its_key(void **state)
+{
+    struct conf *conf = load("");
+
+    (void)state;
+    for (const struct conf_key *row = conf_keys; row->section; row++) {
+        const char *name = strcmp(row->section, "serve") ? "x" : "";
+        switch (row->otherwise ? row->kind : CLI_TEXT) {
+        case CLI_SIZE: (void)conf_size(conf, row->section, name, row->key); break;
+        case CLI_DURATION: (void)conf_duration_ns(conf, row->section, name, row->key); break;
+        case CLI_NUMBER: (void)conf_number(conf, row->section, name, row->key); break;
+        case CLI_FLAG: (void)conf_flag(conf, row->section, name, row->key); break;
+        default: break;
+        }
+    }
+    conf_free(conf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_defaults_and_names_are_found),
+        cmocka_unit_test(every_kind_of_mistake_is_refused_with_its_line),
+        cmocka_unit_test(a_file_that_others_may_write_is_refused),
+        cmocka_unit_test(a_file_that_was_named_must_exist),
+        cmocka_unit_test(every_default_is_a_valid_value_of_its_key),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

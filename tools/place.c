@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/conf.h"
+
+#define PLACE_BUFFER_BYTES (1024 * 1024)
+#define PLACE_BUFFERS      24
+
+// State folder ------------------------------------------------------------------------------------------------------------------------
+
+static int place_state_path(struct cli *cli, char *path, struct br_err *reterr)
+{
+    const char *given = cli_text(cli, "state") ? cli_text(cli, "state") : getenv("BLKREP_STATE");
+    const char *xdg = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int len;
+
+    if (given && *given) {
+        len = snprintf(path, PATH_MAX, "%s", given);
+    } else if (!geteuid()) {
+        len = snprintf(path, PATH_MAX, "/var/lib/blkrep");
+    } else if (xdg && *xdg == '/') {
+        len = snprintf(path, PATH_MAX, "%s/blkrep", xdg);
+    } else if (home && *home == '/') {
+        len = snprintf(path, PATH_MAX, "%s/.local/state/blkrep", home);
+    } else {
+        return br_err_set(reterr, BR_E_CONFIG, "no state folder: set $BLKREP_STATE or $HOME");
+    }
+    if (len < 0 || len >= PATH_MAX - 300) {
+        return br_err_set(reterr, BR_E_CONFIG, "the state folder's path is too long");
+    }
+    return 0;
+}
+
+static int place_make_folders(char *path, struct br_err *reterr)
+{
+    for (char *at = path + 1;; at++) {
+        if (*at && *at != '/') {
+            continue;
+        }
+        char was = *at;
+        *at = 0;
+        if (mkdir(path, 0700) && errno != EEXIST) {
+            int os_errno = errno;
+            br_err_os(reterr, os_errno, "making the state folder %s", path);
+            *at = was;
+            return reterr ? -reterr->code : -BR_E_IO;
+        }
+        *at = was;
+        if (!was) {
+            return 0;
+        }
+    }
+}
+
+int place_state(struct cli *cli, char *ret_path, struct br_err *reterr)
+{
+    int error = place_state_path(cli, ret_path, reterr);
+
+    return error ? error : place_make_folders(ret_path, reterr);
+}
+
+int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr)
+{
+    char path[PATH_MAX];
+    int error = place_state(cli, path, reterr);
+
+    if (error) {
+        return error;
+    }
+    size_t used = strlen(path);
+    if (*leaf) {
+        snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
+        error = place_make_folders(path, reterr);
+        if (error) {
+            return error;
+        }
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return br_err_os(reterr, errno, "opening the state folder %s", path);
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+// Addresses ---------------------------------------------------------------------------------------------------------------------------
+
+static int place_parse_remote(const char *text, struct place_address *address, struct br_err *reterr)
+{
+    const char *at = text + strlen("blkrep://");
+    const char *slash = strchr(at, '/');
+    const char *host_end;
+    const char *port = NULL;
+
+    if (!slash || !slash[1] || strchr(slash + 1, '/')) {
+        return br_err_set(reterr, BR_E_USAGE, "%s is not of the form blkrep://HOST[:PORT]/NAME", text);
+    }
+    if (*at == '[') {
+        host_end = memchr(at, ']', (size_t)(slash - at));
+        if (!host_end || (host_end + 1 != slash && host_end[1] != ':')) {
+            return br_err_set(reterr, BR_E_USAGE, "%s: the IPv6 address must stand in brackets", text);
+        }
+        at++;
+        port = host_end + 1 != slash ? host_end + 2 : NULL;
+    } else {
+        host_end = memchr(at, ':', (size_t)(slash - at));
+        port = host_end ? host_end + 1 : NULL;
+        host_end = host_end ? host_end : slash;
+    }
+    size_t host_len = (size_t)(host_end - at);
+    size_t port_len = port ? (size_t)(slash - port) : 0;
+    if (!host_len || host_len >= sizeof(address->host) || port_len >= sizeof(address->port) || (port && !port_len) ||
+        (port && strspn(port, "0123456789") != port_len) || strlen(slash + 1) >= sizeof(address->name)) {
+        return br_err_set(reterr, BR_E_USAGE, "%s is not of the form blkrep://HOST[:PORT]/NAME", text);
+    }
+    address->remote = true;
+    snprintf(address->host, sizeof(address->host), "%.*s", (int)host_len, at);
+    snprintf(address->port, sizeof(address->port), "%.*s", (int)port_len, port ? port : "");
+    snprintf(address->name, sizeof(address->name), "%s", slash + 1);
+    return 0;
+}
+
+static int place_parse(const char *text, struct place_address *address, struct br_err *reterr)
+{
+    *address = (struct place_address){0};
+    if (!strncmp(text, "blkrep://", 9)) {
+        return place_parse_remote(text, address, reterr);
+    }
+    if (!*text || strlen(text) >= sizeof(address->path)) {
+        return br_err_set(reterr, BR_E_USAGE, "a path is empty or too long");
+    }
+    snprintf(address->path, sizeof(address->path), "%s", text);
+    return 0;
+}
+
+int place_resolve(struct cli *cli, const char *word, const char *section, struct place_address *ret_address,
+                  struct br_err *reterr)
+{
+    const struct conf *conf;
+    int error = conf_of(cli, &conf, reterr);
+
+    if (error) {
+        return error;
+    }
+    // A configured name wins only over what can't be mistaken for a path: ./NAME means the file.
+    if (strchr(word, '/') || !conf_has(conf, section, word)) {
+        return place_parse(word, ret_address, reterr);
+    }
+    const char *target = conf_get(conf, section, word, "path");
+    if (!target && !strcmp(section, "replica")) {
+        target = conf_get(conf, section, word, "address");
+    }
+    if (!target) {
+        return br_err_set(reterr, BR_E_CONFIG, "[%s %s] has no path", section, word);
+    }
+    return place_parse(target, ret_address, reterr);
+}
+
+// Opening -----------------------------------------------------------------------------------------------------------------------------
+
+static int place_quoted_error(struct br_err *reterr, int os_errno, const char *doing, const char *path)
+{
+    char name[512];
+
+    br_quote(path, name, sizeof(name));
+    return br_err_os(reterr, os_errno, "%s %s", doing, name);
+}
+
+// The real path, so that by-id links, relative names and later runs mean one object. A missing last component is kept.
+static int place_real_path(const char *path, struct place *place, struct br_err *reterr)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+
+    if (realpath(path, place->path)) {
+        return 0;
+    }
+    if (errno != ENOENT) {
+        return place_quoted_error(reterr, errno, "opening", path);
+    }
+    const char *last = slash ? slash + 1 : path;
+    snprintf(folder, sizeof(folder), "%.*s", slash ? (int)BR_MAX(slash - path, (ptrdiff_t)1) : 1, slash ? path : ".");
+    if (!*last || !strcmp(last, ".") || !strcmp(last, "..") || !realpath(folder, place->path)) {
+        return place_quoted_error(reterr, ENOENT, "opening", path);
+    }
+    size_t used = strlen(place->path);
+    if (used + strlen(last) + 2 > sizeof(place->path)) {
+        return place_quoted_error(reterr, ENAMETOOLONG, "opening", path);
+    }
+    snprintf(place->path + used, sizeof(place->path) - used, "%s%s", used > 1 ? "/" : "", last);
+    return 0;
+}
+
+static int place_split_name(struct place *place, struct br_err *reterr)
+{
+    const char *slash = strrchr(place->path, '/');
+
+    if (strlen(slash + 1) + strlen(".blkrep-new") > NAME_MAX) {
+        return br_err_set(reterr, BR_E_USAGE, "the file name is too long to keep NAME.blkrep beside it");
+    }
+    snprintf(place->name, sizeof(place->name), "%s", slash + 1);
+    return 0;
+}
+
+// A folder that is gone as soon as it is open: what has no state has an empty one.
+static int place_nowhere(int *ret_fd, struct br_err *reterr)
+{
+    char path[] = "/tmp/blkrep-look.XXXXXX";
+
+    if (!mkdtemp(path)) {
+        return br_err_os(reterr, errno, "making a temporary folder");
+    }
+    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int os_errno = errno;
+    rmdir(path);
+    return *ret_fd < 0 ? br_err_os(reterr, os_errno, "opening a temporary folder") : 0;
+}
+
+static void place_hash_text(const char *text, char hex[33])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+
+    EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL);
+    for (int i = 0; i < 16; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    }
+}
+
+static int place_side_of_file(struct cli *cli, int parent_fd, const struct place *place, bool make, int *ret_fd,
+                              struct br_err *reterr)
+{
+    char side[NAME_MAX + 1];
+    char hex[33];
+    char leaf[64];
+
+    snprintf(side, sizeof(side), "%.*s.blkrep", (int)(sizeof(side) - 8), place->name);
+    if (make && mkdirat(parent_fd, side, 0700) && errno != EEXIST && errno != EACCES && errno != EROFS &&
+        errno != EPERM) {
+        return place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
+    }
+    *ret_fd = openat(parent_fd, side, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (*ret_fd >= 0) {
+        return 0;
+    }
+    if (errno != ENOENT && errno != EACCES) {
+        return place_quoted_error(reterr, errno, "opening the state of", place->path);
+    }
+    place_hash_text(place->path, hex);
+    snprintf(leaf, sizeof(leaf), "files/%s", hex);
+    return make ? place_state_dir(cli, leaf, ret_fd, reterr) : place_nowhere(ret_fd, reterr);
+}
+
+static int place_side_of_device(struct cli *cli, const struct place *place, bool make, int *ret_fd,
+                                struct br_err *reterr)
+{
+    char leaf[256];
+    char path[PATH_MAX];
+    int error;
+
+    snprintf(leaf, sizeof(leaf), "devices/%s", place->object.wwid);
+    if (make) {
+        return place_state_dir(cli, leaf, ret_fd, reterr);
+    }
+    error = place_state_path(cli, path, reterr);
+    if (error) {
+        return error;
+    }
+    size_t used = strlen(path);
+    snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
+    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *ret_fd >= 0 ? 0 : place_nowhere(ret_fd, reterr);
+}
+
+static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place *place, bool make,
+                            struct br_err *reterr)
+{
+    int side_fd;
+    int error;
+
+    if (place->object.is_block) {
+        error = place_side_of_device(cli, place, make, &side_fd, reterr);
+        return error ? error : br_dir_wrap(ring, side_fd, &place->dir, reterr);
+    }
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof(folder), "%.*s", (int)BR_MAX(strrchr(place->path, '/') - place->path, (ptrdiff_t)1),
+             place->path);
+    int parent_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent_fd < 0) {
+        return place_quoted_error(reterr, errno, "opening the folder", folder);
+    }
+    error = place_side_of_file(cli, parent_fd, place, make, &side_fd, reterr);
+    if (error) {
+        close(parent_fd);
+        return error;
+    }
+    error = br_dir_wrap(ring, parent_fd, &place->parent, reterr);
+    if (error) {
+        close(side_fd);
+        return error;
+    }
+    return br_dir_wrap(ring, side_fd, &place->dir, reterr);
+}
+
+static int place_create(struct place *place, struct br_err *reterr)
+{
+    int fd = open(place->path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        return place_quoted_error(reterr, errno, "making", place->path);
+    }
+    place->look_fd = fd;
+    place->created = true;
+    place->exists = true;
+    return 0;
+}
+
+// The read-only descriptor comes first: every look is done before one that can write exists.
+static int place_look(struct place *place, enum place_mode mode, struct br_err *reterr)
+{
+    place->look_fd = open(place->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (place->look_fd < 0 && errno == ENOENT && mode != PLACE_SOURCE) {
+        place->empty = true;
+        return mode == PLACE_TARGET ? place_create(place, reterr) : 0;
+    }
+    if (place->look_fd < 0) {
+        return place_quoted_error(reterr, errno, "opening", place->path);
+    }
+    place->exists = true;
+    return 0;
+}
+
+static int place_open_file(struct br_ring *ring, struct place *place, enum place_mode mode, struct br_err *reterr)
+{
+    int flags = mode == PLACE_TARGET ? O_RDWR | (place->object.is_block ? O_EXCL : 0) : O_RDONLY;
+    int fd = open(place->path, flags | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0 && errno == EBUSY) {
+        return br_err_set(reterr, BR_E_TARGET_IN_USE, "%s: the kernel says that another driver holds it", place->path);
+    }
+    if (fd < 0) {
+        return place_quoted_error(reterr, errno, "opening", place->path);
+    }
+    return br_file_wrap(ring, fd, &place->file, reterr);
+}
+
+static int place_open_existing(struct br_ring *ring, struct place *place, enum place_mode mode, struct br_err *reterr)
+{
+    int error = br_guard_describe(place->look_fd, place->path, &place->object, reterr);
+
+    if (!error && mode == PLACE_TARGET) {
+        error = br_guard_target(place->look_fd, place->path, reterr);
+    }
+    if (!error && mode != PLACE_SOURCE) {
+        int holds = br_guard_content(place->look_fd, place->holds, reterr);
+        place->empty = !place->object.is_block && !place->object.size_bytes;
+        error = holds < 0 ? holds : 0;
+    }
+    return error ? error : place_open_file(ring, place, mode, reterr);
+}
+
+int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum place_mode mode, struct place *ret_place,
+               struct br_err *reterr)
+{
+    struct place *place = ret_place;
+    int error;
+
+    *place = (struct place){.look_fd = -1};
+    error = place_real_path(path, place, reterr);
+    if (!error) {
+        error = place_split_name(place, reterr);
+    }
+    if (!error) {
+        error = place_look(place, mode, reterr);
+    }
+    if (!error && place->exists) {
+        error = place_open_existing(ring, place, mode, reterr);
+    }
+    if (!error) {
+        error = place_open_sides(cli, ring, place, mode != PLACE_LOOK, reterr);
+    }
+    if (error) {
+        place_close(place, true);
+    }
+    return error;
+}
+
+static void place_undo(const struct place *place)
+{
+    struct stat st;
+    char side[PATH_MAX + 16];
+
+    if (stat(place->path, &st) || !S_ISREG(st.st_mode) || st.st_size) {
+        return;
+    }
+    snprintf(side, sizeof(side), "%s.blkrep/lock", place->path);
+    unlink(side);
+    snprintf(side, sizeof(side), "%s.blkrep", place->path);
+    // The folder goes only when nothing was recorded in it; then the file is nobody's.
+    if (!rmdir(side) || errno == ENOENT) {
+        unlink(place->path);
+    }
+}
+
+void place_close(struct place *place, bool undo)
+{
+    br_file_close(place->file);
+    br_dir_close(place->dir);
+    br_dir_close(place->parent);
+    if (place->look_fd >= 0) {
+        close(place->look_fd);
+    }
+    if (undo && place->created) {
+        place_undo(place);
+    }
+    place->file = NULL;
+    place->dir = NULL;
+    place->parent = NULL;
+    place->look_fd = -1;
+}
+
+int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr)
+{
+    const char *io = cli_text(cli, "io");
+    struct br_ring_options options = {
+        .kind = !io || !strcmp(io, "auto") ? BR_RING_AUTO
+                : !strcmp(io, "uring")     ? BR_RING_URING
+                                           : BR_RING_AIO,
+        .depth = 64,
+        .buffer_count = (unsigned)cli_number(cli, "buffers", PLACE_BUFFERS),
+        .buffer_bytes = PLACE_BUFFER_BYTES,
+    };
+
+    if (options.buffer_count < 4 || options.buffer_count > 1024) {
+        return br_err_set(reterr, BR_E_USAGE, "--buffers must be between 4 and 1024");
+    }
+    int error = br_ring_open(&options, ret_ring, reterr);
+    if (error) {
+        return error;
+    }
+    error = br_ring_workers(*ret_ring, 0, reterr);
+    if (error) {
+        br_ring_close(*ret_ring);
+    }
+    return error;
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where things are: the state folder, addresses, and the opening of sources and replicas with all of G1's and G8's looks before it.
+//
+//     address          a path | blkrep://HOST[:PORT]/NAME | the name of a [volume N] or [replica N] section
+//     state of a file  NAME.blkrep/ beside it; where that can't be made (read-only folder) STATE/files/HASH
+//     of a device      STATE/devices/WWID
+//
+// The engine takes descriptors; this is the code that opens them by name.
+#ifndef BR_TOOLS_PLACE_H
+#define BR_TOOLS_PLACE_H
+
+#include <limits.h>
+
+#include "engine/guard/guard.h"
+#include "engine/ring/ring.h"
+#include "tools/cli.h"
+
+struct place_address {
+    bool remote;
+    char path[PATH_MAX]; // local: as given or configured
+    char host[256];      // remote
+    char port[16];       // "" is the default port
+    char name[256];      // of the replica at the remote end
+};
+
+/** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX */
+BR_MUST_CHECK int place_state(struct cli *cli, char *ret_path, struct br_err *reterr);
+/** place_state_dir - a subfolder of the state folder as an open descriptor, made when missing; @leaf "" is the folder itself */
+BR_MUST_CHECK int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr);
+/** place_resolve - what a word on the command line means; @section "volume" or "replica" */
+BR_MUST_CHECK int place_resolve(struct cli *cli, const char *word, const char *section,
+                                struct place_address *ret_address, struct br_err *reterr);
+
+// A local file or device, opened.
+struct place {
+    char path[PATH_MAX]; // real path
+    struct br_guard_object object;
+    struct br_file *file;
+    struct br_dir *dir;    // its state; NULL when there is none and none was to be made
+    struct br_dir *parent; // folder of a file, NULL for a device
+    char name[NAME_MAX + 1];
+    bool created; // the file was made by this opening
+    bool exists;
+    bool empty;                      // new, or a file of size 0
+    char holds[BR_GUARD_TEXT_BYTES]; // what is on it, "" nothing
+    int look_fd;                     // read-only descriptor, for guards; -1 none
+};
+
+enum place_mode {
+    PLACE_LOOK,   // read only, nothing is made
+    PLACE_SOURCE, // read only; its state folder is made
+    PLACE_TARGET, // read and write; file and state folder are made
+};
+
+/**
+ * place_open - open a local object
+ * TARGET runs br_guard_target() before the descriptor that writes is opened, and opens devices exclusively.
+ * A missing file: made for TARGET (mode 0600), tolerated for LOOK (exists false, file NULL), an error for SOURCE.
+ * Owner: place_close()
+ */
+BR_MUST_CHECK int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum place_mode mode,
+                             struct place *ret_place, struct br_err *reterr);
+/** place_close - @undo: remove the file and state folder again if this opening made the file and it is still empty */
+void place_close(struct place *place, bool undo);
+/** place_ring - a ring as the --io and --buffers options of the verb ask */
+BR_MUST_CHECK int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr);
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/progress.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr)
+{
+    uint64_t fd = cli_number(cli, "progress", UINT64_MAX);
+
+    *progress = (struct progress){.cli = cli, .fd = -1};
+    if (fd != UINT64_MAX) {
+        if (fd > 65535 || fcntl((int)fd, F_GETFD) < 0) {
+            return br_err_set(reterr, BR_E_USAGE, "--progress: descriptor %llu is not open", (unsigned long long)fd);
+        }
+        progress->fd = (int)fd;
+    }
+    progress->terminal = !cli->json && isatty(STDERR_FILENO);
+    return 0;
+}
+
+// The rate is smoothed over some seconds; a new phase starts anew, since its bytes are others.
+static void progress_rate(struct progress *progress, const struct progress_sample *sample)
+{
+    if (progress->phase != sample->phase || sample->position_bytes < progress->rate_position) {
+        progress->phase = sample->phase;
+        progress->rate_position = sample->position_bytes;
+        progress->rate_ns = sample->elapsed_ns;
+        progress->bytes_per_second = 0;
+        return;
+    }
+    uint64_t ns = sample->elapsed_ns - progress->rate_ns;
+    if (ns < BR_NS_PER_S / 2) {
+        return;
+    }
+    double now = (double)(sample->position_bytes - progress->rate_position) * 1e9 / (double)ns;
+    progress->bytes_per_second = progress->bytes_per_second > 0 ? 0.7 * progress->bytes_per_second + 0.3 * now : now;
+    progress->rate_position = sample->position_bytes;
+    progress->rate_ns = sample->elapsed_ns;
+}
+
+static json_t *progress_event(const struct progress *progress, const struct progress_sample *sample)
+{
+    json_t *event = json_object();
+
+    json_object_set_new(event, "type", json_string("progress"));
+    json_object_set_new(event, "phase", json_string(sample->phase));
+    json_object_set_new(event, "position_bytes", json_integer((json_int_t)sample->position_bytes));
+    json_object_set_new(event, "size_bytes", json_integer((json_int_t)sample->size_bytes));
+    json_object_set_new(event, "bytes_shipped", json_integer((json_int_t)sample->shipped_bytes));
+    json_object_set_new(event, "bytes_durable", json_integer((json_int_t)sample->durable_bytes));
+    json_object_set_new(event, "bytes_per_second", json_integer((json_int_t)progress->bytes_per_second));
+    json_object_set_new(event, "seconds", json_real((double)(sample->elapsed_ns / 1000) / 1e6));
+    if (progress->bytes_per_second > 0 && sample->size_bytes >= sample->position_bytes) {
+        double left = (double)(sample->size_bytes - sample->position_bytes) / progress->bytes_per_second;
+        json_object_set_new(event, "seconds_left", json_real(left));
+    }
+    return event;
+}
+
+static void progress_write(struct progress *progress, const struct progress_sample *sample)
+{
+    json_t *event = progress_event(progress, sample);
+    char *text = json_dumps(event, JSON_COMPACT);
+
+    if (text && dprintf(progress->fd, "%s\n", text) < 0) {
+        progress->fd = -1; // the reader went away: no reason to fail a sync
+    }
+    free(text);
+    json_decref(event);
+}
+
+static void progress_line(struct progress *progress, const struct progress_sample *sample)
+{
+    char position[32];
+    char size[32];
+    char durable[32];
+    char rate[32];
+    char left[40] = "";
+
+    cli_bytes(progress->cli, sample->position_bytes, position, sizeof(position));
+    cli_bytes(progress->cli, sample->size_bytes, size, sizeof(size));
+    cli_bytes(progress->cli, sample->durable_bytes, durable, sizeof(durable));
+    br_size_text((uint64_t)progress->bytes_per_second, rate, sizeof(rate));
+    if (progress->bytes_per_second > 1 && sample->size_bytes > sample->position_bytes) {
+        double seconds = (double)(sample->size_bytes - sample->position_bytes) / progress->bytes_per_second;
+        br_duration_text(seconds < 1e9 ? (uint64_t)(seconds * 1e9) : UINT64_MAX / 2, left, sizeof(left));
+    }
+    unsigned percent =
+        sample->size_bytes ? (unsigned)((double)sample->position_bytes * 100 / (double)sample->size_bytes) : 0;
+    fprintf(stderr, "\r\033[K%s %3u%%  %s of %s, durable %s, %s/s%s%s", sample->phase, percent, position, size, durable,
+            rate, left[0] ? ", left " : "", left);
+    fflush(stderr);
+    progress->shown = true;
+}
+
+void progress_show(struct progress *progress, const struct progress_sample *sample)
+{
+    progress_rate(progress, sample);
+    if (progress->fd >= 0) {
+        progress_write(progress, sample);
+    }
+    if (progress->cli->json) {
+        cli_event(progress->cli, progress_event(progress, sample));
+    }
+    if (progress->terminal) {
+        progress_line(progress, sample);
+    }
+}
+
+void progress_end(struct progress *progress)
+{
+    if (progress->shown) {
+        fprintf(stderr, "\r\033[K");
+        progress->shown = false;
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef BR_TOOLS_VERBS_H
+#define BR_TOOLS_VERBS_H
+
+#include "tools/cli.h"
+
+#define CLI_VERBS(X) \
+    X(dump)          \
+    X(manual)
+
+#define X(name) extern const struct cli_verb cmd_##name;
+CLI_VERBS(X)
+#undef X
+
+#endif
