@@ -156,34 +156,48 @@ static void br_sim_store(struct br_sim *sim, struct br_io *io, size_t len)
 
 static void br_sim_clear(struct br_sim *sim, const struct br_io *io, uint64_t len)
 {
-    struct br_sim_inode *inode = br_sim_inode_of(io->file);
-    uint64_t in_file = io->offset_bytes < inode->current_size ? inode->current_size - io->offset_bytes : 0;
-
-    if (BR_MIN(len, in_file)) {
-        br_sim_inode_zero(sim, inode, BR_MIN(len, in_file), io->offset_bytes);
+    if (len) {
+        br_sim_inode_zero(sim, br_sim_inode_of(io->file), len, io->offset_bytes);
     }
 }
 
-// A part of an operation that the crash or an error caught: none of it, all, or some sectors from its start.
+// Shortens @part so that it ends where a sector does: sectors are not torn inside.
+static uint64_t br_sim_whole_sectors(uint64_t offset, uint64_t part)
+{
+    uint64_t end = br_align_down(offset + part, BR_SIM_SECTOR_BYTES);
+
+    return end > offset ? end - offset : 0;
+}
+
+// What is left of it to move: for a zeroed range what lies within the file.
+static uint64_t br_sim_left(const struct br_io *io)
+{
+    uint64_t size = br_sim_inode_of(io->file)->current_size;
+
+    if (io->op == BR_IO_ZERO) {
+        return BR_MIN(io->zero_bytes, io->offset_bytes < size ? size - io->offset_bytes : 0);
+    }
+    return br_sim_io_len(io) - io->done_bytes;
+}
+
+// A part of an operation that the crash or an error caught: none of it, all, or some sectors from its start. It was found possible.
 static void br_sim_partly(struct br_sim *sim, struct br_io *io, bool may_be_all)
 {
-    uint64_t len = br_sim_io_len(io) - (io->op == BR_IO_ZERO ? 0 : io->done_bytes);
-    uint64_t part = br_align_down(br_sim_below(sim, len + 1), BR_SIM_SECTOR_BYTES);
+    uint64_t part = br_sim_left(io);
+    uint64_t offset = io->offset_bytes + (io->op == BR_IO_ZERO ? 0 : io->done_bytes);
+    uint64_t choice = br_sim_below(sim, may_be_all ? 4 : 2);
 
-    switch (br_sim_below(sim, may_be_all ? 4 : 2)) {
-    case 0: return;
-    case 1: break;
-    default: part = len; break;
+    if (choice == 0) {
+        return;
     }
-    if (io->op == BR_IO_WRITE &&
-        br_sim_has_space(sim, br_sim_inode_of(io->file), part, io->offset_bytes + io->done_bytes)) {
-        uint64_t end = io->offset_bytes + io->done_bytes + part;
-        if (!br_sim_inode_of(io->file)->is_device || end <= br_sim_inode_of(io->file)->current_size) {
-            br_sim_store(sim, io, (size_t)part);
-        }
+    if (choice == 1) {
+        part = br_sim_whole_sectors(offset, br_sim_below(sim, part + 1));
+    }
+    if (io->op == BR_IO_WRITE) {
+        br_sim_store(sim, io, (size_t)part);
     } else if (io->op == BR_IO_ZERO) {
         br_sim_clear(sim, io, part);
-    } else if (io->op == BR_IO_SYNC && part == len) {
+    } else if (io->op == BR_IO_SYNC) {
         br_sim_inode_sync(br_sim_inode_of(io->file), io->ring_state[BR_SIM_STATE_SYNC_NUMBER]);
     }
 }
@@ -224,14 +238,18 @@ static int br_sim_move(struct br_sim *sim, struct br_io *io)
 {
     struct br_sim_inode *inode = br_sim_inode_of(io->file);
     uint64_t offset = io->offset_bytes + io->done_bytes;
-    uint64_t left = br_sim_io_len(io) - (io->op == BR_IO_ZERO ? 0 : io->done_bytes);
+    uint64_t left = br_sim_left(io);
 
     if (io->op == BR_IO_READ) {
         left = BR_MIN(left, offset < inode->current_size ? inode->current_size - offset : 0);
     }
-    bool is_short =
-        (io->op == BR_IO_READ || io->op == BR_IO_WRITE) && left > 1 && br_sim_chance(sim, sim->options.short_ppm);
-    uint64_t part = is_short ? 1 + br_sim_below(sim, left - 1) : left;
+    uint64_t part = left;
+    if ((io->op == BR_IO_READ || io->op == BR_IO_WRITE) && left > 1 && br_sim_chance(sim, sim->options.short_ppm)) {
+        uint64_t some = 1 + br_sim_below(sim, left - 1);
+        some = io->op == BR_IO_WRITE ? br_sim_whole_sectors(offset, some) : some;
+        part = some ? some : left;
+    }
+    bool is_short = part < left;
     switch (io->op) {
     case BR_IO_READ:
         if (!br_sim_inode_readable(inode, part, offset)) {
