@@ -57,7 +57,7 @@ void br_os_complete(struct br_ring *ring, struct br_io *io, int os_errno);
 /** br_os_call_now - make the call and wait for it; returns its result or -errno */
 int64_t br_os_call_now(const struct br_os_step *step);
 
-// Slots of struct br_ring_ops that both kernel rings fill with the same functions.
+/** br_os_*: slots of struct br_ring_ops (ring_impl.h says what each does) that both kernel rings fill with the same functions */
 uint64_t br_os_now_ns(struct br_ring *ring);
 uint64_t br_os_unix_ns(struct br_ring *ring);
 void br_os_random(struct br_ring *ring, void *bytes, size_t len);

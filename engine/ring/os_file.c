@@ -60,7 +60,7 @@ static int br_os_size(const struct br_os_file *file, uint64_t *ret_bytes)
 
 int br_os_begin(struct br_io *io)
 {
-    uint64_t size_bytes;
+    uint64_t size_bytes = 0;
 
     if (io->op == BR_IO_SYNC) {
         return 1;
@@ -444,7 +444,7 @@ int br_os_file_next_data(struct br_file *base, uint64_t from_bytes, uint64_t *re
                          struct br_err *reterr)
 {
     struct br_os_file *file = (struct br_os_file *)base;
-    uint64_t size_bytes;
+    uint64_t size_bytes = 0;
 
     int rc = br_os_size(file, &size_bytes);
     if (rc) {

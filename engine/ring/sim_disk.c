@@ -78,7 +78,9 @@ static void br_sim_changes_drop(struct br_sim_inode *inode, size_t count)
         br_sim_change_free(&inode->changes[i]);
     }
     inode->change_count -= count;
-    memmove(inode->changes, inode->changes + count, inode->change_count * sizeof(*inode->changes));
+    if (inode->change_count) {
+        memmove(inode->changes, inode->changes + count, inode->change_count * sizeof(*inode->changes));
+    }
 }
 
 static void br_sim_inode_free(struct br_sim_inode *inode)
@@ -305,6 +307,7 @@ static void br_sim_entry_set(struct br_sim_entries *entries, const char *name, s
         entries->count++;
         entries->list[at].name = br_sim_text(name);
     }
+    assert(entries->list); // br_sim_grow gives room, or ends the world
     entries->list[at].inode = inode;
 }
 

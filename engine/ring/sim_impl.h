@@ -24,6 +24,7 @@ struct br_sim_pages {
     size_t capacity;
 };
 
+/** br_sim_pages_free - drops the references to all pages; an empty set is left */
 void br_sim_pages_free(struct br_sim_pages *pages);
 /** br_sim_pages_share - makes @to (which must be empty) equal to @from */
 void br_sim_pages_share(struct br_sim_pages *to, const struct br_sim_pages *from);
@@ -168,7 +169,7 @@ bool br_sim_chance(struct br_sim *sim, unsigned ppm);
 /** br_sim_log - one line of the trace */
 void br_sim_log(struct br_sim *sim, const char *fmt, ...) BR_PRINTF(2, 3);
 
-// Files. These change content and record what is unsynced; they count nothing and never fail.
+/** br_sim_inode_*: these change content and record what is unsynced; they count nothing and never fail */
 void br_sim_inode_write(struct br_sim *sim, struct br_sim_inode *inode, struct br_sim_blob *blob, uint64_t len,
                         uint64_t offset);
 void br_sim_inode_zero(struct br_sim *sim, struct br_sim_inode *inode, uint64_t len, uint64_t offset);
@@ -185,7 +186,9 @@ bool br_sim_has_space(const struct br_sim *sim, const struct br_sim_inode *inode
 /** br_sim_collect - free what no entry and no handle reaches */
 void br_sim_collect(struct br_sim *sim);
 
+/** br_sim_directory - the directory at @path, made when @make asks for it; NULL when there is none */
 struct br_sim_directory *br_sim_directory(struct br_sim *sim, const char *path, bool make);
+/** br_sim_entry - what @name names, or NULL */
 struct br_sim_inode *br_sim_entry(const struct br_sim_entries *entries, const char *name);
 /** br_sim_entry_add - a new entry, unsynced unless @durable */
 void br_sim_entry_add(struct br_sim_directory *directory, const char *name, struct br_sim_inode *inode, bool durable);
