@@ -41,6 +41,12 @@ uint64_t t_scaled(uint64_t normal)
     return normal * env_number("T_SCALE", 1);
 }
 
+const char *t_folder(void)
+{
+    const char *own = getenv("T"), *shared = getenv("TMPDIR");
+    return own && *own ? own : shared && *shared ? shared : "/tmp";
+}
+
 struct t_rand t_rand_seeded(uint64_t seed, uint64_t round)
 {
     struct t_rand r = {seed};

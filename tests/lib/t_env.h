@@ -23,6 +23,12 @@ uint64_t t_seed(void);
  */
 uint64_t t_scaled(uint64_t normal);
 
+/**
+ * t_folder - where a test program makes its temporary files: $T (its own under scripts/test), $TMPDIR, or the system's
+ * No final slash; valid until the environment changes. Under scripts/test all in it goes away with the test.
+ */
+const char *t_folder(void);
+
 /** struct t_rand - a small deterministic generator (splitmix64); the same seed gives the same numbers for ever */
 struct t_rand {
     uint64_t state;

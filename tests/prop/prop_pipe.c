@@ -206,8 +206,9 @@ static void step(struct round *r)
 
 static void open_source(struct round *r)
 {
-    char path[] = "/tmp/blkrep-prop-pipe-XXXXXX";
+    char path[4096];
 
+    snprintf(path, sizeof(path), "%s/blkrep-prop-pipe-XXXXXX", t_folder());
     r->fd = mkstemp(path);
     assert_true(r->fd >= 0);
     int fd = open(path, O_RDWR | O_CLOEXEC);

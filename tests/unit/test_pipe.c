@@ -77,9 +77,10 @@ static int sink_run(void *ctx, const struct br_run *run, struct br_err *reterr)
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
-    char path[] = "/tmp/blkrep-test-pipe-XXXXXX";
+    char path[4096];
     struct t_rand r = t_rand_seeded(7, 7);
 
+    snprintf(path, sizeof(path), "%s/blkrep-test-pipe-XXXXXX", t_folder());
     w->fd = mkstemp(path);
     assert_true(w->fd >= 0);
     int fd = open(path, O_RDWR | O_CLOEXEC);

@@ -68,6 +68,16 @@ static void scale_multiplies(void **state)
     assert_int_equal(t_scaled(5), 5);
 }
 
+static void temporary_files_go_to_the_tests_own_folder_first(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("T", "/own", 1), 0);
+    assert_int_equal(setenv("TMPDIR", "/shared", 1), 0);
+    assert_string_equal(t_folder(), "/own");
+    assert_int_equal(unsetenv("T"), 0);
+    assert_string_equal(t_folder(), "/shared");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -76,6 +86,7 @@ int main(void)
         cmocka_unit_test(a_bounded_number_stays_below_and_reaches_every_value),
         cmocka_unit_test(filling_touches_every_byte_and_none_beyond),
         cmocka_unit_test(scale_multiplies),
+        cmocka_unit_test(temporary_files_go_to_the_tests_own_folder_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
