@@ -109,7 +109,7 @@ vm_start_disks() {
     done
     rm -f "$run/disks.sock" "$run/cut-report"
     nbdkit -f -U "$run/disks.sock" --exit-with-parent "$build/tests/vm/nbdkit_volatile_disk.so" "${args[@]}" \
-        control="$run/disks.fifo" report="$run/cut-report" seed=$((seed * vm_boots_max + $1)) \
+        control="$run/disks.fifo" report="$run/cut-report" seed=$((seed * (vm_boots_max + 1) + $1)) \
         </dev/null >>"$run/disks.log" 2>&1 9>&- &
     disks_pid=$!
     for ((i = 0; i < 100; i++)); do
@@ -121,9 +121,21 @@ vm_start_disks() {
     vm_die "the disks did not start"
 }
 
+# vm_stop_disks - end nbdkit, which settles what a power cut left behind; without its report the run is void
 vm_stop_disks() {
+    local i task
     [ -n "$disks_pid" ] || return 0
     kill -TERM "$disks_pid" 2>/dev/null
+    for ((i = 0; i < 300; i++)); do
+        kill -0 "$disks_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    if [ "$i" -eq 300 ]; then
+        echo "vm: the disks did not end within 30 s; the threads of nbdkit wait in:" >&2
+        for task in "/proc/$disks_pid/task"/*; do echo "$(cat "$task/comm") $(cat "$task/wchan") $(cat "$task/syscall")" >&2; done
+        kill -9 "$disks_pid"
+        rm -f "$run/cut-report"
+    fi
     wait "$disks_pid" 2>/dev/null
     disks_pid=
 }

@@ -5,10 +5,10 @@
 # Does the test bed's power cut do what the tests of replicas rely on? What was flushed survives every cut; what was not
 # is lost, kept or torn at sector borders, and over a few cuts all three are seen; nothing else ever appears.
 #
-# One kernel is enough: the question is about the disks. Disk a holds 512-byte lines that name their generation. Each boot makes a region durable ("base"), overwrites it
-# without a flush ("new") and has the power cut. Every second cut comes at a counted write instead, while blocks are
-# written and flushed one by one: those whose flush was acknowledged must be there. Disk b has a file system of which a
-# file was fsynced just before.
+# One kernel is enough: the question is about the disks. Disk a holds 512-byte lines that name their generation. Each
+# boot makes a region durable ("base"), overwrites it without a flush ("new") and has the power cut. Every second cut
+# comes at a counted write instead, while blocks are written and flushed one by one: those whose flush was acknowledged
+# must be there. Disk b has a file system of which a file was fsynced just before.
 set -u
 # shellcheck source=lib/guest.sh
 . /vm/lib/guest.sh

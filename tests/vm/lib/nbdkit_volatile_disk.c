@@ -211,11 +211,8 @@ static int redo_torn(struct disk *disk, const struct cached_write *write)
 }
 
 // The power is gone: leave on the disk what a drive might have left.
-static int settle(struct disk *disk)
+static int settle(struct disk *disk, unsigned keep_percent)
 {
-    // How much had reached the medium differs from cut to cut, both extremes included.
-    unsigned keep_percent = (unsigned)(random_next() % 5) * 25;
-
     for (struct cached_write *write = disk->newest; write; write = write->prev)
         if (write_all(disk->fd, write->old, write->len_bytes, write->offset_bytes) < 0)
             return -1;
@@ -373,6 +370,8 @@ static int volatile_get_ready(void)
 
 static void volatile_cleanup(void)
 {
+    // How much had reached the medium: consecutive seeds go through all of it, both extremes included.
+    unsigned keep_percent = (unsigned)(seed % 5) * 25;
     FILE *report;
 
     read_control();
@@ -380,7 +379,7 @@ static void volatile_cleanup(void)
         return;
     report = fopen(report_path, "w");
     for (size_t i = 0; i < disk_count; i++) {
-        if (settle(&disks[i]) < 0 || !report)
+        if (settle(&disks[i], keep_percent) < 0 || !report)
             exit(1); // no report: the run is void
         fprintf(report, "%s lost=%" PRIu64 " torn=%" PRIu64 " kept=%" PRIu64 "\n", disks[i].name, disks[i].lost,
                 disks[i].torn, disks[i].kept);
