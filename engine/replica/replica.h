@@ -79,7 +79,7 @@ BR_MUST_CHECK int br_replica_finish(struct br_replica *replica, struct br_err *r
  * Looked at: size, times and inode; blocks that every mount writes to (first, second and last block of the disk and of its partitions,
  * the heads of ext4 journals and XFS logs); 16 blocks drawn by the generation's id. What follows:
  *     nothing moved, or ctime only (chmod, chown, mv, link), samples agree     clean
- *     mtime, inode or device moved (restored, copied, touched), size the same  all of the replica is read: clean when every block agrees,
+ *     mtime or inode moved (restored, copied, touched), size the same          all of the replica is read: clean when every block agrees,
  *                                                                              and that counts as a full proof
  *     size moved, or a block differs                                           -BR_E_FOREIGN_WRITE names what and where
  * A device has no times: there the samples, and the old hash of every page that a delta overwrites, must tell.
