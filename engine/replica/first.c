@@ -22,8 +22,7 @@
 #include <unistd.h>
 
 #define BR_FIRST_DEPTH            64u
-#define BR_FIRST_CHECKPOINT_BYTES (UINT64_C(128) << 20) // of data between two checkpoints
-#define BR_FIRST_WINDOW_BLOCKS    4096u                 // least window of a resumed copy: 256 MiB
+#define BR_FIRST_CHECKPOINT_BYTES (UINT64_C(128) << 20)
 #define BR_FIRST_WINDOW_SHARE     64u            // and at least this share of the volume, so that checkpoints stay few
 #define BR_FIRST_ZEROS_BYTES      BR_BLOCK_BYTES // up to here zeros are written, beyond the range is zeroed
 #define BR_FIRST_ZERO_STEP        (UINT64_C(1) << 30)
@@ -59,6 +58,7 @@ struct br_first {
     enum br_checkpoint_step step;
     struct br_tree stored; // of the checkpoint under way
     uint64_t step_taken, step_window_end, step_data_bytes;
+    uint64_t checkpoint_bytes;
     uint64_t next_checkpoint_bytes;
 };
 
@@ -67,7 +67,7 @@ struct br_first {
 static uint64_t br_first_window(const struct br_first *first, uint64_t from, uint64_t least_end)
 {
     uint64_t block_count = first->replica->geometry.block_count;
-    uint64_t span = BR_MAX((uint64_t)BR_FIRST_WINDOW_BLOCKS, block_count / BR_FIRST_WINDOW_SHARE);
+    uint64_t span = BR_MAX(br_div_up(2 * first->checkpoint_bytes, BR_BLOCK_BYTES), block_count / BR_FIRST_WINDOW_SHARE);
     if (first->fresh || span > block_count - from) {
         return block_count;
     }
@@ -132,7 +132,7 @@ static int br_first_checkpoint(struct br_first *first, uint64_t least_end, struc
     first->step_window_end = end;
     first->step_data_bytes = first->data_bytes;
     first->generation = 1 - first->generation;
-    first->next_checkpoint_bytes = first->data_bytes + BR_FIRST_CHECKPOINT_BYTES;
+    first->next_checkpoint_bytes = first->data_bytes + first->checkpoint_bytes;
     return 0;
 }
 
@@ -576,7 +576,11 @@ int br_first_begin(struct br_replica *replica, struct br_err *reterr)
     first->replica = replica;
     first->replace = replica->begin.mode == BR_MODE_REPLACE;
     first->file = replica->file;
-    first->next_checkpoint_bytes = BR_FIRST_CHECKPOINT_BYTES;
+    first->checkpoint_bytes = replica->begin.checkpoint_bytes;
+    if (first->checkpoint_bytes == 0) {
+        first->checkpoint_bytes = BR_FIRST_CHECKPOINT_BYTES;
+    }
+    first->next_checkpoint_bytes = first->checkpoint_bytes;
     return br_first_prepare(first, resume, reterr);
 }
 

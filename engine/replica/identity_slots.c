@@ -67,6 +67,20 @@ static int br_identity_slots_choose(struct br_identity_slots *slots, struct br_i
     return 0;
 }
 
+// The newest record may lie in the cache only: its run was killed before the sync, or the sync failed and the kernel took the page for
+// clean. What is done in its name must not outlive it, so it is written again, where it lies, and synced.
+static int br_identity_slots_settle(struct br_identity_slots *slots, const struct br_identity *identity,
+                                    struct br_err *reterr)
+{
+    uint8_t slot[BR_IDENTITY_SLOT_BYTES];
+    br_identity_encode(identity, slot);
+    int r =
+        br_file_write(slots->file, slot, sizeof(slot), (uint64_t)(1 - slots->next) * BR_IDENTITY_SLOT_BYTES, reterr);
+    r = r < 0 ? r : br_file_sync(slots->file, reterr);
+    r = r < 0 ? r : br_dir_sync(slots->dir, reterr);
+    return r < 0 ? br_err_prefix(reterr, "identity record %s", slots->name) : 0;
+}
+
 int br_identity_slots_load(struct br_dir *dir, const char *name, bool writable, struct br_identity_slots *slots,
                            struct br_identity *ret_identity, struct br_err *reterr)
 {
@@ -86,6 +100,7 @@ int br_identity_slots_load(struct br_dir *dir, const char *name, bool writable, 
         return r;
     }
     r = br_identity_slots_choose(slots, ret_identity, reterr);
+    r = r < 0 || !writable ? r : br_identity_slots_settle(slots, ret_identity, reterr);
     if (r < 0) {
         br_identity_slots_close(slots);
     }

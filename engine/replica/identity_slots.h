@@ -25,7 +25,7 @@ struct br_identity_slots {
 
 /**
  * br_identity_slots_load - open @name in @dir and read the newest valid record
- * @writable  for stores later
+ * @writable  for stores later; the record is then made durable before it is believed
  * A missing file is no error: state NONE. @slots is to be closed after success only.
  * Errors: -BR_E_CORRUPT both slots are damaged; -BR_E_VERSION a newer program's; -BR_E_IO
  */

@@ -102,7 +102,8 @@ struct br_replica_begin {
         discard_version; // FIRST: whatever version or other volume's content the replica is, give it up (G8 is the caller's)
     bool
         leaves_proven; // the leaves were computed from the very data in this process; else whole blocks are hashed again (G6)
-    uint64_t expected_bytes; // data to come when known: reserved before the first record; 0 unknown
+    uint64_t expected_bytes;   // data to come when known: reserved before the first record; 0 unknown
+    uint64_t checkpoint_bytes; // FIRST: data between two checkpoints, half of the least window; 0: 128 MiB
 };
 
 /**
