@@ -78,6 +78,7 @@ int br_replica_open(const struct br_replica_params *params, struct br_replica **
         return br_err_set(reterr, BR_E_NOMEM, "%s: opening the replica", params->what);
     }
     int r = params->read_only ? 0 : br_dir_lock(replica->dir, BR_LOCK_NAME, reterr);
+    replica->locked = !params->read_only && r == 0;
     if (r < 0) {
         r = br_err_prefix(reterr, "%s", replica->what);
     }
@@ -102,6 +103,9 @@ void br_replica_close(struct br_replica *replica)
     br_tree_file_close(replica->trees);
     br_identity_slots_close(&replica->slots);
     br_file_close(replica->own_file);
+    if (replica->locked) {
+        br_dir_unlock(replica->dir, BR_LOCK_NAME);
+    }
     free(replica->name);
     free(replica->what);
     free(replica);

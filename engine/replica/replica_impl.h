@@ -34,6 +34,7 @@ struct br_replica {
     char *name;
     char *what;
     bool read_only;
+    bool locked;
 
     struct br_identity_slots slots;
     struct br_identity identity;

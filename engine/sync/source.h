@@ -34,7 +34,7 @@ BR_MUST_CHECK int br_volume_ensure(struct br_ring *ring, struct br_dir *dir, str
 /**
  * br_source_open - lock and load what is known about one replica
  * @read_only  no lock, nothing is made; for dry runs and status
- * A record or tree that is missing or damaged is no error: br_source_identity() says NONE.
+ * A record or tree that is missing, damaged or of another volume is no error: br_source_identity() says NONE.
  * Owner: @dir must outlive it    Errors: -BR_E_BUSY another run to this replica
  */
 BR_MUST_CHECK int br_source_open(struct br_ring *ring, struct br_dir *dir, const struct br_uuid *replica,
@@ -50,16 +50,21 @@ const struct br_tree_store *br_source_store(const struct br_source *source);
 /** br_source_secret - of this side's page hashes, BR_PAGE_SECRET_BYTES */
 const uint8_t *br_source_secret(const struct br_source *source);
 /**
- * br_source_restart - begin an empty tree file for a version that shares nothing with the recorded one
- * The recorded tree stays readable through @ret_old_store until the next record or close; NULL when the caller does not need it.
+ * br_source_restart - begin an empty tree file, with a new secret, for a version that shares nothing with the recorded one
+ * The recorded one stays on disk until the next br_source_record() but can't be read through this handle any more.
  */
 BR_MUST_CHECK int br_source_restart(struct br_source *source, struct br_err *reterr);
 /**
  * br_source_record - make nodes durable, then the record
- * @identity  copied; tree file number and length are filled in here
- * Durable: yes, when it returns 0    State after failure: the record before, on disk and in memory
+ * @identity  copied; sequence, tree file number and length are filled in here
+ * Durable: yes, when it returns 0    After a failure the record on disk is the one before or this one
  */
 BR_MUST_CHECK int br_source_record(struct br_source *source, const struct br_identity *identity, struct br_err *reterr);
+/**
+ * br_source_compact - when most of the tree file is garbage and the record is COMPLETE, go over to a new file, durably
+ * br_source_store() and the record's tree are others afterwards.
+ */
+BR_MUST_CHECK int br_source_compact(struct br_source *source, struct br_err *reterr);
 /** br_source_distrusted - 1 when a recheck mismatch is noted, 0, or an error */
 BR_MUST_CHECK int br_source_distrusted(struct br_source *source, struct br_err *reterr);
 /** br_source_distrust - note (durably) or clear it */
@@ -67,5 +72,17 @@ BR_MUST_CHECK int br_source_distrust(struct br_source *source, bool distrust, st
 /** br_source_forget - remove all that is known about @replica; -BR_E_BUSY while a run holds it; 0 also when there was nothing */
 BR_MUST_CHECK int br_source_forget(struct br_ring *ring, struct br_dir *dir, const struct br_uuid *replica,
                                    struct br_err *reterr);
+
+/**
+ * br_source_unmoved - asked when all was read: is the source still what it was when it was first looked at?
+ * @seen         br_file_stat() of then
+ * @consistency  a version that is `none` anyway may have been written to meanwhile, but may not have another size
+ * @check        what only the caller can know (see sync.h), NULL nothing
+ * Errors: -BR_E_SOURCE_MOVED
+ */
+BR_MUST_CHECK int br_source_unmoved(struct br_file *file, const struct br_file_info *seen,
+                                    enum br_consistency consistency, const char *label,
+                                    int (*check)(void *ctx, struct br_err *reterr), void *check_ctx,
+                                    struct br_err *reterr);
 
 #endif

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The pipeline into a stream. Frames are packed (checked, compressed) on workers and sealed and written in order:
+//
+//     head                                    tail
+//     [run packed][batch packed][batch packing]   <- sink
+//        `-> seal -> write -> release the batch's buffer
+#include "engine/base/units.h"
+#include "engine/codec/stream.h"
+#include "engine/sync/source.h"
+#include "engine/sync/sync.h"
+#include "engine/sync/transfer.h"
+
+#include <stdio.h>
+
+#define BR_SEND_FRAMES 8u
+
+struct br_send;
+
+struct br_send_item {
+    struct br_send *send;
+    struct br_job job;
+    bool packed;
+    bool is_run;
+    struct br_run run;
+    struct br_batch batch;
+    void (*release)(void *);
+    void *release_ctx;
+    struct br_stream_frame frame;
+    int result;
+    struct br_err err;
+};
+
+struct br_send {
+    const struct br_send_params *params;
+    struct br_send_result *result;
+    struct br_source *source;
+    struct br_tree_geometry geometry;
+    struct br_stream_encoder encoder;
+    struct br_tree parent;
+    struct br_delta_header header;
+    struct br_file_info seen;
+    struct br_send_item items[BR_SEND_FRAMES];
+    unsigned head;
+    unsigned used;
+};
+
+// Frames ------------------------------------------------------------------------------------------------------------------------------
+
+static int br_send_write(struct br_send *send, const struct br_stream_frame *frame, struct br_err *reterr)
+{
+    int rc = send->params->write(send->params->write_ctx, frame->head, frame->head_len, reterr);
+
+    if (!rc && frame->body_len) {
+        rc = send->params->write(send->params->write_ctx, frame->body, frame->body_len, reterr);
+    }
+    return rc;
+}
+
+static void br_send_pack(struct br_job *job)
+{
+    struct br_send_item *item = job->ctx;
+
+    item->result =
+        br_stream_pack_batch(&item->send->geometry, &item->batch, item->send->params->level, &item->frame, &item->err);
+}
+
+static void br_send_packed(struct br_job *job)
+{
+    struct br_send_item *item = job->ctx;
+
+    item->packed = true;
+}
+
+static int br_send_emit(struct br_send *send, struct br_send_item *item, struct br_err *reterr)
+{
+    int rc;
+
+    if (item->is_run) {
+        rc = br_stream_run(&send->encoder, &item->run, &item->frame, reterr);
+    } else if (item->result < 0) {
+        rc = item->result;
+        if (reterr) {
+            *reterr = item->err;
+        }
+    } else {
+        rc = br_stream_seal(&send->encoder, &item->frame, reterr);
+    }
+    return rc < 0 ? rc : br_send_write(send, &item->frame, reterr);
+}
+
+// Deals with the head, waiting until it is packed.
+static int br_send_head(struct br_send *send, bool drop, struct br_err *reterr)
+{
+    struct br_send_item *item = &send->items[send->head];
+    int rc = 0;
+
+    while (!item->packed) {
+        br_ring_wait(send->params->ring, UINT64_MAX);
+    }
+    if (!drop) {
+        rc = br_send_emit(send, item, reterr);
+    }
+    if (!item->is_run) {
+        item->release(item->release_ctx);
+    }
+    send->head = (send->head + 1) % BR_SEND_FRAMES;
+    send->used--;
+    return rc;
+}
+
+// Writes what is packed, and as much more as makes room for one item.
+static int br_send_make_room(struct br_send *send, struct br_err *reterr)
+{
+    while (send->used && (send->used == BR_SEND_FRAMES || send->items[send->head].packed)) {
+        int rc = br_send_head(send, false, reterr);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static struct br_send_item *br_send_tail(struct br_send *send)
+{
+    struct br_send_item *item = &send->items[(send->head + send->used++) % BR_SEND_FRAMES];
+
+    item->send = send;
+    item->is_run = false;
+    item->packed = false;
+    return item;
+}
+
+static int br_send_sink_batch(void *ctx, const struct br_batch *batch, void (*release)(void *), void *release_ctx,
+                              struct br_err *reterr)
+{
+    struct br_send *send = ctx;
+    int rc = br_send_make_room(send, reterr);
+
+    if (rc < 0) {
+        release(release_ctx);
+        return rc;
+    }
+    struct br_send_item *item = br_send_tail(send);
+    item->batch = *batch;
+    item->release = release;
+    item->release_ctx = release_ctx;
+    item->job = (struct br_job){.run = br_send_pack, .done = br_send_packed, .ctx = item};
+    br_ring_job(send->params->ring, &item->job);
+    return 0;
+}
+
+static int br_send_sink_run(void *ctx, const struct br_run *run, struct br_err *reterr)
+{
+    struct br_send *send = ctx;
+    int rc = br_send_make_room(send, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    struct br_send_item *item = br_send_tail(send);
+    item->is_run = true;
+    item->packed = true;
+    item->run = *run;
+    return 0;
+}
+
+// The version that --since names ------------------------------------------------------------------------------------------------------
+
+static bool br_send_is_prefix(const char *text, const char *digits)
+{
+    return strlen(text) >= BR_TRANSFER_SINCE_TEXT_MIN && !strncmp(text, digits, strlen(text));
+}
+
+static int br_send_since(struct br_send *send, struct br_err *reterr)
+{
+    const struct br_identity *held = br_source_identity(send->source);
+    const char *since = send->params->since;
+    char root[2 * BR_HASH_BYTES + 1];
+    char id[BR_UUID_TEXT_BYTES];
+
+    if (held->state != BR_STATE_COMPLETE) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "no version of %s was sent yet", send->params->label);
+    }
+    br_hash_text(&held->root, root);
+    br_uuid_text(&held->generation.id, id);
+    if (strcmp(since, "last") && !br_send_is_prefix(since, root) && !br_send_is_prefix(since, id)) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "version %s of %s; the one sent last is %.16s", since,
+                          send->params->label, root);
+    }
+    send->parent = held->tree;
+    send->header.parent_root = held->root;
+    send->header.parent_size_bytes = held->tree.geometry.size_bytes;
+    send->header.generation.parent_id = held->generation.id;
+    return br_source_compact(send->source, reterr);
+}
+
+static int br_send_parent(struct br_send *send, struct br_err *reterr)
+{
+    if (send->params->since) {
+        int rc = br_send_since(send, reterr);
+        if (!rc) {
+            send->parent = br_source_identity(send->source)->tree;
+        }
+        return rc;
+    }
+    send->header.full = true;
+    br_tree_empty(&send->geometry, &br_hash_zero, &send->parent);
+    return br_source_restart(send->source, reterr);
+}
+
+static void br_send_header(struct br_send *send)
+{
+    const struct br_send_params *params = send->params;
+
+    send->header = (struct br_delta_header){
+        .stream_id = br_ring_new_uuid(params->ring),
+        .volume = send->result->volume,
+        .generation = {.counter = br_source_identity(send->source)->generation.counter + 1,
+                       .id = br_ring_new_uuid(params->ring)},
+        .size_bytes = params->size_bytes,
+        .sector_bytes = params->sector_bytes,
+        .hash_id = BR_HASH_SHA256,
+        .consistency = (uint8_t)params->consistency,
+        .taken_unix_ns = br_ring_unix_ns(params->ring),
+    };
+    snprintf(send->header.label, sizeof(send->header.label), "%s", params->label ? params->label : "");
+}
+
+// The run -----------------------------------------------------------------------------------------------------------------------------
+
+static int br_send_scan(struct br_send *send, struct br_tree *ret_tree, struct br_err *reterr)
+{
+    const struct br_send_params *params = send->params;
+    struct br_pipe_progress progress = {0};
+    struct br_pipe_params pipe = {
+        .ring = params->ring,
+        .source = params->source,
+        .size_bytes = params->size_bytes,
+        .parent = &send->parent,
+        .parent_store = br_source_store(send->source),
+        .page_secret = br_source_secret(send->source),
+        .store = br_source_store(send->source),
+        .sink = {.batch = br_send_sink_batch, .run = br_send_sink_run, .ctx = send},
+        .bytes_per_second = params->bytes_per_second,
+        .continue_on_read_error = params->continue_on_read_error,
+        .cancel = params->cancel,
+        .progress = params->progress,
+        .progress_ctx = params->progress_ctx,
+    };
+    int rc = br_pipe_run(&pipe, ret_tree, &progress, reterr);
+
+    while (send->used) {
+        int head = br_send_head(send, rc < 0, rc < 0 ? NULL : reterr);
+        rc = rc < 0 ? rc : head;
+    }
+    send->result->bytes_read = progress.bytes_read;
+    send->result->bytes_changed = progress.bytes_changed;
+    send->result->bytes_data = progress.bytes_shipped;
+    send->result->zero_bytes = progress.zero_bytes;
+    send->result->unreadable_blocks = progress.unreadable_blocks;
+    return rc;
+}
+
+static int br_send_unmoved(struct br_send *send, struct br_err *reterr)
+{
+    const struct br_send_params *params = send->params;
+
+    return br_source_unmoved(params->source, &send->seen, params->consistency, params->label, params->source_check,
+                             params->source_check_ctx, reterr);
+}
+
+static int br_send_record(struct br_send *send, const struct br_tree *tree, struct br_err *reterr)
+{
+    struct br_identity identity = {
+        .state = BR_STATE_COMPLETE,
+        .volume = send->header.volume,
+        .replica = send->header.volume,
+        .generation = send->header.generation,
+        .previous = br_source_identity(send->source)->generation,
+        .root = send->result->root,
+        .tree = *tree,
+        .sector_bytes = send->header.sector_bytes,
+        .consistency = send->header.consistency,
+        .taken_unix_ns = send->header.taken_unix_ns,
+        .finished_unix_ns = br_ring_unix_ns(send->params->ring),
+        .unreadable_blocks = send->result->unreadable_blocks,
+    };
+
+    memcpy(identity.label, send->header.label, sizeof(identity.label));
+    return br_source_record(send->source, &identity, reterr);
+}
+
+static int br_send_stream(struct br_send *send, struct br_err *reterr)
+{
+    struct br_stream_frame frame = {0};
+    struct br_tree tree;
+    int rc = br_stream_start(&send->encoder, &send->header, &frame, reterr);
+
+    if (!rc) {
+        rc = br_send_write(send, &frame, reterr);
+    }
+    if (!rc) {
+        rc = br_send_scan(send, &tree, reterr);
+    }
+    // A source that moved gets no END.
+    if (!rc) {
+        rc = br_send_unmoved(send, reterr);
+    }
+    if (!rc) {
+        br_tree_root(&tree, &send->result->root);
+        rc = br_stream_end(&send->encoder, &send->result->root, &frame, reterr);
+    }
+    if (!rc) {
+        rc = br_send_write(send, &frame, reterr);
+    }
+    if (!rc) {
+        rc = br_send_record(send, &tree, reterr);
+    }
+    br_stream_frame_free(&frame);
+    return rc;
+}
+
+static int br_send_open(struct br_send *send, struct br_err *reterr)
+{
+    const struct br_send_params *params = send->params;
+    int rc = br_file_stat(params->source, &send->seen, reterr);
+
+    if (!rc && !br_tree_geometry_of(params->size_bytes, &send->geometry)) {
+        rc = br_err_set(reterr, BR_E_LIMIT, "%s is larger than any version can be", params->label);
+    }
+    if (!rc) {
+        rc = br_volume_ensure(params->ring, params->dir, &send->result->volume, reterr);
+    }
+    if (!rc) {
+        rc = br_source_open(params->ring, params->dir, &send->result->volume, false, &send->source, reterr);
+    }
+    return rc;
+}
+
+int br_send_run(const struct br_send_params *params, struct br_send_result *ret_result, struct br_err *reterr)
+{
+    uint64_t start_ns = br_ring_now_ns(params->ring);
+    struct br_send_result result = {.size_bytes = params->size_bytes};
+    struct br_send *send = calloc(1, sizeof(*send));
+
+    if (!send) {
+        return br_err_set(reterr, BR_E_NOMEM, "a stream");
+    }
+    send->params = params;
+    send->result = &result;
+    int rc = br_send_open(send, reterr);
+    if (!rc) {
+        br_send_header(send);
+        rc = br_send_parent(send, reterr);
+    }
+    if (!rc) {
+        rc = br_send_stream(send, reterr);
+    }
+    if (!rc) {
+        result.generation = send->header.generation;
+        result.parent_root = send->header.parent_root;
+        result.full = send->header.full;
+        result.taken_unix_ns = send->header.taken_unix_ns;
+        result.stream_bytes = send->encoder.bytes;
+        result.duration_ns = br_ring_now_ns(params->ring) - start_ns;
+        *ret_result = result;
+    }
+    for (unsigned i = 0; i < BR_SEND_FRAMES; i++) {
+        br_stream_frame_free(&send->items[i].frame);
+    }
+    br_source_close(send->source);
+    free(send);
+    return rc;
+}

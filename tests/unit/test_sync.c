@@ -1,0 +1,838 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A whole local sync on real files: decisions, what is shipped, what is remembered. What survives crashes is tests/sim/sim_sync.c.
+#include "engine/sync/sync.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/base/units.h"
+#include "engine/sync/local.h"
+#include "engine/sync/source.h"
+#include "engine/sync/transfer.h"
+#include "tests/lib/t_env.h"
+
+struct world {
+    struct br_ring *ring;
+    char path[1024];
+    int fd; // the source
+    struct br_file *source;
+    struct br_dir *source_dir;
+    struct br_file *target;
+    struct br_dir *target_dir;
+    struct br_dir *parent;
+    struct br_sync_params params; // what a test changes for the next run
+    struct br_local_params local;
+    struct br_sync_result result;
+    struct br_err err;
+    struct br_buf stream;
+    size_t stream_read;
+};
+
+static char *path_of(const struct world *w, const char *name)
+{
+    static char path[2][1200];
+    static unsigned turn;
+
+    turn = 1 - turn;
+    snprintf(path[turn], sizeof(path[turn]), "%s/%s", w->path, name);
+    return path[turn];
+}
+
+static struct br_file *open_file(struct world *w, const char *name)
+{
+    struct br_file *file;
+    int fd = open(path_of(w, name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(0, br_file_wrap(w->ring, fd, &file, NULL));
+    return file;
+}
+
+static struct br_dir *open_dir(struct world *w, const char *name)
+{
+    struct br_dir *dir;
+
+    mkdir(path_of(w, name), 0700);
+    int fd = open(path_of(w, name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(0, br_dir_wrap(w->ring, fd, &dir, NULL));
+    return dir;
+}
+
+static void open_target(struct world *w)
+{
+    w->target = open_file(w, "target");
+    w->target_dir = open_dir(w, "target.blkrep");
+}
+
+static void close_target(struct world *w)
+{
+    br_file_close(w->target);
+    br_dir_close(w->target_dir);
+}
+
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct br_ring_options options = {.buffer_count = 16, .buffer_bytes = BR_BATCH_DATA_MAX};
+
+    snprintf(w->path, sizeof(w->path), "%s/blkrep-test-sync-XXXXXX", t_folder());
+    assert_non_null(mkdtemp(w->path));
+    assert_int_equal(0, br_ring_open(&options, &w->ring, NULL));
+    assert_int_equal(0, br_ring_workers(w->ring, 2, NULL));
+    w->fd = open(path_of(w, "source"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(w->fd >= 0);
+    w->source = open_file(w, "source");
+    w->source_dir = open_dir(w, "source.blkrep");
+    w->parent = open_dir(w, ".");
+    w->params = (struct br_sync_params){.consistency = BR_CONSISTENCY_CLEAN,
+                                        .label = "source",
+                                        .sector_bytes = 512,
+                                        .recheck_bytes = BR_RECHECK_DEFAULT};
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    br_file_close(w->source);
+    br_dir_close(w->source_dir);
+    br_dir_close(w->parent);
+    assert_int_equal(16, br_ring_buffers_free(w->ring));
+    br_ring_close(w->ring);
+    close(w->fd);
+    br_buf_free(&w->stream);
+    snprintf(command, sizeof(command), "rm -rf %s", w->path);
+    assert_int_equal(0, system(command));
+    free(w);
+    return 0;
+}
+
+static void write_source(struct world *w, uint64_t at, size_t len, uint64_t seed)
+{
+    struct t_rand r = t_rand_seeded(seed, at);
+    uint8_t *bytes = malloc(len);
+
+    t_rand_fill(&r, bytes, len);
+    assert_int_equal(len, pwrite(w->fd, bytes, len, (off_t)at));
+    free(bytes);
+}
+
+static void poke_target(struct world *w, uint64_t at, const void *bytes, size_t len)
+{
+    int fd = open(path_of(w, "target"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(len, pwrite(fd, bytes, len, (off_t)at));
+    close(fd);
+}
+
+static uint64_t file_size(struct world *w, const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(0, stat(path_of(w, name), &st));
+    return (uint64_t)st.st_size;
+}
+
+static void check_equal(struct world *w)
+{
+    uint64_t size = file_size(w, "source");
+    uint8_t *a = malloc(size + 1);
+    uint8_t *b = malloc(size + 1);
+    int fd = open(path_of(w, "target"), O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(size, file_size(w, "target"));
+    assert_int_equal(size, pread(w->fd, a, size, 0));
+    assert_int_equal(size, pread(fd, b, size, 0));
+    assert_memory_equal(a, b, size);
+    close(fd);
+    free(a);
+    free(b);
+}
+
+static struct br_endpoint open_endpoint(struct world *w)
+{
+    struct br_local_params local = w->local;
+    struct br_endpoint endpoint;
+
+    open_target(w);
+    local.replica.ring = w->ring;
+    local.replica.dir = w->target_dir;
+    local.replica.file = w->target;
+    local.replica.parent = w->parent;
+    local.replica.name = "target";
+    local.replica.what = "target";
+    if (!local.capacity_bytes) {
+        local.capacity_bytes = UINT64_MAX;
+    }
+    assert_int_equal(0, br_local_open(&local, &endpoint, NULL));
+    return endpoint;
+}
+
+static int run(struct world *w)
+{
+    struct br_endpoint endpoint = open_endpoint(w);
+    struct br_sync_params params = w->params;
+
+    params.ring = w->ring;
+    params.source = w->source;
+    params.size_bytes = file_size(w, "source");
+    params.dir = w->source_dir;
+    params.endpoint = endpoint;
+    w->err = (struct br_err){0};
+    int rc = br_sync_run(&params, &w->result, &w->err);
+    endpoint.ops->close(endpoint.ctx);
+    close_target(w);
+    return rc;
+}
+
+static void sync_ok(struct world *w)
+{
+    int rc = run(w);
+
+    if (rc) {
+        fail_msg("%s: %s", br_err_name(w->err.code), w->err.text);
+    }
+    if (!w->params.dry_run) {
+        check_equal(w);
+    }
+}
+
+static void a_first_copy_is_whole_and_the_next_run_ships_nothing(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 3 * BR_MIB + 777, 1);
+    sync_ok(w);
+    assert_string_equal("first-copy", w->result.fallback_reason);
+    assert_int_equal(BR_MODE_FIRST, w->result.mode);
+    assert_int_equal(3 * BR_MIB + 777, w->result.bytes_shipped);
+    assert_int_equal(1, w->result.generation.counter);
+    assert_true(w->result.new_version && w->result.target_is_new);
+    assert_false(br_uuid_is_nil(&w->result.replica));
+    struct br_hash root = w->result.root;
+    sync_ok(w);
+    assert_null(w->result.fallback_reason);
+    assert_int_equal(0, w->result.bytes_shipped);
+    assert_false(w->result.new_version);
+    assert_int_equal(1, w->result.generation.counter);
+    assert_memory_equal(root.bytes, w->result.root.bytes, BR_HASH_BYTES);
+    assert_int_equal(3 * BR_MIB + 777, w->result.bytes_rechecked);
+}
+
+static void a_delta_ships_only_changed_pages(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 8 * BR_MIB, 1);
+    sync_ok(w);
+    write_source(w, 12345, 10, 2);
+    write_source(w, 5 * BR_MIB, 4096, 2);
+    sync_ok(w);
+    assert_int_equal(2 * 4096, w->result.bytes_shipped);
+    assert_int_equal(2, w->result.generation.counter);
+    assert_null(w->result.fallback_reason);
+    write_source(w, 4096, 4096, 3);
+    sync_ok(w);
+    assert_int_equal(4096, w->result.bytes_shipped);
+    assert_int_equal(3, w->result.generation.counter);
+}
+
+static void zeros_holes_and_every_change_of_size_end_equal(void **state)
+{
+    static const uint64_t sizes[] = {1, 65536, 70001, 4 * BR_MIB, 4 * BR_MIB + 1, 100, 9 * BR_MIB + 4095, 4096};
+    struct world *w = *state;
+
+    write_source(w, 0, 5, 1);
+    for (size_t i = 0; i < BR_ARRAY_LEN(sizes); i++) {
+        assert_int_equal(0, ftruncate(w->fd, (off_t)sizes[i]));
+        sync_ok(w);
+        write_source(w, 0, sizes[i], i);
+        sync_ok(w);
+        uint64_t half = sizes[i] / 2;
+        uint8_t *zeros = calloc(1, half + 1);
+        assert_int_equal(half, pwrite(w->fd, zeros, half, (off_t)(half / 2)));
+        free(zeros);
+        sync_ok(w);
+    }
+}
+
+static void an_empty_source_becomes_an_empty_replica(void **state)
+{
+    struct world *w = *state;
+
+    sync_ok(w);
+    write_source(w, 0, 10, 1);
+    sync_ok(w);
+}
+
+static void holes_stay_holes(void **state)
+{
+    struct world *w = *state;
+    struct stat st;
+
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(512 * BR_MIB)));
+    write_source(w, 100 * BR_MIB, 65536, 1);
+    sync_ok(w);
+    assert_int_equal(65536, w->result.bytes_read);
+    assert_int_equal(0, stat(path_of(w, "target"), &st));
+    assert_true((uint64_t)st.st_blocks * 512 <= BR_MIB);
+}
+
+static void lost_state_is_copied_from_the_replica_and_named(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    write_source(w, 0, 4 * BR_MIB, 1);
+    sync_ok(w);
+    snprintf(command, sizeof(command), "rm %s/source.blkrep/to-*", w->path);
+    assert_int_equal(0, system(command));
+    write_source(w, 65536 * 3, 10, 2);
+    sync_ok(w);
+    assert_string_equal("state-lost", w->result.fallback_reason);
+    assert_int_equal(BR_MODE_DELTA, w->result.mode);
+    assert_int_equal(65536, w->result.bytes_shipped); // page hashes were lost with it
+    write_source(w, 65536 * 9, 10, 2);
+    sync_ok(w);
+    assert_null(w->result.fallback_reason);
+    assert_int_equal(4096, w->result.bytes_shipped); // and are learned again
+}
+
+static void a_damaged_state_is_as_good_as_none(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    write_source(w, 0, 2 * BR_MIB, 1);
+    sync_ok(w);
+    snprintf(
+        command, sizeof(command),
+        "for f in %s/source.blkrep/to-*tree*; do printf garbage | dd of=$f bs=1 seek=100 conv=notrunc status=none; done",
+        w->path);
+    assert_int_equal(0, system(command));
+    write_source(w, 0, 10, 2);
+    sync_ok(w);
+    assert_string_equal("state-lost", w->result.fallback_reason);
+    sync_ok(w);
+    assert_null(w->result.fallback_reason);
+}
+
+static void a_replica_that_another_run_moved_is_noticed(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    write_source(w, 0, 2 * BR_MIB, 1);
+    sync_ok(w);
+    snprintf(command, sizeof(command), "cp -r %s/source.blkrep %s/old", w->path, w->path);
+    assert_int_equal(0, system(command));
+    write_source(w, 0, 10, 2);
+    sync_ok(w);
+    snprintf(command, sizeof(command), "rm %s/source.blkrep/to-*; cp %s/old/to-* %s/source.blkrep", w->path, w->path,
+             w->path);
+    assert_int_equal(0, system(command));
+    write_source(w, BR_MIB, 10, 3);
+    sync_ok(w);
+    assert_string_equal("replica-moved", w->result.fallback_reason);
+    assert_int_equal(65536, w->result.bytes_shipped);
+}
+
+static void a_foreign_target_is_refused_and_left_alone(void **state)
+{
+    struct world *w = *state;
+    char now[8] = {0};
+
+    write_source(w, 0, 100000, 1);
+    poke_target(w, 0, "precious", 8);
+    assert_int_equal(-BR_E_TARGET_FOREIGN, run(w));
+    int fd = open(path_of(w, "target"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(8, pread(fd, now, sizeof(now), 0));
+    close(fd);
+    assert_memory_equal("precious", now, 8);
+    assert_int_equal(8, file_size(w, "target"));
+    w->params.overwrite = true;
+    sync_ok(w);
+}
+
+static void another_volumes_replica_is_refused(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    write_source(w, 0, 100000, 1);
+    sync_ok(w);
+    snprintf(command, sizeof(command), "rm %s/source.blkrep/*", w->path);
+    assert_int_equal(0, system(command));
+    assert_int_equal(-BR_E_TARGET_FOREIGN, run(w));
+    w->params.overwrite = true;
+    write_source(w, 50000, 100000, 4);
+    sync_ok(w);
+    assert_int_equal(BR_MODE_REPLACE, w->result.mode);
+    w->params.overwrite = false;
+    sync_ok(w);
+}
+
+static void a_target_too_small_is_refused_before_the_first_write(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 100000, 1);
+    w->local.capacity_bytes = 99999;
+    assert_int_equal(-BR_E_TARGET_SMALL, run(w));
+    assert_int_equal(0, file_size(w, "target"));
+    assert_int_equal(-1, access(path_of(w, "target.blkrep/identity"), F_OK));
+}
+
+static void swapped_arguments_are_named(void **state)
+{
+    struct world *w = *state;
+    struct br_uuid volume;
+    struct br_identity identity = {.state = BR_STATE_COMPLETE};
+
+    write_source(w, 0, 1000, 1);
+    open_target(w);
+    assert_int_equal(0, br_volume_ensure(w->ring, w->target_dir, &volume, NULL));
+    close_target(w);
+    identity.volume = volume;
+    w->params.source_identity = &identity;
+    assert_int_equal(-BR_E_SWAPPED, run(w));
+    identity.volume.bytes[0] ^= 1;
+    sync_ok(w);
+}
+
+static void a_source_in_transition_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct br_identity identity = {.state = BR_STATE_APPLYING};
+
+    write_source(w, 0, 1000, 1);
+    w->params.source_identity = &identity;
+    assert_int_equal(-BR_E_TRANSITION, run(w));
+    identity.state = BR_STATE_INCOMPLETE;
+    assert_int_equal(-BR_E_INCOMPLETE, run(w));
+}
+
+static int moved(void *ctx, struct br_err *reterr)
+{
+    (void)ctx;
+    return br_err_set(reterr, BR_E_SOURCE_MOVED, "the test says so");
+}
+
+static void a_source_that_moved_commits_nothing_and_a_first_copy_goes_on_from_what_it_has(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 6 * BR_MIB, 1);
+    w->params.source_check = moved;
+    assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
+    w->params.source_check = NULL;
+    write_source(w, 3 * BR_MIB, 4096, 2);
+    sync_ok(w);
+    assert_true(w->result.resumed);
+    assert_int_equal(65536, w->result.bytes_shipped); // the facts have no page hashes of this side
+    w->params.source_check = moved;
+    write_source(w, 4 * BR_MIB, 4096, 3);
+    assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
+    w->params.source_check = NULL;
+    sync_ok(w);
+    assert_int_equal(4096, w->result.bytes_shipped);
+    assert_int_equal(2, w->result.generation.counter);
+}
+
+static void a_resumed_first_copy_of_another_size_ends_equal(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 6 * BR_MIB + 100, 1);
+    w->params.source_check = moved;
+    assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
+    write_source(w, 6 * BR_MIB, 3 * BR_MIB + 5, 2);
+    assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(5 * BR_MIB + 4097)));
+    w->params.source_check = NULL;
+    sync_ok(w);
+    assert_true(w->result.resumed);
+    assert_true(w->result.bytes_shipped <= 65536);
+}
+
+static void force_full_makes_the_file_anew(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 2 * BR_MIB, 1);
+    sync_ok(w);
+    w->params.force_full = true;
+    sync_ok(w);
+    assert_int_equal(BR_MODE_REPLACE, w->result.mode);
+    assert_string_equal("forced", w->result.fallback_reason);
+    assert_int_equal(2 * BR_MIB, w->result.bytes_shipped);
+    assert_int_equal(2, w->result.generation.counter);
+    w->params.force_full = false;
+    write_source(w, 0, 10, 4);
+    sync_ok(w);
+    assert_int_equal(4096, w->result.bytes_shipped);
+}
+
+static void rot_in_the_replica_is_found_by_the_recheck_and_healed_by_the_next_run(void **state)
+{
+    struct world *w = *state;
+    struct timespec times[2];
+    struct stat st;
+
+    write_source(w, 0, 2 * BR_MIB, 1);
+    sync_ok(w);
+    assert_int_equal(0, stat(path_of(w, "target"), &st));
+    poke_target(w, BR_MIB + 100, "rot", 3);
+    times[0] = st.st_atim;
+    times[1] = st.st_mtim;
+    assert_int_equal(0, utimensat(AT_FDCWD, path_of(w, "target"), times, 0));
+    int rc = run(w);
+    assert_true(rc == -BR_E_VERIFY || rc == -BR_E_FOREIGN_WRITE);
+    if (rc == -BR_E_VERIFY) {
+        assert_int_equal(1, w->result.recheck_mismatches);
+        sync_ok(w);
+        assert_string_equal("recheck-mismatch", w->result.fallback_reason);
+        sync_ok(w);
+        assert_null(w->result.fallback_reason);
+    } else {
+        w->params.force_full = true;
+        sync_ok(w);
+    }
+}
+
+static void a_dry_run_tells_what_would_ship_and_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    write_source(w, 0, 3 * BR_MIB, 1);
+    w->params.dry_run = true;
+    w->local.replica.read_only = true;
+    sync_ok(w);
+    assert_int_equal(3 * BR_MIB, w->result.bytes_shipped);
+    assert_int_equal(0, file_size(w, "target"));
+    assert_int_equal(-1, access(path_of(w, "source.blkrep/volume"), F_OK));
+    w->params.dry_run = w->local.replica.read_only = false;
+    sync_ok(w);
+    write_source(w, 0, 10, 2);
+    snprintf(command, sizeof(command), "cd %s; cat target target.blkrep/* source.blkrep/* | cksum > before", w->path);
+    assert_int_equal(0, system(command));
+    w->params.dry_run = w->local.replica.read_only = true;
+    sync_ok(w);
+    assert_int_equal(4096, w->result.bytes_shipped);
+    assert_false(w->result.new_version);
+    snprintf(command, sizeof(command),
+             "cd %s; cat target target.blkrep/* source.blkrep/* | cksum | cmp - before && rm source.blkrep/to-*",
+             w->path);
+    assert_int_equal(0, system(command));
+    sync_ok(w); // against the replica's own nodes
+    assert_int_equal(65536, w->result.bytes_shipped);
+    w->params.dry_run = w->local.replica.read_only = false;
+    sync_ok(w);
+}
+
+static void verify_reads_both_sides(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 2 * BR_MIB, 1);
+    w->params.verify = true;
+    sync_ok(w);
+    assert_true(w->result.verified);
+    assert_int_equal(0, w->result.verify_bad_blocks);
+    sync_ok(w);
+    assert_true(w->result.verified);
+}
+
+static void a_better_consistency_is_a_new_version_although_nothing_changed(void **state)
+{
+    struct world *w = *state;
+
+    write_source(w, 0, 100000, 1);
+    w->params.consistency = BR_CONSISTENCY_NONE;
+    sync_ok(w);
+    w->params.consistency = BR_CONSISTENCY_CLEAN;
+    sync_ok(w);
+    assert_true(w->result.new_version);
+    assert_int_equal(2, w->result.generation.counter);
+    w->params.consistency = BR_CONSISTENCY_NONE;
+    sync_ok(w);
+    assert_false(w->result.new_version);
+    assert_int_equal(BR_CONSISTENCY_CLEAN, w->result.consistency);
+}
+
+static void a_second_run_to_the_same_replica_is_busy(void **state)
+{
+    struct world *w = *state;
+    struct br_source *held;
+
+    write_source(w, 0, 100000, 1);
+    sync_ok(w);
+    assert_int_equal(0, br_source_open(w->ring, w->source_dir, &w->result.replica, false, &held, NULL));
+    assert_int_equal(-BR_E_BUSY, run(w));
+    br_source_close(held);
+    sync_ok(w);
+}
+
+static void many_runs_do_not_let_the_state_grow_without_bound(void **state)
+{
+    struct world *w = *state;
+    char command[4000];
+
+    write_source(w, 0, 64 * 65536, 1);
+    for (unsigned i = 0; i < 60; i++) {
+        write_source(w, i * 65536 + 4096, 4096, i + 2);
+        sync_ok(w);
+    }
+    snprintf(command, sizeof(command), "test $(du -sk %s/source.blkrep | cut -f1) -lt 12000", w->path);
+    assert_int_equal(0, system(command));
+}
+
+static void forgetting_a_replica_leaves_the_volume(void **state)
+{
+    struct world *w = *state;
+    struct br_uuid volume;
+
+    write_source(w, 0, 100000, 1);
+    sync_ok(w);
+    assert_int_equal(0, br_source_forget(w->ring, w->source_dir, &w->result.replica, NULL));
+    assert_int_equal(0, br_source_forget(w->ring, w->source_dir, &w->result.replica, NULL));
+    assert_int_equal(1, br_volume_load(w->source_dir, &volume, NULL));
+    sync_ok(w);
+    assert_string_equal("state-lost", w->result.fallback_reason);
+}
+
+static void the_recheck_budget_keeps_a_round_within_its_period(void **state)
+{
+    const uint64_t day = UINT64_C(24) * 3600 * BR_NS_PER_S;
+    struct br_identity identity = {.finished_unix_ns = 100 * day, .recheck_round_unix_ns = 90 * day};
+
+    (void)state;
+    assert_true(br_tree_geometry_of(300 * BR_GIB, &identity.tree.geometry));
+    // Daily runs, 19 days left for 300 GiB: a nineteenth.
+    uint64_t budget = br_recheck_budget(&identity, 0, 101 * day, 30 * day);
+    assert_in_range(budget, 15 * BR_GIB, 16 * BR_GIB);
+    // Too late: all that is left.
+    assert_int_equal(300 * BR_GIB, br_recheck_budget(&identity, 0, 130 * day, 30 * day));
+    identity.recheck_next_block = 4800000; // of 4915200
+    assert_int_equal(115200 * UINT64_C(65536), br_recheck_budget(&identity, 0, 130 * day, 30 * day));
+    // Every 30 s there is nothing to hurry for: what changed, at least 64 MiB.
+    identity.finished_unix_ns = 101 * day - 30 * BR_NS_PER_S;
+    assert_int_equal(BR_RECHECK_BYTES_MIN, br_recheck_budget(&identity, 0, 101 * day, 30 * day));
+    assert_int_equal(BR_GIB, br_recheck_budget(&identity, BR_GIB, 101 * day, 30 * day));
+    // A clock that jumped back.
+    assert_int_equal(BR_RECHECK_BYTES_MIN, br_recheck_budget(&identity, 0, 5, 30 * day));
+    // Never more than there is.
+    assert_true(br_tree_geometry_of(1000, &identity.tree.geometry));
+    identity.recheck_next_block = 0;
+    assert_int_equal(1000, br_recheck_budget(&identity, BR_GIB, 101 * day, 30 * day));
+}
+
+// Streams -----------------------------------------------------------------------------------------------------------------------------
+
+static int stream_write(void *ctx, const void *bytes, size_t len, struct br_err *reterr)
+{
+    struct world *w = ctx;
+
+    (void)reterr;
+    br_buf_append(&w->stream, bytes, len);
+    return 0;
+}
+
+static int stream_read(void *ctx, void *bytes, size_t len, struct br_err *reterr)
+{
+    struct world *w = ctx;
+    size_t n = BR_MIN(BR_MIN(len, (size_t)70000), w->stream.len - w->stream_read);
+
+    (void)reterr;
+    memcpy(bytes, w->stream.data + w->stream_read, n);
+    w->stream_read += n;
+    return (int)n;
+}
+
+static int send_stream(struct world *w, const char *since, struct br_send_result *result)
+{
+    struct br_send_params params = {
+        .ring = w->ring,
+        .source = w->source,
+        .size_bytes = file_size(w, "source"),
+        .sector_bytes = 512,
+        .consistency = BR_CONSISTENCY_CLEAN,
+        .label = "source",
+        .dir = w->source_dir,
+        .since = since,
+        .level = 1,
+        .write = stream_write,
+        .write_ctx = w,
+    };
+
+    br_buf_reset(&w->stream);
+    w->err = (struct br_err){0};
+    return br_send_run(&params, result, &w->err);
+}
+
+static int receive_stream(struct world *w, struct br_receive_result *result)
+{
+    struct br_endpoint endpoint = open_endpoint(w);
+    struct br_receive_params params = {
+        .ring = w->ring,
+        .endpoint = endpoint,
+        .recheck_bytes = BR_RECHECK_DEFAULT,
+        .read = stream_read,
+        .read_ctx = w,
+    };
+
+    w->stream_read = 0;
+    w->err = (struct br_err){0};
+    int rc = br_receive_run(&params, result, &w->err);
+    endpoint.ops->close(endpoint.ctx);
+    close_target(w);
+    return rc;
+}
+
+static void a_stream_makes_a_replica_and_a_delta_brings_it_on(void **state)
+{
+    struct world *w = *state;
+    struct br_send_result sent;
+    struct br_receive_result got;
+
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(20 * BR_MIB)));
+    write_source(w, 0, 5 * BR_MIB + 99, 1);
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    assert_true(sent.full);
+    assert_int_equal(w->stream.len, sent.stream_bytes);
+    assert_int_equal(0, receive_stream(w, &got));
+    assert_true(got.new_version);
+    check_equal(w);
+    assert_int_equal(0, receive_stream(w, &got)); // the same again: nothing to do
+    assert_false(got.new_version);
+    for (unsigned i = 0; i < 3; i++) {
+        write_source(w, i * BR_MIB, 9000, i + 7);
+        assert_int_equal(0, ftruncate(w->fd, (off_t)(20 * BR_MIB - i * 70000)));
+        assert_int_equal(0, send_stream(w, "last", &sent));
+        assert_true(sent.stream_bytes < 40000);
+        assert_int_equal(0, receive_stream(w, &got));
+        assert_int_equal(BR_MODE_DELTA, got.mode);
+        check_equal(w);
+    }
+}
+
+static void a_cut_stream_leaves_the_replica_as_it_was(void **state)
+{
+    struct world *w = *state;
+    struct br_send_result sent;
+    struct br_receive_result got;
+    char command[4000];
+
+    write_source(w, 0, 3 * BR_MIB, 1);
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    assert_int_equal(0, receive_stream(w, &got));
+    snprintf(command, sizeof(command), "cp %s/target %s/before", w->path, w->path);
+    assert_int_equal(0, system(command));
+    write_source(w, BR_MIB, 500000, 2);
+    assert_int_equal(0, send_stream(w, "last", &sent));
+    size_t whole = w->stream.len;
+    for (unsigned i = 1; i < 40; i++) {
+        w->stream.len = whole * i / 40;
+        assert_int_equal(-BR_E_TRUNCATED, receive_stream(w, &got));
+    }
+    w->stream.len = whole;
+    w->stream.data[whole / 2] ^= 4;
+    assert_int_equal(-BR_E_CORRUPT, receive_stream(w, &got));
+    snprintf(command, sizeof(command), "cmp %s/target %s/before", w->path, w->path);
+    assert_int_equal(0, system(command));
+    w->stream.data[whole / 2] ^= 4;
+    br_buf_append(&w->stream, "x", 1);
+    assert_true(receive_stream(w, &got) < 0); // something behind the end
+    w->stream.len = whole;
+    assert_int_equal(0, receive_stream(w, &got));
+    check_equal(w);
+}
+
+static void a_delta_that_was_missed_is_refused_and_a_full_stream_puts_it_right(void **state)
+{
+    struct world *w = *state;
+    struct br_send_result sent;
+    struct br_receive_result got;
+
+    write_source(w, 0, 3 * BR_MIB, 1);
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    assert_int_equal(0, receive_stream(w, &got));
+    write_source(w, 0, 10, 2);
+    assert_int_equal(0, send_stream(w, "last", &sent)); // lost
+    write_source(w, 100000, 10, 3);
+    assert_int_equal(0, send_stream(w, "last", &sent));
+    assert_int_equal(-BR_E_WRONG_PARENT, receive_stream(w, &got));
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    assert_int_equal(0, receive_stream(w, &got));
+    assert_int_equal(BR_MODE_REPLACE, got.mode);
+    check_equal(w);
+}
+
+static void since_names_only_what_was_sent(void **state)
+{
+    struct world *w = *state;
+    struct br_send_result sent;
+    char root[2 * BR_HASH_BYTES + 1];
+
+    write_source(w, 0, 100000, 1);
+    assert_int_equal(-BR_E_NOT_FOUND, send_stream(w, "last", &sent));
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    br_hash_text(&sent.root, root);
+    root[10] = 0;
+    assert_int_equal(0, send_stream(w, root, &sent));
+    assert_false(sent.full);
+    root[7] = 0;
+    assert_int_equal(-BR_E_NOT_FOUND, send_stream(w, root, &sent));
+    assert_int_equal(-BR_E_NOT_FOUND, send_stream(w, "00000000", &sent));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(a_first_copy_is_whole_and_the_next_run_ships_nothing),
+        T(a_delta_ships_only_changed_pages),
+        T(zeros_holes_and_every_change_of_size_end_equal),
+        T(an_empty_source_becomes_an_empty_replica),
+        T(holes_stay_holes),
+        T(lost_state_is_copied_from_the_replica_and_named),
+        T(a_damaged_state_is_as_good_as_none),
+        T(a_replica_that_another_run_moved_is_noticed),
+        T(a_foreign_target_is_refused_and_left_alone),
+        T(another_volumes_replica_is_refused),
+        T(a_target_too_small_is_refused_before_the_first_write),
+        T(swapped_arguments_are_named),
+        T(a_source_in_transition_is_refused),
+        T(a_source_that_moved_commits_nothing_and_a_first_copy_goes_on_from_what_it_has),
+        T(a_resumed_first_copy_of_another_size_ends_equal),
+        T(force_full_makes_the_file_anew),
+        T(rot_in_the_replica_is_found_by_the_recheck_and_healed_by_the_next_run),
+        T(a_dry_run_tells_what_would_ship_and_changes_nothing),
+        T(verify_reads_both_sides),
+        T(a_better_consistency_is_a_new_version_although_nothing_changed),
+        T(a_second_run_to_the_same_replica_is_busy),
+        T(many_runs_do_not_let_the_state_grow_without_bound),
+        T(forgetting_a_replica_leaves_the_volume),
+        T(the_recheck_budget_keeps_a_round_within_its_period),
+        T(a_stream_makes_a_replica_and_a_delta_brings_it_on),
+        T(a_cut_stream_leaves_the_replica_as_it_was),
+        T(a_delta_that_was_missed_is_refused_and_a_full_stream_puts_it_right),
+        T(since_names_only_what_was_sent),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
