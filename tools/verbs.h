@@ -5,6 +5,11 @@
 #include "tools/cli.h"
 
 #define CLI_VERBS(X) \
+    X(token_create)  \
+    X(token_list)    \
+    X(pair)          \
+    X(client_list)   \
+    X(client_revoke) \
     X(dump)          \
     X(manual)
 

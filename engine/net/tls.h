@@ -36,13 +36,14 @@ enum br_tls_protocol { BR_TLS_SESSION, BR_TLS_PAIRING };
 
 // Zero means the default.
 struct br_tls_options {
-    uint64_t connect_timeout_ns;   // 10 s
-    uint64_t handshake_timeout_ns; // 10 s, the server's welcome included
-    uint64_t idle_ns;              // 5 s: a heartbeat after that much silence of ours
-    uint64_t dead_ns;              // 30 s: the peer is dead after that much silence of its
-    uint64_t bytes_per_second;     // of what we send, TLS included; no limit
-    uint64_t rekey_bytes;          // 64 GiB: new keys after that much (AES-GCM wears out at about 400 GB, RFC 8446 5.5)
-    size_t queue_bytes;            // 8 MiB: messages waiting to be sent; the receiving side has half of it
+    uint64_t connect_timeout_ns;       // 10 s
+    uint64_t handshake_timeout_ns;     // 10 s, the server's welcome included
+    uint64_t idle_ns;                  // 5 s: a heartbeat after that much silence of ours
+    uint64_t dead_ns;                  // 30 s: the peer is dead after that much silence of its
+    uint64_t bytes_per_second;         // of what we send, TLS included; no limit
+    uint64_t receive_bytes_per_second; // of what is read, so that TCP slows the peer down; no limit
+    uint64_t rekey_bytes; // 64 GiB: new keys after that much (AES-GCM wears out at about 400 GB, RFC 8446 5.5)
+    size_t queue_bytes;   // 8 MiB: messages waiting to be sent; the receiving side has half of it
     /**
      * watch - asked twice a second, on the connection's thread: may this connection go on?
      * A failure is told to the peer as a goodbye and ends the connection (see br_tls_goodbye).

@@ -446,11 +446,7 @@ static void br_tls_tick(struct br_tls *tls, struct br_tls_loop *loop)
 
     pthread_mutex_lock(&tls->lock);
     bool idle = !tls->sending.head && !br_wire_pending(&tls->wire);
-    if (tls->wire.rate != tls->wanted_rate) {
-        tls->wire.rate = tls->wanted_rate;
-        tls->wire.tokens = 0;
-        tls->wire.tokens_at_ns = now;
-    }
+    br_bucket_set(&tls->wire.sending, tls->wanted_rate);
     pthread_mutex_unlock(&tls->lock);
     if (br_tls_leaving(tls)) {
         return;
@@ -505,7 +501,8 @@ static uint64_t br_tls_next_event_ns(struct br_tls *tls, const struct br_tls_loo
     uint64_t until = UINT64_MAX;
 
     if (loop->room) {
-        until = tls->wire.received_ns + tls->options.dead_ns;
+        uint64_t at = br_wire_receive_at_ns(&tls->wire);
+        until = at ? at : tls->wire.received_ns + tls->options.dead_ns;
     }
     if (br_wire_pending(&tls->wire)) {
         uint64_t at = br_wire_send_at_ns(&tls->wire);
@@ -526,13 +523,14 @@ static int br_tls_sleep(struct br_tls *tls, struct br_tls_loop *loop, struct br_
     struct pollfd fds[2] = {{.fd = tls->wire.fd}, {.fd = tls->wake_fd, .events = POLLIN}};
     bool blocked = br_wire_pending(&tls->wire) != 0;
 
-    fds[0].events |= loop->room && !tls->wire.in_eof ? POLLIN : 0;
+    fds[0].events |= loop->room && !tls->wire.in_eof && !br_wire_receive_at_ns(&tls->wire) ? POLLIN : 0;
     fds[0].events |= blocked && !br_wire_send_at_ns(&tls->wire) ? POLLOUT : 0;
     if (fds[0].events == 0) {
         fds[0].fd = -1; // or a POLLHUP would be reported again and again
     }
     pthread_mutex_lock(&tls->lock);
-    bool work = loop->more || tls->stop || (tls->sending.head && !blocked) || tls->wire.rate != tls->wanted_rate ||
+    bool work = loop->more || tls->stop || (tls->sending.head && !blocked) ||
+                tls->wire.sending.rate != tls->wanted_rate ||
                 (!loop->room && tls->received.bytes < tls->options.queue_bytes / 2);
     tls->asleep = !work;
     pthread_mutex_unlock(&tls->lock);
@@ -584,6 +582,7 @@ static void *br_tls_main(void *ctx)
     int rc = 0;
 
     tls->wire.received_ns = tls->wire.sent_ns = br_clock_ns();
+    br_bucket_set(&tls->wire.receiving, tls->options.receive_bytes_per_second);
     while (!rc) {
         pthread_mutex_lock(&tls->lock);
         bool stop = tls->stop;

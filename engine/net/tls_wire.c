@@ -13,7 +13,7 @@ int br_wire_open(struct br_wire *wire, int fd, struct br_err *reterr)
     *wire = (struct br_wire){.fd = fd};
     wire->in = malloc(BR_WIRE_IN_BYTES);
     wire->out = malloc(BR_WIRE_OUT_BYTES + BR_WIRE_OUT_SPARE);
-    wire->received_ns = wire->sent_ns = wire->tokens_at_ns = br_clock_ns();
+    wire->received_ns = wire->sent_ns = br_clock_ns();
     if (!wire->in || !wire->out) {
         br_wire_close(wire);
         return br_err_set(reterr, BR_E_NOMEM, "buffers of a connection");
@@ -106,6 +106,44 @@ BIO *br_wire_bio(struct br_wire *wire)
     return bio;
 }
 
+// Rates -----------------------------------------------------------------------------------------------------------------
+
+void br_bucket_set(struct br_bucket *bucket, uint64_t rate)
+{
+    if (bucket->rate != rate) {
+        *bucket = (struct br_bucket){.rate = rate, .at_ns = br_clock_ns()};
+    }
+}
+
+uint64_t br_bucket_at_ns(struct br_bucket *bucket, size_t want_bytes)
+{
+    uint64_t depth = BR_MAX(bucket->rate / 20, (uint64_t)BR_BUCKET_LEAST);
+    uint64_t need = BR_MIN(want_bytes, (size_t)BR_BUCKET_LEAST);
+    double ns_per_byte = bucket->rate ? (double)BR_NS_PER_S / (double)bucket->rate : 0;
+
+    if (!bucket->rate) {
+        return 0;
+    }
+    uint64_t now = br_clock_ns();
+    uint64_t more = (uint64_t)((double)(now - bucket->at_ns) / ns_per_byte);
+    if (more >= depth - bucket->tokens) {
+        bucket->tokens = depth;
+        bucket->at_ns = now;
+    } else {
+        bucket->tokens += more;
+        bucket->at_ns += (uint64_t)((double)more * ns_per_byte);
+    }
+    if (bucket->tokens >= need) {
+        return 0;
+    }
+    return bucket->at_ns + (uint64_t)((double)(need - bucket->tokens) * ns_per_byte) + 1;
+}
+
+static void br_bucket_take(struct br_bucket *bucket, size_t bytes)
+{
+    bucket->tokens -= bucket->rate ? BR_MIN((uint64_t)bytes, bucket->tokens) : 0;
+}
+
 // The socket ------------------------------------------------------------------------------------------------------------
 
 int br_wire_receive(struct br_wire *wire)
@@ -117,10 +155,12 @@ int br_wire_receive(struct br_wire *wire)
         wire->in_len -= wire->in_pos;
         wire->in_pos = 0;
     }
-    if (wire->in_len == BR_WIRE_IN_BYTES || wire->in_eof) {
+    if (wire->in_len == BR_WIRE_IN_BYTES || wire->in_eof || br_wire_receive_at_ns(wire)) {
         return 0;
     }
-    ssize_t got = recv(wire->fd, wire->in + wire->in_len, BR_WIRE_IN_BYTES - wire->in_len, MSG_DONTWAIT);
+    size_t room = BR_WIRE_IN_BYTES - wire->in_len;
+    room = wire->receiving.rate ? BR_MIN(room, (size_t)wire->receiving.tokens) : room;
+    ssize_t got = recv(wire->fd, wire->in + wire->in_len, room, MSG_DONTWAIT);
     if (got < 0) {
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     }
@@ -128,45 +168,18 @@ int br_wire_receive(struct br_wire *wire)
         wire->in_eof = true;
         return 1;
     }
+    br_bucket_take(&wire->receiving, (size_t)got);
     wire->in_len += (size_t)got;
     wire->received_ns = br_clock_ns();
     return 1;
-}
-
-// The bucket holds at most 50 ms of the rate (or one packet), so that a limit holds over any second.
-static void br_wire_refill(struct br_wire *wire)
-{
-    uint64_t now = br_clock_ns(), depth = BR_MAX(wire->rate / 20, (uint64_t)BR_WIRE_SEND_LEAST);
-    uint64_t passed = BR_MIN(now - wire->tokens_at_ns, BR_NS_PER_S);
-    uint64_t more = (uint64_t)((double)passed * (double)wire->rate / (double)BR_NS_PER_S);
-
-    if (more) {
-        wire->tokens = BR_MIN(wire->tokens + more, depth);
-        wire->tokens_at_ns = wire->tokens == depth ? now : wire->tokens_at_ns + more * BR_NS_PER_S / wire->rate;
-    }
-}
-
-uint64_t br_wire_send_at_ns(struct br_wire *wire)
-{
-    uint64_t need = BR_MIN(br_wire_pending(wire), (size_t)BR_WIRE_SEND_LEAST);
-
-    if (!wire->rate) {
-        return 0;
-    }
-    br_wire_refill(wire);
-    if (wire->tokens >= need) {
-        return 0;
-    }
-    return wire->tokens_at_ns + (uint64_t)((double)(need - wire->tokens) * (double)BR_NS_PER_S / (double)wire->rate) +
-           1;
 }
 
 int br_wire_send(struct br_wire *wire)
 {
     while (br_wire_pending(wire) && !br_wire_send_at_ns(wire)) {
         size_t len = br_wire_pending(wire);
-        if (wire->rate) {
-            len = BR_MIN(len, (size_t)wire->tokens);
+        if (wire->sending.rate) {
+            len = BR_MIN(len, (size_t)wire->sending.tokens);
         }
         ssize_t put = send(wire->fd, wire->out + wire->out_pos, len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put < 0 && errno == EINTR) {
@@ -176,7 +189,7 @@ int br_wire_send(struct br_wire *wire)
             return errno == EAGAIN ? 0 : -errno;
         }
         wire->out_pos += (size_t)put;
-        wire->tokens -= wire->rate ? (uint64_t)put : 0;
+        br_bucket_take(&wire->sending, (size_t)put);
         wire->sent_ns = br_clock_ns();
         __atomic_add_fetch(&wire->sent_bytes, (uint64_t)put, __ATOMIC_RELAXED);
     }

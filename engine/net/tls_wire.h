@@ -12,10 +12,17 @@
 
 #include "engine/net/tls.h"
 
-#define BR_WIRE_IN_BYTES   (128u * 1024u)
-#define BR_WIRE_OUT_BYTES  (256u * 1024u) // no record is begun beyond this
-#define BR_WIRE_OUT_SPARE  (32u * 1024u)  // room for the record that crosses it and for an alert
-#define BR_WIRE_SEND_LEAST 1400u          // a limited rate waits until it may send this much at once
+#define BR_WIRE_IN_BYTES  (128u * 1024u)
+#define BR_WIRE_OUT_BYTES (256u * 1024u) // no record is begun beyond this
+#define BR_WIRE_OUT_SPARE (32u * 1024u)  // room for the record that crosses it and for an alert
+#define BR_BUCKET_LEAST   1400u          // a limited rate waits until this much may go at once
+
+// A token bucket. It holds at most 50 ms of the rate (or one packet), so that the limit holds over any second.
+struct br_bucket {
+    uint64_t rate; // bytes per second, 0 no limit
+    uint64_t tokens;
+    uint64_t at_ns;
+};
 
 struct br_wire {
     int fd;
@@ -26,9 +33,7 @@ struct br_wire {
     uint64_t sent_bytes;     // read by other threads: atomic access
     uint64_t received_ns;    // when anything last came
     uint64_t sent_ns;        // when anything last went
-    uint64_t rate;           // bytes per second, 0 none
-    uint64_t tokens_at_ns;
-    uint64_t tokens; // bytes that may be sent now
+    struct br_bucket sending, receiving;
 };
 
 /** br_wire_open - buffers for @fd, which is owned from now on, also on failure */
@@ -46,8 +51,20 @@ static inline size_t br_wire_pending(const struct br_wire *wire)
 {
     return wire->out_len - wire->out_pos;
 }
+/** br_bucket_set - another rate, from now on */
+void br_bucket_set(struct br_bucket *bucket, uint64_t rate);
+/** br_bucket_at_ns - when the rate allows @want_bytes (or one packet of them); 0 now */
+uint64_t br_bucket_at_ns(struct br_bucket *bucket, size_t want_bytes);
 /** br_wire_send_at_ns - when the rate allows the next send; 0 now */
-uint64_t br_wire_send_at_ns(struct br_wire *wire);
+static inline uint64_t br_wire_send_at_ns(struct br_wire *wire)
+{
+    return br_bucket_at_ns(&wire->sending, br_wire_pending(wire));
+}
+/** br_wire_receive_at_ns - when the rate allows to receive again; 0 now */
+static inline uint64_t br_wire_receive_at_ns(struct br_wire *wire)
+{
+    return br_bucket_at_ns(&wire->receiving, BR_BUCKET_LEAST);
+}
 
 struct br_tls_item; // one message in a queue
 

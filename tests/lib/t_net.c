@@ -33,10 +33,13 @@ void t_host_end(struct t_host *host)
     DIR *dir = fdopendir(host->state_fd);
     struct dirent *entry;
 
+    t_must(dir ? 0 : -BR_E_IO, host->path, &(struct br_err){0});
     while (dir && (entry = readdir(dir))) {
         unlinkat(dirfd(dir), entry->d_name, 0);
     }
-    closedir(dir);
+    if (dir) {
+        closedir(dir);
+    }
     rmdir(host->path);
     br_keys_free(host->keys);
     *host = (struct t_host){.state_fd = -1};

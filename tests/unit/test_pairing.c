@@ -142,7 +142,7 @@ static void an_expired_token_is_refused_by_the_boot_clock_alone(void **state)
 {
     (void)state;
     struct br_token_text token = token_for(BR_ROLE_WRITER, "");
-    struct server late = {.later_booted_s = 3600}, jumped = {.later_unix_s = 40ll * 365 * 86400};
+    struct server late = {.later_booted_s = 3600}, jumped = {.later_unix_s = 40LL * 365 * 86400};
     struct br_client self;
     struct br_err err = {0};
 

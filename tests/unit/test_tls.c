@@ -588,6 +588,29 @@ static void a_rate_limit_holds(void **state)
     free(data);
 }
 
+static void a_rate_limit_on_receiving_slows_the_sender_down(void **state)
+{
+    (void)state;
+    struct server server = {.options = {.receive_bytes_per_second = 1000000}};
+    struct br_tls *tls;
+    struct br_buf message = {0};
+    uint8_t *data = calloc(1, 1000000);
+
+    server_start(&server);
+    assert_int_equal(client_connect(&server, NULL, &tls, NULL), 0);
+    struct br_channel channel = br_tls_channel(tls);
+    uint64_t from = br_clock_ns();
+    assert_int_equal(channel.ops->send(tls, data, 1000000, NULL, 0, NULL), 0);
+    assert_int_equal(channel.ops->recv(tls, &message, 20 * BR_NS_PER_S, NULL), 1);
+    uint64_t took_ns = br_clock_ns() - from;
+    assert_true(took_ns > 900 * BR_NS_PER_MS);
+    assert_true(took_ns < 3 * BR_NS_PER_S);
+    channel.ops->close(tls);
+    server_end(&server);
+    br_buf_free(&message);
+    free(data);
+}
+
 static void keep_binding(struct server *server, struct br_tls *tls)
 {
     memcpy(server->err.text, br_tls_binding(tls), BR_TLS_BINDING_BYTES);
@@ -673,6 +696,7 @@ int main(void)
         cmocka_unit_test(a_failing_watch_ends_an_idle_session_within_a_second_and_says_why),
         cmocka_unit_test(what_was_said_last_arrives_when_finish_waited),
         cmocka_unit_test(a_rate_limit_holds),
+        cmocka_unit_test(a_rate_limit_on_receiving_slows_the_sender_down),
         cmocka_unit_test(both_ends_know_the_same_binding_and_no_two_connections_do),
         cmocka_unit_test(addresses_are_read_as_people_write_them),
     };
