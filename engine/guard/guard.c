@@ -15,12 +15,15 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/units.h"
 
 #define GUARD_FAMILY_MAX 512
 #define GUARD_PATH_BYTES 512
+#define GUARD_LEASE_TRIES 30
+#define GUARD_LEASE_PAUSE_NS 100000000
 
 struct br_guard_family {
     dev_t devices[GUARD_FAMILY_MAX];
@@ -425,6 +428,19 @@ static bool br_guard_lease_refused(int fd)
     return errno == EAGAIN;
 }
 
+// A writer that no process shows: most often a process that was just killed, whose io_uring lets go of its files a moment after it is gone.
+// So the question is asked again for a while before it is believed.
+static bool br_guard_hidden_writer(int fd)
+{
+    for (int i = 0; i < GUARD_LEASE_TRIES; i++) {
+        if (!br_guard_lease_refused(fd)) {
+            return false;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = GUARD_LEASE_PAUSE_NS}, NULL);
+    }
+    return br_guard_lease_refused(fd);
+}
+
 // Public ------------------------------------------------------------------------------------------------------------------------------
 
 static int br_guard_stat(int fd, const char *path, struct stat *ret_stat, struct br_err *reterr)
@@ -649,7 +665,7 @@ int br_guard_source(int fd, const char *path, struct br_err *reterr)
         br_guard_name_of(family.devices[0], text, sizeof(text));
         return br_err_set(reterr, BR_E_SOURCE_IN_USE, "%s: the writable loop device %s lies over it", path, text);
     }
-    if (S_ISREG(st.st_mode) && br_guard_lease_refused(fd)) {
+    if (S_ISREG(st.st_mode) && br_guard_hidden_writer(fd)) {
         return br_err_set(reterr, BR_E_SOURCE_IN_USE, "%s: a process that can't be named has it open for writing",
                           path);
     }
@@ -677,7 +693,7 @@ int br_guard_target(int fd, const char *path, struct br_err *reterr)
             br_guard_name_of(family.devices[0], name, sizeof(name));
             return br_err_set(reterr, BR_E_TARGET_IN_USE, "%s: the loop device %s lies over it", path, name);
         }
-        if (br_guard_lease_refused(fd)) {
+        if (br_guard_hidden_writer(fd)) {
             return br_err_set(reterr, BR_E_TARGET_IN_USE, "%s: a process that can't be named has it open for writing",
                               path);
         }
