@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/net/registry.h"
 #include "tools/conf.h"
 
 #define PLACE_BUFFER_BYTES (1024 * 1024)
@@ -97,34 +98,24 @@ static int place_parse_remote(const char *text, struct place_address *address, s
 {
     const char *at = text + strlen("blkrep://");
     const char *slash = strchr(at, '/');
-    const char *host_end;
-    const char *port = NULL;
+    char host[BR_ADDRESS_TEXT_BYTES];
+    char host_text[BR_ADDRESS_TEXT_BYTES];
 
-    if (!slash || !slash[1] || strchr(slash + 1, '/')) {
+    if (!slash || !slash[1] || (size_t)(slash - at) >= sizeof(host)) {
         return br_err_set(reterr, BR_E_USAGE, "%s is not of the form blkrep://HOST[:PORT]/NAME", text);
     }
-    if (*at == '[') {
-        host_end = memchr(at, ']', (size_t)(slash - at));
-        if (!host_end || (host_end + 1 != slash && host_end[1] != ':')) {
-            return br_err_set(reterr, BR_E_USAGE, "%s: the IPv6 address must stand in brackets", text);
-        }
-        at++;
-        port = host_end + 1 != slash ? host_end + 2 : NULL;
-    } else {
-        host_end = memchr(at, ':', (size_t)(slash - at));
-        port = host_end ? host_end + 1 : NULL;
-        host_end = host_end ? host_end : slash;
+    if (!br_volume_name_ok(slash + 1)) {
+        return br_err_set(reterr, BR_E_USAGE, "%s: the name at the server is 1 to 64 letters, digits, _ and -", text);
     }
-    size_t host_len = (size_t)(host_end - at);
-    size_t port_len = port ? (size_t)(slash - port) : 0;
-    if (!host_len || host_len >= sizeof(address->host) || port_len >= sizeof(address->port) || (port && !port_len) ||
-        (port && strspn(port, "0123456789") != port_len) || strlen(slash + 1) >= sizeof(address->name)) {
-        return br_err_set(reterr, BR_E_USAGE, "%s is not of the form blkrep://HOST[:PORT]/NAME", text);
+    snprintf(host, sizeof(host), "%.*s", (int)(slash - at), at);
+    int error = br_address_parse(host, &address->host, reterr);
+    if (error) {
+        return error;
     }
     address->remote = true;
-    snprintf(address->host, sizeof(address->host), "%.*s", (int)host_len, at);
-    snprintf(address->port, sizeof(address->port), "%.*s", (int)port_len, port ? port : "");
     snprintf(address->name, sizeof(address->name), "%s", slash + 1);
+    br_address_text(&address->host, host_text);
+    snprintf(address->text, sizeof(address->text), "blkrep://%s/%s", host_text, address->name);
     return 0;
 }
 
@@ -213,8 +204,10 @@ static int place_split_name(struct place *place, struct br_err *reterr)
 // A folder that is gone as soon as it is open: what has no state has an empty one.
 static int place_nowhere(int *ret_fd, struct br_err *reterr)
 {
-    char path[] = "/tmp/blkrep-look.XXXXXX";
+    const char *folder = getenv("TMPDIR");
+    char path[PATH_MAX];
 
+    snprintf(path, sizeof(path), "%s/blkrep-look.XXXXXX", folder && *folder ? folder : P_tmpdir);
     if (!mkdtemp(path)) {
         return br_err_os(reterr, errno, "making a temporary folder");
     }

@@ -13,15 +13,16 @@
 #include <limits.h>
 
 #include "engine/guard/guard.h"
+#include "engine/net/address.h"
 #include "engine/ring/ring.h"
 #include "tools/cli.h"
 
 struct place_address {
     bool remote;
-    char path[PATH_MAX]; // local: as given or configured
-    char host[256];      // remote
-    char port[16];       // "" is the default port
-    char name[256];      // of the replica at the remote end
+    char path[PATH_MAX];                    // local: as given or configured
+    struct br_address host;                 // remote
+    char name[256];                         // of the replica at the remote end
+    char text[BR_ADDRESS_TEXT_BYTES + 300]; // remote: blkrep://HOST:PORT/NAME, the same for every way to write it
 };
 
 /** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX */

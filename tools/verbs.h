@@ -4,14 +4,24 @@
 
 #include "tools/cli.h"
 
-#define CLI_VERBS(X) \
-    X(token_create)  \
-    X(token_list)    \
-    X(pair)          \
-    X(client_list)   \
-    X(client_revoke) \
-    X(dump)          \
+// clang-format off
+#define CLI_VERBS(X)     \
+    X(sync)              \
+    X(finish)            \
+    X(status)            \
+    X(verify)            \
+    X(token_create)      \
+    X(token_list)        \
+    X(pair)              \
+    X(client_list)       \
+    X(client_revoke)     \
+    X(send)              \
+    X(receive)           \
+    X(dump)              \
+    X(adopt)             \
+    X(forget)            \
     X(manual)
+// clang-format on
 
 #define X(name) extern const struct cli_verb cmd_##name;
 CLI_VERBS(X)

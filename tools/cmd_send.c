@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// blkrep send and blkrep receive: a sync in two halves, with a stream on stdout and stdin between them.
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/sync/sync.h"
+#include "engine/sync/transfer.h"
+#include "tools/audit.h"
+#include "tools/ends.h"
+#include "tools/known.h"
+#include "tools/progress.h"
+
+static const struct cli_option send_options[] = {
+    {"since", CLI_TEXT, "VERSION",
+     "Send only what changed since that version: `last`, or the first digits (at least 8) of the root or generation id of the version sent "
+     "last. Without it the stream is full."},
+    {"live-source", CLI_FLAG, NULL,
+     "Read a source that can change meanwhile. The version is marked `consistency: none` for ever: it may be a mix of moments."},
+    {"continue-on-read-error", CLI_FLAG, NULL, "Mark blocks that can't be read and go on; the exit status is then 8."},
+    {"compress", CLI_CHOICE, "on|off", "zstd where it helps; default on."},
+    {"bwlimit", CLI_SIZE, "SIZE", "Read out at most SIZE bytes of changed data per second."},
+    {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
+    {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
+    {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_option receive_options[] = {
+    {"overwrite", CLI_FLAG, NULL, "Accept the loss of what the target holds when it is not this volume's replica."},
+    {"yes", CLI_FLAG, NULL, "Don't ask before a loss that --overwrite names; for scripts."},
+    {"recheck", CLI_SIZE, "SIZE", "How much of the replica to prove anew in this run; default as for blkrep sync."},
+    {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
+    {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
+    {"compress", CLI_CHOICE, "auto|on|off", "zstd on the way to a remote replica."},
+    {"bwlimit", CLI_SIZE, "SIZE", "To a remote replica: at most SIZE bytes per second."},
+    {"force-full", CLI_FLAG, NULL, "Take a replica whose record is damaged for none."},
+    {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_example send_examples[] = {
+    {"blkrep send disk.img > full.blkrep", "A full stream into a file."},
+    {"blkrep send disk.img --since=last > delta.blkrep", "What changed since the stream before."},
+    {NULL, NULL},
+};
+
+static const struct cli_example receive_examples[] = {
+    {"blkrep receive /backup/disk.img < full.blkrep", "Make or update a replica from a stream."},
+    {NULL, NULL},
+};
+
+struct send_run {
+    struct cli *cli;
+    struct br_ring *ring;
+    struct source_end source;
+    struct progress progress;
+    uint64_t begun_ns;
+};
+
+static int send_write(void *ctx, const void *bytes, size_t len, struct br_err *reterr)
+{
+    const uint8_t *at = bytes;
+
+    (void)ctx;
+    while (len) {
+        ssize_t wrote = write(STDOUT_FILENO, at, len);
+        if (wrote < 0 && errno == EINTR && !cli_cancel) {
+            continue;
+        }
+        if (wrote < 0) {
+            return errno == EINTR ? br_err_set(reterr, BR_E_CANCELLED, "writing the stream")
+                                  : br_err_os(reterr, errno, "writing the stream");
+        }
+        at += wrote;
+        len -= (size_t)wrote;
+    }
+    return 0;
+}
+
+static void send_on_progress(void *ctx, const struct br_pipe_progress *at)
+{
+    struct send_run *run = ctx;
+    struct progress_sample sample = {
+        .phase = "send",
+        .position_bytes = at->position_bytes,
+        .size_bytes = at->size_bytes,
+        .shipped_bytes = at->bytes_shipped,
+        .elapsed_ns = br_ring_now_ns(run->ring) - run->begun_ns,
+    };
+
+    progress_show(&run->progress, &sample);
+}
+
+static void send_report(struct cli *cli, const struct br_send_result *r)
+{
+    char text[2 * BR_HASH_BYTES + 1];
+
+    cli_report_bool(cli, "full", r->full);
+    cli_report_number(cli, "size_bytes", r->size_bytes);
+    cli_report_number(cli, "stream_bytes", r->stream_bytes);
+    cli_report_number(cli, "bytes_read", r->bytes_read);
+    cli_report_number(cli, "bytes_changed", r->bytes_changed);
+    cli_report_number(cli, "bytes_zeroed", r->zero_bytes);
+    cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
+    cli_report_number(cli, "generation", r->generation.counter);
+    br_uuid_text(&r->generation.id, text);
+    cli_report_text(cli, "generation_id", text);
+    br_hash_text(&r->root, text);
+    cli_report_text(cli, "root", text);
+    cli_report_seconds(cli, "seconds", r->duration_ns);
+}
+
+static int send_engine(struct send_run *run, struct br_err *reterr)
+{
+    struct cli *cli = run->cli;
+    const struct place *place = &run->source.place;
+    const char *compress = cli_text(cli, "compress");
+    struct br_send_result result = {0};
+    struct br_send_params params = {
+        .ring = run->ring,
+        .source = place->file,
+        .size_bytes = place->object.size_bytes,
+        .sector_bytes = place->object.sector_bytes,
+        .consistency = run->source.live ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN,
+        .label = place->path,
+        .dir = place->dir,
+        .since = cli_text(cli, "since"),
+        .level = compress && !strcmp(compress, "off") ? 0 : 1,
+        .bytes_per_second = cli_size(cli, "bwlimit", 0),
+        .continue_on_read_error = cli_flag(cli, "continue-on-read-error"),
+        .cancel = &cli_cancel,
+        .source_check = run->source.live ? NULL : source_end_check,
+        .source_check_ctx = &run->source,
+        .write = send_write,
+        .progress = send_on_progress,
+        .progress_ctx = run,
+    };
+
+    run->begun_ns = br_ring_now_ns(run->ring);
+    int error = br_send_run(&params, &result, reterr);
+    progress_end(&run->progress);
+    if (error) {
+        return error;
+    }
+    send_report(cli, &result);
+    char size[32];
+    cli_bytes(cli, result.stream_bytes, size, sizeof(size));
+    cli_say(cli, "%s: sent generation %llu, %s, %s", place->path, (unsigned long long)result.generation.counter,
+            result.full ? "full" : "delta", size);
+    return result.unreadable_blocks ? br_err_set(reterr, BR_E_GAPS, "%s: %llu blocks of 64 KiB could not be read",
+                                                 place->path, (unsigned long long)result.unreadable_blocks)
+                                    : 0;
+}
+
+static int send_run(struct cli *cli, struct br_err *reterr)
+{
+    struct send_run run = {.cli = cli, .source = {.place = {.look_fd = -1}}};
+
+    if (cli->json) {
+        return br_err_set(reterr, BR_E_USAGE, "stdout carries the stream; use --progress=FD instead of --json");
+    }
+    if (isatty(STDOUT_FILENO)) {
+        return br_err_set(reterr, BR_E_USAGE, "stdout is a terminal; send the stream to a file or a pipe");
+    }
+    int error = progress_begin(&run.progress, cli, reterr);
+    if (!error) {
+        error = place_ring(cli, &run.ring, reterr);
+    }
+    if (!error) {
+        error = source_end_open(cli, run.ring, cli->args[0], false, &run.source, reterr);
+    }
+    if (!error) {
+        error = send_engine(&run, reterr);
+    }
+    source_end_close(&run.source);
+    br_ring_close(run.ring);
+    return error;
+}
+
+struct receive_run {
+    struct cli *cli;
+    struct br_ring *ring;
+    struct target_end target;
+    struct progress progress;
+    uint64_t begun_ns;
+};
+
+static int receive_read(void *ctx, void *bytes, size_t len, struct br_err *reterr)
+{
+    (void)ctx;
+    for (;;) {
+        ssize_t got = read(STDIN_FILENO, bytes, BR_MIN(len, (size_t)1 << 30));
+        if (got >= 0) {
+            return (int)got;
+        }
+        if (errno != EINTR || cli_cancel) {
+            return errno == EINTR ? br_err_set(reterr, BR_E_CANCELLED, "reading the stream")
+                                  : br_err_os(reterr, errno, "reading the stream");
+        }
+    }
+}
+
+static void receive_on_progress(void *ctx, uint64_t stream_bytes, uint64_t bytes_durable)
+{
+    struct receive_run *run = ctx;
+    struct progress_sample sample = {
+        .phase = "receive",
+        .position_bytes = stream_bytes,
+        .durable_bytes = bytes_durable,
+        .elapsed_ns = br_ring_now_ns(run->ring) - run->begun_ns,
+    };
+
+    progress_show(&run->progress, &sample);
+}
+
+static void receive_report(struct cli *cli, const struct receive_run *run, const struct br_receive_result *r)
+{
+    char text[2 * BR_HASH_BYTES + 1];
+
+    cli_report_text(cli, "replica", run->target.name);
+    cli_report_bool(cli, "new_version", r->new_version);
+    cli_report_bool(cli, "full", r->header.full);
+    cli_report_number(cli, "size_bytes", r->header.size_bytes);
+    cli_report_number(cli, "stream_bytes", r->stream_bytes);
+    cli_report_number(cli, "bytes_durable", r->far.bytes_durable);
+    cli_report_number(cli, "bytes_written", r->far.bytes_written);
+    cli_report_number(cli, "bytes_rechecked", r->far.bytes_rechecked);
+    cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
+    cli_report_text(cli, "consistency", br_consistency_name(r->header.consistency));
+    cli_report_number(cli, "generation", r->header.generation.counter);
+    br_hash_text(&r->root, text);
+    cli_report_text(cli, "root", text);
+    cli_report_seconds(cli, "seconds", r->duration_ns);
+}
+
+static void receive_remember(struct receive_run *run, const struct br_receive_result *r, int result)
+{
+    struct br_err err = {0};
+    json_t *details = json_object();
+    char root[2 * BR_HASH_BYTES + 1];
+
+    br_hash_text(&r->root, root);
+    json_object_set_new(details, "source", cli_json_text(r->header.label));
+    json_object_set_new(details, "status", json_integer(br_err_exit(result)));
+    json_object_set_new(details, "error", result ? json_string(br_err_name(result)) : json_null());
+    json_object_set_new(details, "generation", json_integer((json_int_t)r->header.generation.counter));
+    json_object_set_new(details, "root", json_string(root));
+    json_object_set_new(details, "overwrite", json_boolean(cli_flag(run->cli, "overwrite")));
+    if (audit_append(run->cli, result ? "receive-failed" : "receive", run->target.name, details, &err)) {
+        cli_warn(run->cli, "the audit line could not be written: %s", err.text);
+    }
+}
+
+static int receive_engine(struct receive_run *run, struct br_err *reterr)
+{
+    struct cli *cli = run->cli;
+    struct br_receive_result result = {0};
+    struct br_receive_params params = {
+        .ring = run->ring,
+        .endpoint = run->target.endpoint,
+        .overwrite = cli_flag(cli, "overwrite"),
+        .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
+        .cancel = &cli_cancel,
+        .read = receive_read,
+        .progress = receive_on_progress,
+        .progress_ctx = run,
+    };
+
+    run->begun_ns = br_ring_now_ns(run->ring);
+    int error = br_receive_run(&params, &result, reterr);
+    progress_end(&run->progress);
+    receive_report(cli, run, &result);
+    receive_remember(run, &result, error);
+    if (!error) {
+        cli_print(cli, "%s: %s generation %llu", run->target.name, result.new_version ? "received" : "already at",
+                  (unsigned long long)result.header.generation.counter);
+    }
+    return error;
+}
+
+static int receive_run(struct cli *cli, struct br_err *reterr)
+{
+    struct receive_run run = {.cli = cli, .target = {.place = {.look_fd = -1}}};
+
+    if (isatty(STDIN_FILENO)) {
+        return br_err_set(reterr, BR_E_USAGE, "stdin is a terminal; give the stream from a file or a pipe");
+    }
+    int error = progress_begin(&run.progress, cli, reterr);
+    if (!error) {
+        error = audit_ready(cli, reterr);
+    }
+    if (!error) {
+        error = place_ring(cli, &run.ring, reterr);
+    }
+    if (!error) {
+        error = target_end_open(cli, run.ring, cli->args[0], NULL, false, &run.target, reterr);
+    }
+    if (!error) {
+        error = target_end_confirm(cli, &run.target, reterr);
+    }
+    if (!error) {
+        error = receive_engine(&run, reterr);
+    }
+    target_end_close(&run.target, error != 0);
+    br_ring_close(run.ring);
+    return error;
+}
+
+const struct cli_verb cmd_send = {
+    .name = "send",
+    .args = "SOURCE",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "Write a stream of SOURCE, or of what changed in it, to stdout.",
+    .description =
+        "The stream carries the source's version, or what turns the version sent last into it, with a checksum on every frame and "
+        "an end without which nobody takes it for a version. It can go to a file, a pipe or another host; `blkrep receive` makes a "
+        "replica from it and `blkrep dump` shows it as text. Nothing comes back from the receiver: a receiver that missed a stream "
+        "refuses the next one, and a full one puts it right.\n\n"
+        "A source that can change while it is read is refused, as by `blkrep sync`.",
+    .options = send_options,
+    .examples = send_examples,
+    .see_also = "blkrep-receive(1), blkrep-dump(1), blkrep-stream(5)",
+    .schema = "blkrep.send/1",
+    .run = send_run,
+};
+
+const struct cli_verb cmd_receive = {
+    .name = "receive",
+    .args = "REPLICA",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "Bring REPLICA to the version that the stream on stdin carries.",
+    .description =
+        "A full stream makes a new replica, completes an unfinished one or replaces an older version; a delta needs the replica to be "
+        "at the very version that it starts from. Every frame is checked before anything of it is written, and the replica is the "
+        "old version or the new one, whatever crashes.",
+    .options = receive_options,
+    .examples = receive_examples,
+    .see_also = "blkrep-send(1), blkrep-finish(1), blkrep-stream(5)",
+    .schema = "blkrep.receive/1",
+    .run = receive_run,
+};

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// blkrep status: one line per source and replica that this host has synced; a block of lines for one that is named. What is shown of a local
+// replica is read from the replica now; of a remote one it is what the last run saw.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/replica/replica.h"
+#include "tools/audit.h"
+#include "tools/known.h"
+#include "tools/place.h"
+
+static const struct cli_option status_options[] = {
+    {"audit", CLI_FLAG, NULL, "Also check that no line of the audit trail was changed or removed."},
+    {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
+    {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB. Default 24; status needs none of them."},
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_example status_examples[] = {
+    {"blkrep status", "All that this host syncs, one line each."},
+    {"blkrep status /backup/disk.img", "One replica in full."},
+    {NULL, NULL},
+};
+
+// What is shown of one pair.
+struct status_row {
+    const char *source;
+    const char *replica;
+    char state[32];
+    uint64_t generation;
+    int64_t version_taken_unix; // 0 not known
+    int64_t full_proof_unix;
+    int64_t last_run_unix;
+    int64_t every_seconds;
+    int last_status;
+    const char *last_error;
+    char consistency[16];
+    char root[2 * BR_HASH_BYTES + 1];
+    uint64_t size_bytes;
+    uint64_t state_bytes;
+    uint64_t free_bytes;
+    bool local;
+    bool free_known;
+};
+
+static int64_t status_integer(const json_t *entry, const char *key)
+{
+    return json_integer_value(json_object_get(entry, key));
+}
+
+static const char *status_string(const json_t *entry, const char *key)
+{
+    const char *text = json_string_value(json_object_get(entry, key));
+
+    return text ? text : "";
+}
+
+static void status_from_known(const json_t *entry, struct status_row *row)
+{
+    *row = (struct status_row){
+        .source = status_string(entry, "source"),
+        .replica = status_string(entry, "replica"),
+        .generation = (uint64_t)status_integer(entry, "generation"),
+        .version_taken_unix = status_integer(entry, "version_taken_unix"),
+        .full_proof_unix = status_integer(entry, "full_proof_unix"),
+        .last_run_unix = status_integer(entry, "last_run_unix"),
+        .every_seconds = status_integer(entry, "every_seconds"),
+        .last_status = (int)status_integer(entry, "last_status"),
+        .last_error = status_string(entry, "last_error"),
+        .size_bytes = (uint64_t)status_integer(entry, "size_bytes"),
+    };
+    snprintf(row->state, sizeof(row->state), "%s", row->generation ? "complete" : "never complete");
+    snprintf(row->consistency, sizeof(row->consistency), "%.15s", status_string(entry, "consistency"));
+    snprintf(row->root, sizeof(row->root), "%.64s", status_string(entry, "root"));
+    row->local = row->replica[0] == '/';
+}
+
+static uint64_t status_folder_bytes(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    struct stat st;
+    uint64_t bytes = 0;
+
+    while (dir && (entry = readdir(dir))) {
+        if (!fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode)) {
+            bytes += (uint64_t)st.st_blocks * 512;
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return bytes;
+}
+
+static void status_from_identity(const struct br_identity *identity, struct status_row *row)
+{
+    snprintf(row->state, sizeof(row->state), "%s", br_replica_state_name(identity->state));
+    row->generation = identity->state == BR_STATE_APPLYING ? identity->previous.counter : identity->generation.counter;
+    row->version_taken_unix = (int64_t)(identity->taken_unix_ns / BR_NS_PER_S);
+    row->full_proof_unix = (int64_t)(identity->full_proof_unix_ns / BR_NS_PER_S);
+    row->size_bytes = identity->tree.geometry.size_bytes;
+    snprintf(row->consistency, sizeof(row->consistency), "%s", br_consistency_name(identity->consistency));
+    if (identity->state == BR_STATE_COMPLETE) {
+        br_hash_text(&identity->root, row->root);
+    }
+}
+
+// Looks at a local replica without locking it: a run may be under way.
+static int status_look(struct cli *cli, struct br_ring *ring, struct status_row *row, struct br_err *reterr)
+{
+    struct place place;
+    struct br_replica *replica = NULL;
+    char side[PATH_MAX + 16];
+    int error = place_open(cli, ring, row->replica, PLACE_LOOK, &place, reterr);
+
+    if (error) {
+        return error;
+    }
+    if (!place.exists) {
+        place_close(&place, false);
+        return br_err_set(reterr, BR_E_NOT_FOUND, "%s is gone", row->replica);
+    }
+    struct br_replica_params params = {.ring = ring, .dir = place.dir, .what = place.path, .read_only = true};
+    error = br_replica_open(&params, &replica, reterr);
+    if (!error) {
+        status_from_identity(br_replica_identity(replica), row);
+        row->free_known = !br_dir_space(place.dir, &row->free_bytes, NULL);
+        snprintf(side, sizeof(side), "%s.blkrep", place.path);
+        row->state_bytes = status_folder_bytes(side);
+    }
+    br_replica_close(replica);
+    place_close(&place, false);
+    return error;
+}
+
+static json_t *status_row_json(const struct status_row *row, const char *trouble, int64_t now)
+{
+    json_t *item = json_object();
+
+    json_object_set_new(item, "type", json_string("replica"));
+    json_object_set_new(item, "source", cli_json_text(row->source));
+    json_object_set_new(item, "replica", cli_json_text(row->replica));
+    json_object_set_new(item, "state", json_string(row->state));
+    json_object_set_new(item, "trouble", cli_json_text(trouble));
+    json_object_set_new(item, "generation", json_integer((json_int_t)row->generation));
+    json_object_set_new(item, "root", row->root[0] ? json_string(row->root) : json_null());
+    json_object_set_new(item, "consistency", row->consistency[0] ? json_string(row->consistency) : json_null());
+    json_object_set_new(item, "size_bytes", json_integer((json_int_t)row->size_bytes));
+    json_object_set_new(item, "version_taken_unix",
+                        row->version_taken_unix ? json_integer(row->version_taken_unix) : json_null());
+    json_object_set_new(item, "age_seconds",
+                        row->version_taken_unix ? json_integer(now - row->version_taken_unix) : json_null());
+    json_object_set_new(item, "every_seconds", json_integer(row->every_seconds));
+    json_object_set_new(item, "last_run_unix", json_integer(row->last_run_unix));
+    json_object_set_new(item, "last_status", json_integer(row->last_status));
+    json_object_set_new(item, "full_proof_unix",
+                        row->full_proof_unix ? json_integer(row->full_proof_unix) : json_null());
+    json_object_set_new(item, "state_bytes", row->local ? json_integer((json_int_t)row->state_bytes) : json_null());
+    json_object_set_new(item, "free_bytes", row->free_known ? json_integer((json_int_t)row->free_bytes) : json_null());
+    return item;
+}
+
+static void status_age(int64_t unix_seconds, int64_t now, char *text, size_t text_size)
+{
+    if (!unix_seconds) {
+        snprintf(text, text_size, "never");
+    } else if (unix_seconds > now) {
+        snprintf(text, text_size, "in the future");
+    } else {
+        br_duration_text((uint64_t)(now - unix_seconds) * BR_NS_PER_S, text, text_size);
+    }
+}
+
+static void status_line(struct cli *cli, const struct status_row *row, const char *trouble, int64_t now)
+{
+    char replica[128];
+    char age[32];
+    char proof[32];
+
+    br_quote(row->replica, replica, sizeof(replica));
+    status_age(row->version_taken_unix, now, age, sizeof(age));
+    status_age(row->full_proof_unix, now, proof, sizeof(proof));
+    cli_print(cli, "%-40s %-14s %10llu %12s %12s  %s%s%s", replica, trouble ? "unknown" : row->state,
+              (unsigned long long)row->generation, age, proof, row->last_status ? row->last_error : "ok",
+              trouble ? "; " : "", trouble ? trouble : "");
+}
+
+static void status_block(struct cli *cli, const struct status_row *row, const char *trouble, int64_t now)
+{
+    char text[64];
+    char stamp[40];
+    char name[PATH_MAX];
+
+    br_quote(row->replica, name, sizeof(name));
+    cli_print(cli, "replica            %s", name);
+    br_quote(row->source, name, sizeof(name));
+    cli_print(cli, "source             %s", name);
+    cli_print(cli, "state              %s%s%s", trouble ? "unknown: " : row->state, trouble ? trouble : "",
+              !strcmp(row->state, "applying") || !strcmp(row->state, "replacing") ? " (run blkrep finish)" : "");
+    br_time_text((uint64_t)row->version_taken_unix * BR_NS_PER_S, stamp, sizeof(stamp));
+    cli_print(cli, "last good version  generation %llu%s%s, consistency %s", (unsigned long long)row->generation,
+              row->version_taken_unix ? ", taken " : "", row->version_taken_unix ? stamp : "",
+              row->consistency[0] ? row->consistency : "unknown");
+    status_age(row->version_taken_unix, now, text, sizeof(text));
+    cli_print(cli, "lag                %s%s", text, row->every_seconds ? " (continuous)" : "");
+    status_age(row->full_proof_unix, now, text, sizeof(text));
+    cli_print(cli, "last full proof    %s%s", text, row->full_proof_unix ? " ago" : "");
+    status_age(row->last_run_unix, now, text, sizeof(text));
+    cli_print(cli, "last run           %s ago: %s", text, row->last_status ? row->last_error : "ok");
+    cli_bytes(cli, row->size_bytes, text, sizeof(text));
+    cli_print(cli, "size               %s", text);
+    if (row->local) {
+        cli_bytes(cli, row->state_bytes, text, sizeof(text));
+        cli_print(cli, "state on disk      %s", text);
+    }
+    if (row->free_known) {
+        cli_bytes(cli, row->free_bytes, text, sizeof(text));
+        cli_print(cli, "space left         %s", text);
+    }
+    if (row->root[0]) {
+        cli_print(cli, "root               %s", row->root);
+    }
+}
+
+static bool status_names(const struct status_row *row, const char *real, const char *word)
+{
+    return !strcmp(row->replica, word) || !strcmp(row->source, word) || !strcmp(row->replica, real) ||
+           !strcmp(row->source, real);
+}
+
+struct status_list {
+    struct cli *cli;
+    struct br_ring *ring;
+    const char *word; // NULL: all
+    char real[PATH_MAX];
+    int shown;
+};
+
+static void status_show(struct status_list *list, struct status_row *row)
+{
+    struct br_err trouble = {0};
+    int64_t now = time(NULL);
+    bool failed = row->local && status_look(list->cli, list->ring, row, &trouble);
+    const char *text = failed ? (trouble.text[0] ? trouble.text : br_err_message(trouble.code)) : NULL;
+
+    if (!list->word && !list->shown) {
+        cli_print(list->cli, "%-40s %-14s %10s %12s %12s  %s", "REPLICA", "STATE", "GENERATION", "AGE", "FULL PROOF",
+                  "LAST RUN");
+    }
+    if (list->word) {
+        status_block(list->cli, row, text, now);
+    } else {
+        status_line(list->cli, row, text, now);
+    }
+    cli_event(list->cli, status_row_json(row, text, now));
+    list->shown++;
+}
+
+// A configured name or a path, as the records name it.
+static int status_resolve(struct status_list *list, struct br_err *reterr)
+{
+    static const char *const sections[] = {"replica", "volume"};
+    struct place_address address;
+
+    for (size_t i = 0; i < BR_ARRAY_LEN(sections); i++) {
+        int error = place_resolve(list->cli, list->word, sections[i], &address, reterr);
+        if (error) {
+            return error;
+        }
+        if (!address.remote && realpath(address.path, list->real)) {
+            return 0;
+        }
+        if (address.remote) {
+            snprintf(list->real, sizeof(list->real), "%s", address.text);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+// A replica that this host never synced to itself (made by receive or serve), named by its path.
+static int status_unlisted(struct status_list *list, struct br_err *reterr)
+{
+    struct status_row row = {.source = "unknown", .replica = list->real, .local = true};
+
+    if (list->real[0] != '/') {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "nothing is known of %s", list->word);
+    }
+    int error = status_look(list->cli, list->ring, &row, reterr);
+    if (!error && !strcmp(row.state, br_replica_state_name(BR_STATE_NONE))) {
+        error = br_err_set(reterr, BR_E_NOT_FOUND, "%s is not a replica that this host knows", list->word);
+    }
+    if (!error) {
+        status_show(list, &row);
+    }
+    return error;
+}
+
+static int status_all(struct status_list *list, const json_t *known, struct br_err *reterr)
+{
+    size_t index;
+    json_t *entry;
+
+    json_array_foreach(known, index, entry)
+    {
+        struct status_row row;
+        status_from_known(entry, &row);
+        if (!list->word || status_names(&row, list->real, list->word)) {
+            status_show(list, &row);
+        }
+    }
+    if (list->word && !list->shown) {
+        return status_unlisted(list, reterr);
+    }
+    if (!list->shown) {
+        cli_print(list->cli, "nothing has been synced from here yet");
+    }
+    return 0;
+}
+
+static int status_audit(struct cli *cli, struct br_err *reterr)
+{
+    int64_t lines = audit_check(cli, reterr);
+
+    if (lines < 0) {
+        return (int)lines;
+    }
+    cli_report_number(cli, "audit_lines", (uint64_t)lines);
+    cli_print(cli, "audit trail: %lld lines, unbroken", (long long)lines);
+    return 0;
+}
+
+static int status_run(struct cli *cli, struct br_err *reterr)
+{
+    struct status_list list = {.cli = cli, .word = cli->arg_count ? cli->args[0] : NULL};
+    json_t *known = NULL;
+    int error = place_ring(cli, &list.ring, reterr);
+
+    if (!error && list.word) {
+        error = status_resolve(&list, reterr);
+    }
+    if (!error) {
+        error = known_list(cli, &known, reterr);
+    }
+    if (!error) {
+        error = status_all(&list, known, reterr);
+    }
+    if (!error && cli_flag(cli, "audit")) {
+        error = status_audit(cli, reterr);
+    }
+    json_decref(known);
+    br_ring_close(list.ring);
+    return error;
+}
+
+const struct cli_verb cmd_status = {
+    .name = "status",
+    .args = "[NAME]",
+    .args_min = 0,
+    .args_max = 1,
+    .summary = "Show replicas: last good version, lag, last full proof.",
+    .description =
+        "Without NAME one line for each source and replica that this host has synced; with the name or path of a replica or a "
+        "source all that is known of it: the last good version and its age, lag, the last full proof (when every block was last "
+        "read and compared), the size of blkrep's state on disk and the space left there.\n\n"
+        "What is shown of a replica on this host is read from it now; of a remote one it is what the last run saw. A replica "
+        "between two versions says so.",
+    .options = status_options,
+    .examples = status_examples,
+    .see_also = "blkrep-sync(1), blkrep-verify(1)",
+    .schema = "blkrep.status/1",
+    .run = status_run,
+};

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// blkrep sync: one run (or one every N seconds) that makes a replica equal to a source. What is decided here is what needs names, people
+// and /proc: what the arguments mean, whether the source can change, whether the target may be written. The rest is engine/sync.
+#include <stdio.h>
+#include <time.h>
+
+#include "engine/sync/sync.h"
+#include "tools/audit.h"
+#include "tools/conf.h"
+#include "tools/ends.h"
+#include "tools/known.h"
+#include "tools/progress.h"
+
+static const struct cli_option sync_options[] = {
+    {"dry-run", CLI_FLAG, NULL, "Read and compare, print what would be shipped, change nothing."},
+    {"every", CLI_DURATION, "TIME",
+     "Run again and again, one run begun every TIME: continuous asynchronous replication. Ends on SIGTERM."},
+    {"verify", CLI_FLAG, NULL, "Afterwards read both sides whole and compare them block by block."},
+    {"force-full", CLI_FLAG, NULL,
+     "Make the whole replica anew, trusting nothing that is there. A file is written beside and renamed; a device is written in place, "
+     "which needs --overwrite, because its old version is lost meanwhile."},
+    {"overwrite", CLI_FLAG, NULL, "Accept the loss of what the target holds when it is not this volume's replica."},
+    {"live-source", CLI_FLAG, NULL,
+     "Read a source that can change meanwhile. The version is marked `consistency: none` for ever: it may be a mix of moments."},
+    {"continue-on-read-error", CLI_FLAG, NULL, "Mark blocks that can't be read and go on; the exit status is then 8."},
+    {"recheck", CLI_SIZE, "SIZE",
+     "How much of the replica to prove anew in this run. Default: the larger of 64 MiB and the bytes changed, and enough to prove all of it "
+     "within recheck-period (30 days)."},
+    {"bwlimit", CLI_SIZE, "SIZE", "Ship at most SIZE bytes per second."},
+    {"compress", CLI_CHOICE, "auto|on|off",
+     "zstd on the way to a remote replica; auto compresses while the link is slower than the compressor."},
+    {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
+    {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
+    {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
+    {"yes", CLI_FLAG, NULL, "Don't ask before a loss that --overwrite names; for scripts."},
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_example sync_examples[] = {
+    {"blkrep sync disk.img /backup/disk.img", "First copy, later incrementals, from the same command."},
+    {"blkrep sync /dev/vg0/data blkrep://backup.example.org/data --every 30s",
+     "Keep a replica on another host at most about 30 s behind."},
+    {"blkrep sync disk.img /backup/disk.img --dry-run --json", "Tell a program what would be shipped."},
+    {NULL, NULL},
+};
+
+struct sync_run {
+    struct cli *cli;
+    struct br_ring *ring;
+    struct source_end source;
+    struct target_end target;
+    struct progress progress;
+    struct br_sync_result result;
+};
+
+static void sync_on_progress(void *ctx, const struct br_sync_progress *at)
+{
+    struct sync_run *run = ctx;
+    struct progress_sample sample = {
+        .phase = br_sync_phase_name(at->phase),
+        .position_bytes = at->position_bytes,
+        .size_bytes = at->size_bytes,
+        .durable_bytes = at->bytes_durable,
+        .shipped_bytes = at->bytes_shipped,
+        .elapsed_ns = at->elapsed_ns,
+    };
+
+    progress_show(&run->progress, &sample);
+}
+
+// How soon every block must be proven anew: the volume's own setting when it was named by its section.
+static int sync_recheck_period(const struct sync_run *run, uint64_t *ret_ns, struct br_err *reterr)
+{
+    const struct conf *conf;
+    int error = conf_of(run->cli, &conf, reterr);
+
+    if (!error) {
+        *ret_ns = conf_duration_ns(conf, "volume", run->cli->args[0], "recheck-period");
+    }
+    return error;
+}
+
+static int sync_engine(struct sync_run *run, struct br_err *reterr)
+{
+    const struct cli *cli = run->cli;
+    uint64_t period_ns;
+    int error = sync_recheck_period(run, &period_ns, reterr);
+
+    if (error) {
+        return error;
+    }
+    struct br_sync_params params = {
+        .ring = run->ring,
+        .source = run->source.place.file,
+        .size_bytes = run->source.place.object.size_bytes,
+        .sector_bytes = run->source.place.object.sector_bytes,
+        .consistency = run->source.live ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN,
+        .label = run->source.place.path,
+        .dir = run->source.place.dir,
+        .source_identity = source_end_identity(&run->source),
+        .endpoint = run->target.endpoint,
+        .force_full = cli_flag(cli, "force-full"),
+        .overwrite = cli_flag(cli, "overwrite"),
+        .verify = cli_flag(cli, "verify"),
+        .dry_run = cli_flag(cli, "dry-run"),
+        .continue_on_read_error = cli_flag(cli, "continue-on-read-error"),
+        .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
+        .recheck_period_ns = period_ns,
+        .bytes_per_second = run->target.address.remote ? 0 : cli_size(cli, "bwlimit", 0), // TLS limits its own,
+        .cancel = &cli_cancel,
+        .source_check = run->source.live ? NULL : source_end_check,
+        .source_check_ctx = &run->source,
+        .progress = sync_on_progress,
+        .progress_ctx = run,
+    };
+    error = br_sync_run(&params, &run->result, reterr);
+    progress_end(&run->progress);
+    return error;
+}
+
+static void sync_report(struct sync_run *run)
+{
+    struct cli *cli = run->cli;
+    const struct br_sync_result *r = &run->result;
+    char text[2 * BR_HASH_BYTES + 1];
+
+    cli_report_text(cli, "source", run->source.place.path);
+    cli_report_text(cli, "replica", run->target.name);
+    cli_report_text(cli, "tracker", r->tracker);
+    cli_report_text(cli, "fallback_reason", r->fallback_reason);
+    cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
+    cli_report_bool(cli, "dry_run", r->dry_run);
+    cli_report_bool(cli, "resumed", r->resumed);
+    cli_report_bool(cli, "new_version", r->new_version);
+    cli_report_number(cli, "size_bytes", r->size_bytes);
+    cli_report_number(cli, "bytes_read", r->bytes_read);
+    cli_report_number(cli, "bytes_changed", r->bytes_changed);
+    cli_report_number(cli, "bytes_zeroed", r->zero_bytes);
+    cli_report_number(cli, "bytes_shipped", r->bytes_shipped);
+    cli_report_number(cli, "bytes_durable", r->bytes_durable);
+    cli_report_number(cli, "bytes_written", r->bytes_written);
+    cli_report_number(cli, "bytes_rechecked", r->bytes_rechecked);
+    cli_report_number(cli, "recheck_mismatches", r->recheck_mismatches);
+    cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
+    cli_report_bool(cli, "verified", r->verified);
+    cli_report_seconds(cli, "seconds", r->duration_ns);
+    cli_report_seconds(cli, "seconds_scan", r->scan_ns);
+    cli_report_seconds(cli, "seconds_commit", r->commit_ns);
+    cli_report_number(cli, "generation", r->generation.counter);
+    br_uuid_text(&r->generation.id, text);
+    cli_report_text(cli, "generation_id", br_uuid_is_nil(&r->generation.id) ? NULL : text);
+    br_uuid_text(&r->volume, text);
+    cli_report_text(cli, "volume", br_uuid_is_nil(&r->volume) ? NULL : text);
+    br_hash_text(&r->root, text);
+    cli_report_text(cli, "root", br_hash_equal(&r->root, &br_hash_zero) ? NULL : text);
+}
+
+static void sync_say(const struct sync_run *run)
+{
+    const struct br_sync_result *r = &run->result;
+    struct cli *cli = run->cli;
+    char changed[32];
+    char shipped[32];
+    char read[32];
+    char rate[32];
+    char took[32];
+
+    cli_bytes(cli, r->bytes_changed + r->zero_bytes, changed, sizeof(changed));
+    cli_bytes(cli, r->bytes_shipped, shipped, sizeof(shipped));
+    cli_bytes(cli, r->bytes_read, read, sizeof(read));
+    double seconds = (double)BR_MAX(r->duration_ns, UINT64_C(1)) / 1e9;
+    br_size_text((uint64_t)((double)r->bytes_read / seconds), rate, sizeof(rate));
+    br_duration_text(r->duration_ns, took, sizeof(took));
+    if (r->dry_run) {
+        cli_print(cli, "%s: would ship %s (%s changed), nothing was written", run->target.name, shipped, changed);
+        return;
+    }
+    if (!r->new_version) {
+        cli_print(cli, "%s: is current, generation %llu; %s read in %s", run->target.name,
+                  (unsigned long long)r->generation.counter, read, took);
+        return;
+    }
+    cli_print(cli, "%s: generation %llu; %s changed, %s shipped, %s read in %s (%s/s)%s%s", run->target.name,
+              (unsigned long long)r->generation.counter, changed, shipped, read, took, rate,
+              r->verified ? ", verified" : "", r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "");
+}
+
+static json_t *sync_known_facts(const struct sync_run *run, int result)
+{
+    const struct br_sync_result *r = &run->result;
+    json_t *facts = json_object();
+    struct timespec now;
+    char root[2 * BR_HASH_BYTES + 1];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    json_object_set_new(facts, "last_run_unix", json_integer(now.tv_sec));
+    json_object_set_new(facts, "last_status", json_integer(br_err_exit(result)));
+    json_object_set_new(facts, "last_error", result ? json_string(br_err_name(result)) : json_null());
+    json_object_set_new(facts, "every_seconds",
+                        json_integer((json_int_t)(cli_duration_ns(run->cli, "every", 0) / BR_NS_PER_S)));
+    json_object_set_new(facts, "source_state", cli_json_text(run->source.place.path));
+    if (result && result != -BR_E_GAPS) {
+        return facts;
+    }
+    br_hash_text(&r->root, root);
+    json_object_set_new(facts, "good_run_unix", json_integer(now.tv_sec));
+    json_object_set_new(facts, "version_taken_unix", json_integer((json_int_t)(r->taken_unix_ns / BR_NS_PER_S)));
+    json_object_set_new(facts, "generation", json_integer((json_int_t)r->generation.counter));
+    json_object_set_new(facts, "root", json_string(root));
+    json_object_set_new(facts, "size_bytes", json_integer((json_int_t)r->size_bytes));
+    json_object_set_new(facts, "consistency", json_string(br_consistency_name((uint8_t)r->consistency)));
+    json_object_set_new(facts, "full_proof_unix", json_integer((json_int_t)(r->full_proof_unix_ns / BR_NS_PER_S)));
+    json_object_set_new(facts, "bytes_shipped", json_integer((json_int_t)r->bytes_shipped));
+    json_object_set_new(facts, "seconds", json_real((double)(r->duration_ns / 1000) / 1e6));
+    json_object_set_new(facts, "unreadable_blocks", json_integer((json_int_t)r->unreadable_blocks));
+    return facts;
+}
+
+static json_t *sync_audit_details(const struct sync_run *run, int result)
+{
+    const struct br_sync_result *r = &run->result;
+    json_t *details = json_object();
+    char root[2 * BR_HASH_BYTES + 1];
+
+    json_object_set_new(details, "source", cli_json_text(run->source.place.path));
+    json_object_set_new(details, "status", json_integer(br_err_exit(result)));
+    json_object_set_new(details, "error", result ? json_string(br_err_name(result)) : json_null());
+    json_object_set_new(details, "fallback_reason", cli_json_text(r->fallback_reason));
+    json_object_set_new(details, "generation", json_integer((json_int_t)r->generation.counter));
+    br_hash_text(&r->root, root);
+    json_object_set_new(details, "root", json_string(root));
+    json_object_set_new(details, "consistency", json_string(br_consistency_name((uint8_t)r->consistency)));
+    json_object_set_new(details, "recheck_mismatches", json_integer((json_int_t)r->recheck_mismatches));
+    json_object_set_new(details, "overwrite", json_boolean(cli_flag(run->cli, "overwrite")));
+    json_object_set_new(details, "force_full", json_boolean(cli_flag(run->cli, "force-full")));
+    return details;
+}
+
+// After the act: what can't be written down is a warning, the replica is what it is.
+static void sync_remember(struct sync_run *run, int result)
+{
+    struct br_err err = {0};
+    bool acted =
+        run->result.new_version || run->result.recheck_mismatches || run->result.mode == BR_MODE_REPLACE || result;
+
+    if (run->result.dry_run || !run->target.name[0]) {
+        return;
+    }
+    if (acted && audit_append(run->cli, result ? "sync-failed" : "sync", run->target.name,
+                              sync_audit_details(run, result), &err)) {
+        cli_warn(run->cli, "the audit line could not be written: %s", err.text);
+    }
+    if (known_record(run->cli, run->source.place.path, run->target.name, sync_known_facts(run, result), &err)) {
+        cli_warn(run->cli, "the run could not be noted for status: %s", err.text);
+    }
+}
+
+static void sync_close(struct sync_run *run, int result)
+{
+    target_end_close(&run->target, result != 0);
+    source_end_close(&run->source);
+    br_ring_close(run->ring);
+}
+
+static int sync_open(struct sync_run *run, bool dry_run, struct br_err *reterr)
+{
+    struct cli *cli = run->cli;
+    int error = progress_begin(&run->progress, cli, reterr);
+
+    if (!error) {
+        error = place_ring(cli, &run->ring, reterr);
+    }
+    if (!error && !dry_run) {
+        error = audit_ready(cli, reterr);
+    }
+    if (!error) {
+        error = source_end_open(cli, run->ring, cli->args[0], dry_run, &run->source, reterr);
+    }
+    if (!error) {
+        error = target_end_open(cli, run->ring, cli->args[1], &run->source, dry_run, &run->target, reterr);
+    }
+    if (!error && !dry_run) {
+        error = target_end_confirm(cli, &run->target, reterr);
+    }
+    return error;
+}
+
+static int sync_once(struct cli *cli, struct sync_run *run, struct br_err *reterr)
+{
+    *run = (struct sync_run){.cli = cli, .source = {.place = {.look_fd = -1}}, .target = {.place = {.look_fd = -1}}};
+    int error = sync_open(run, cli_flag(cli, "dry-run"), reterr);
+    if (!error) {
+        error = sync_engine(run, reterr);
+        sync_report(run);
+        sync_remember(run, error);
+    }
+    if (!error) {
+        sync_say(run);
+    }
+    if (!error && run->result.unreadable_blocks) {
+        error = br_err_set(reterr, BR_E_GAPS, "%s: %llu blocks of 64 KiB could not be read", run->source.place.path,
+                           (unsigned long long)run->result.unreadable_blocks);
+    }
+    sync_close(run, error);
+    return error;
+}
+
+// Faults that pass by themselves or when room is made; anything else needs a person.
+static bool sync_passing(int error)
+{
+    switch (-error) {
+    case BR_E_PEER:
+    case BR_E_TIMEOUT:
+    case BR_E_BUSY:
+    case BR_E_NO_SPACE:
+    case BR_E_SOURCE_MOVED:
+    case BR_E_NOMEM:
+    case BR_E_GAPS: return true;
+    default: return false;
+    }
+}
+
+static void sync_every_event(struct cli *cli, const struct sync_run *run, int result, const struct br_err *err,
+                             uint64_t lag_ns)
+{
+    json_t *event = json_object();
+
+    json_object_set_new(event, "type", json_string("run"));
+    json_object_set_new(event, "status", json_integer(br_err_exit(result)));
+    json_object_set_new(event, "error", result ? cli_json_text(err->text) : json_null());
+    json_object_set_new(event, "generation", json_integer((json_int_t)run->result.generation.counter));
+    json_object_set_new(event, "bytes_changed", json_integer((json_int_t)run->result.bytes_changed));
+    json_object_set_new(event, "bytes_shipped", json_integer((json_int_t)run->result.bytes_shipped));
+    json_object_set_new(event, "seconds", json_real((double)(run->result.duration_ns / 1000) / 1e6));
+    json_object_set_new(event, "lag_seconds", json_real((double)(lag_ns / 1000) / 1e6));
+    cli_event(cli, event);
+}
+
+static uint64_t sync_clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * BR_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void sync_sleep_until(uint64_t deadline_ns)
+{
+    while (!cli_cancel && sync_clock_ns(CLOCK_MONOTONIC) < deadline_ns) {
+        uint64_t left = deadline_ns - sync_clock_ns(CLOCK_MONOTONIC);
+        struct timespec nap = {.tv_nsec = (long)BR_MIN(left, 100 * BR_NS_PER_MS)};
+        nanosleep(&nap, NULL); // a signal cuts it short
+    }
+}
+
+// Lag is measured, not promised: how old the newest durable version is when a run ends. Counted by the monotonic clock, since the source's
+// view began to be read.
+static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
+{
+    struct sync_run run;
+    uint64_t version_ns = sync_clock_ns(CLOCK_MONOTONIC);
+    uint64_t lag_max_ns = 0;
+    uint64_t runs = 0;
+    uint64_t failed = 0;
+
+    while (!cli_cancel) {
+        uint64_t begun_ns = sync_clock_ns(CLOCK_MONOTONIC);
+        int error = sync_once(cli, &run, reterr);
+        if (error == -BR_E_CANCELLED && cli_cancel) {
+            break;
+        }
+        uint64_t lag_ns = sync_clock_ns(CLOCK_MONOTONIC) - version_ns;
+        lag_max_ns = BR_MAX(lag_max_ns, lag_ns);
+        version_ns = error && error != -BR_E_GAPS ? version_ns : begun_ns;
+        runs++;
+        failed += error != 0;
+        sync_every_event(cli, &run, error, reterr, lag_ns);
+        if (error && !sync_passing(error)) {
+            return error;
+        }
+        if (error) {
+            cli_say(cli, "blkrep sync: %s: %s; trying again", br_err_message(-error), reterr->text);
+        }
+        sync_sleep_until(begun_ns + every_ns);
+    }
+    cli_report_number(cli, "runs", runs);
+    cli_report_number(cli, "runs_failed", failed);
+    cli_report_seconds(cli, "lag_seconds_max", lag_max_ns);
+    return 0;
+}
+
+static int sync_run(struct cli *cli, struct br_err *reterr)
+{
+    struct sync_run run;
+    uint64_t every_ns = cli_duration_ns(cli, "every", 0);
+
+    if (!cli_text(cli, "every")) {
+        return sync_once(cli, &run, reterr);
+    }
+    if (!every_ns) {
+        return br_err_set(reterr, BR_E_USAGE, "--every needs a time above zero");
+    }
+    if (cli_flag(cli, "dry-run") || cli_flag(cli, "force-full")) {
+        return br_err_set(reterr, BR_E_USAGE, "--every goes with neither --dry-run nor --force-full");
+    }
+    return sync_every(cli, every_ns, reterr);
+}
+
+const struct cli_verb cmd_sync = {
+    .name = "sync",
+    .args = "SOURCE REPLICA",
+    .args_min = 2,
+    .args_max = 2,
+    .summary = "Make REPLICA equal to SOURCE, shipping only what differs.",
+    .description =
+        "SOURCE is a file or block device on this host, REPLICA a file or block device here or behind blkrep serve "
+        "(blkrep://HOST[:PORT]/NAME); either may be a name from the configuration. The first run copies all data, later runs read the source, "
+        "compare it with the version that the replica is known to be at, and ship the 4 KiB pages that differ.\n\n"
+        "When the exit status is 0, the replica is durable and identical to the source as it was read. At any instant, whatever crashes or "
+        "is cut, the replica is the old version or the new one, or says that it is between both; then `blkrep finish` completes it without "
+        "the source. A first copy that was cut goes on where it is needed: run the same command again.\n\n"
+        "A source that can change while it is read (mounted read-write, open for writing elsewhere, seen to move) is refused. A target "
+        "that holds something else is refused without --overwrite; a mounted or held one always.",
+    .options = sync_options,
+    .examples = sync_examples,
+    .see_also = "blkrep-finish(1), blkrep-status(1), blkrep-serve(1), blkrep-errors(7)",
+    .schema = "blkrep.sync/1",
+    .run = sync_run,
+};

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two ends of a copy as verbs open them: a source that was looked at, watched and may be asked whether it moved (G1), and a target that
+// was looked at before anything that writes was opened (G8), as an endpoint.
+#ifndef BR_TOOLS_ENDS_H
+#define BR_TOOLS_ENDS_H
+
+#include "engine/replica/replica.h"
+#include "engine/sync/endpoint.h"
+#include "tools/place.h"
+
+struct source_end {
+    struct place place;
+    struct br_guard_watch watch;
+    struct br_replica *replica; // what SOURCE.blkrep says of it as a replica; never NULL after opening
+    bool live;                  // --live-source
+};
+
+/**
+ * source_end_open - open the source that @word names
+ * @look  for dry runs: nothing is made beside it
+ * Reads the "live-source" option. Errors: -BR_E_SOURCE_IN_USE -BR_E_NOT_FOUND -BR_E_USAGE a remote source
+ * Owner: source_end_close(), also after a failure
+ */
+BR_MUST_CHECK int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look,
+                                  struct source_end *ret_end, struct br_err *reterr);
+/** source_end_check - has the source moved since it was opened? For struct br_sync_params' source_check; @ctx is the source_end */
+BR_MUST_CHECK int source_end_check(void *ctx, struct br_err *reterr);
+/** source_end_identity - its record as a replica, NULL when it is none */
+const struct br_identity *source_end_identity(const struct source_end *end);
+void source_end_close(struct source_end *end);
+
+struct target_end {
+    struct place_address address;
+    struct place place; // of a local one
+    struct br_endpoint endpoint;
+    char name[PATH_MAX + 600]; // real path or full address
+};
+
+/**
+ * target_end_open - open the replica that @word names, here or behind a server
+ * @source  its bytes must not be the target's; NULL when the source is a stream
+ * @look    for dry runs: read only, nothing is made
+ * Owner: target_end_close(), also after a failure
+ */
+BR_MUST_CHECK int target_end_open(struct cli *cli, struct br_ring *ring, const char *word,
+                                  const struct source_end *source, bool look, struct target_end *ret_end,
+                                  struct br_err *reterr);
+/** target_end_confirm - ask before a device's foreign content is lost (--overwrite, --yes) */
+BR_MUST_CHECK int target_end_confirm(struct cli *cli, const struct target_end *end, struct br_err *reterr);
+/** target_end_close - @undo: remove again what opening made, if nothing became of it */
+void target_end_close(struct target_end *end, bool undo);
+
+#endif
