@@ -135,7 +135,7 @@ static int br_tls_new(int fd, bool server, const struct br_keys *keys, const str
     tls->server = server;
     tls->options = br_tls_defaults(options);
     tls->wake_fd = -1;
-    rc = br_wire_open(&tls->wire, fd, reterr);
+    rc = br_tls_wire_open(&tls->wire, fd, reterr);
     if (rc) {
         free(tls);
         return rc;
@@ -156,7 +156,7 @@ static int br_tls_new(int fd, bool server, const struct br_keys *keys, const str
         rc = br_keys_use(keys, tls->context, reterr);
         tls->ssl = rc ? NULL : SSL_new(tls->context);
     }
-    BIO *bio = tls->ssl ? br_wire_bio(&tls->wire) : NULL;
+    BIO *bio = tls->ssl ? br_tls_wire_bio(&tls->wire) : NULL;
     if (!bio) {
         ERR_clear_error();
         br_tls_free(tls);
@@ -229,7 +229,7 @@ static int br_tls_wait(struct br_tls *tls, uint64_t deadline_ns, struct br_err *
     struct pollfd wait = {.fd = tls->wire.fd, .events = POLLIN};
     int ms = br_clock_ms_until(deadline_ns);
 
-    if (br_wire_pending(&tls->wire)) {
+    if (br_tls_wire_pending(&tls->wire)) {
         wait.events |= POLLOUT;
     }
     if (ms == 0) {
@@ -249,18 +249,18 @@ static int br_tls_handshake(struct br_tls *tls, struct br_err *reterr)
         ERR_clear_error();
         int done = SSL_do_handshake(tls->ssl);
         int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, done);
-        int failed = br_wire_send(&tls->wire); // an alert too
+        int failed = br_tls_wire_send(&tls->wire); // an alert too
         if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
             return br_tls_error(tls, "handshake", reterr);
         }
         if (failed) {
             return br_tls_socket_error(tls, -failed, "handshake", reterr);
         }
-        if (why == SSL_ERROR_NONE && !br_wire_pending(&tls->wire)) {
+        if (why == SSL_ERROR_NONE && !br_tls_wire_pending(&tls->wire)) {
             return 0;
         }
         int rc = br_tls_wait(tls, deadline_ns, reterr);
-        failed = rc ? 0 : br_wire_receive(&tls->wire);
+        failed = rc ? 0 : br_tls_wire_receive(&tls->wire);
         if (rc || failed < 0) {
             return rc ? rc : br_tls_socket_error(tls, -failed, "handshake", reterr);
         }

@@ -212,7 +212,7 @@ void br_tls_queue_frame(struct br_tls *tls, enum br_frame_kind kind, const void 
 
 static int br_tls_encrypt_item(struct br_tls *tls, struct br_tls_item *item, struct br_err *reterr)
 {
-    while (item->done < item->bytes.len && tls->wire.out_len < BR_WIRE_OUT_BYTES) {
+    while (item->done < item->bytes.len && tls->wire.out_len < BR_TLS_WIRE_OUT_BYTES) {
         size_t put = 0;
         ERR_clear_error();
         if (SSL_write_ex(tls->ssl, item->bytes.data + item->done, item->bytes.len - item->done, &put) != 1) {
@@ -229,7 +229,7 @@ static int br_tls_encrypt_item(struct br_tls *tls, struct br_tls_item *item, str
 
 static int br_tls_encrypt(struct br_tls *tls, uint64_t *since_rekey_bytes, struct br_err *reterr)
 {
-    while (tls->wire.out_len < BR_WIRE_OUT_BYTES) {
+    while (tls->wire.out_len < BR_TLS_WIRE_OUT_BYTES) {
         pthread_mutex_lock(&tls->lock);
         struct br_tls_item *item = tls->sending.head; // stays first: only this thread takes it out once begun
         if (item && !item->begun) {
@@ -262,15 +262,15 @@ static int br_tls_send_all(struct br_tls *tls, uint64_t *since_rekey_bytes, stru
 {
     for (;;) {
         int rc = br_tls_encrypt(tls, since_rekey_bytes, reterr);
-        if (rc || !br_wire_pending(&tls->wire)) {
+        if (rc || !br_tls_wire_pending(&tls->wire)) {
             return rc;
         }
-        int failed = br_wire_send(&tls->wire);
+        int failed = br_tls_wire_send(&tls->wire);
         if (failed) {
             return br_err_set(reterr, failed == -ETIMEDOUT ? BR_E_TIMEOUT : BR_E_PEER, "sending to %s: %s",
                               tls->peer_text, strerror(-failed));
         }
-        if (br_wire_pending(&tls->wire)) {
+        if (br_tls_wire_pending(&tls->wire)) {
             return 0; // the socket or the rate has enough for now
         }
     }
@@ -416,7 +416,7 @@ static int br_tls_receive_all(struct br_tls *tls, struct br_tls_loop *loop, stru
         }
         more = br_tls_read_some(tls, &loop->incoming, reterr);
         if (more == 0 && !tls->wire.in_eof) {
-            more = br_wire_receive(&tls->wire);
+            more = br_tls_wire_receive(&tls->wire);
             reads++;
             if (more < 0) {
                 return br_err_set(reterr, more == -ETIMEDOUT ? BR_E_TIMEOUT : BR_E_PEER,
@@ -445,8 +445,8 @@ static void br_tls_tick(struct br_tls *tls, struct br_tls_loop *loop)
     struct br_err why = {0};
 
     pthread_mutex_lock(&tls->lock);
-    bool idle = !tls->sending.head && !br_wire_pending(&tls->wire);
-    br_bucket_set(&tls->wire.sending, tls->wanted_rate);
+    bool idle = !tls->sending.head && !br_tls_wire_pending(&tls->wire);
+    br_tls_bucket_set(&tls->wire.sending, tls->wanted_rate);
     pthread_mutex_unlock(&tls->lock);
     if (br_tls_leaving(tls)) {
         return;
@@ -472,7 +472,7 @@ static void br_tls_tell_closed(struct br_tls *tls, struct br_tls_loop *loop)
         SSL_shutdown(tls->ssl);
         ERR_clear_error();
     }
-    if (!br_wire_send(&tls->wire) && !br_wire_pending(&tls->wire)) {
+    if (!br_tls_wire_send(&tls->wire) && !br_tls_wire_pending(&tls->wire)) {
         shutdown(tls->wire.fd, SHUT_WR);
     }
 }
@@ -482,7 +482,7 @@ static int br_tls_leave(struct br_tls *tls, struct br_tls_loop *loop, struct br_
 {
     pthread_mutex_lock(&tls->lock);
     bool leaving = tls->goodbye || tls->finish;
-    bool sent = !tls->sending.head && !br_wire_pending(&tls->wire);
+    bool sent = !tls->sending.head && !br_tls_wire_pending(&tls->wire);
     bool late = leaving && br_clock_ns() >= tls->end_by_ns;
     pthread_mutex_unlock(&tls->lock);
     if (late) {
@@ -501,17 +501,17 @@ static uint64_t br_tls_next_event_ns(struct br_tls *tls, const struct br_tls_loo
     uint64_t until = UINT64_MAX;
 
     if (loop->room) {
-        uint64_t at = br_wire_receive_at_ns(&tls->wire);
+        uint64_t at = br_tls_wire_receive_at_ns(&tls->wire);
         until = at ? at : tls->wire.received_ns + tls->options.dead_ns;
     }
-    if (br_wire_pending(&tls->wire)) {
-        uint64_t at = br_wire_send_at_ns(&tls->wire);
+    if (br_tls_wire_pending(&tls->wire)) {
+        uint64_t at = br_tls_wire_send_at_ns(&tls->wire);
         until = at ? BR_MIN(until, at) : until;
     }
     if (br_tls_leaving(tls)) {
         return BR_MIN(until, tls->end_by_ns); // set before the flags, never changed after
     }
-    if (!br_wire_pending(&tls->wire)) {
+    if (!br_tls_wire_pending(&tls->wire)) {
         until = BR_MIN(until, tls->wire.sent_ns + tls->options.idle_ns);
     }
     return tls->options.watch ? BR_MIN(until, loop->watch_at_ns) : until;
@@ -521,10 +521,10 @@ static int br_tls_sleep(struct br_tls *tls, struct br_tls_loop *loop, struct br_
 {
     uint64_t until = br_tls_next_event_ns(tls, loop), ignored;
     struct pollfd fds[2] = {{.fd = tls->wire.fd}, {.fd = tls->wake_fd, .events = POLLIN}};
-    bool blocked = br_wire_pending(&tls->wire) != 0;
+    bool blocked = br_tls_wire_pending(&tls->wire) != 0;
 
-    fds[0].events |= loop->room && !tls->wire.in_eof && !br_wire_receive_at_ns(&tls->wire) ? POLLIN : 0;
-    fds[0].events |= blocked && !br_wire_send_at_ns(&tls->wire) ? POLLOUT : 0;
+    fds[0].events |= loop->room && !tls->wire.in_eof && !br_tls_wire_receive_at_ns(&tls->wire) ? POLLIN : 0;
+    fds[0].events |= blocked && !br_tls_wire_send_at_ns(&tls->wire) ? POLLOUT : 0;
     if (fds[0].events == 0) {
         fds[0].fd = -1; // or a POLLHUP would be reported again and again
     }
@@ -582,7 +582,7 @@ static void *br_tls_main(void *ctx)
     int rc = 0;
 
     tls->wire.received_ns = tls->wire.sent_ns = br_clock_ns();
-    br_bucket_set(&tls->wire.receiving, tls->options.receive_bytes_per_second);
+    br_tls_bucket_set(&tls->wire.receiving, tls->options.receive_bytes_per_second);
     while (!rc) {
         pthread_mutex_lock(&tls->lock);
         bool stop = tls->stop;
@@ -640,7 +640,7 @@ void br_tls_free(struct br_tls *tls)
     }
     SSL_free(tls->ssl);
     SSL_CTX_free(tls->context);
-    br_wire_close(&tls->wire);
+    br_tls_wire_close(&tls->wire);
     if (tls->wake_fd >= 0) {
         close(tls->wake_fd);
     }

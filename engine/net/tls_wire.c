@@ -8,34 +8,34 @@
 #include "engine/base/units.h"
 #include "engine/net/clock.h"
 
-int br_wire_open(struct br_wire *wire, int fd, struct br_err *reterr)
+int br_tls_wire_open(struct br_tls_wire *wire, int fd, struct br_err *reterr)
 {
-    *wire = (struct br_wire){.fd = fd};
-    wire->in = malloc(BR_WIRE_IN_BYTES);
-    wire->out = malloc(BR_WIRE_OUT_BYTES + BR_WIRE_OUT_SPARE);
+    *wire = (struct br_tls_wire){.fd = fd};
+    wire->in = malloc(BR_TLS_WIRE_IN_BYTES);
+    wire->out = malloc(BR_TLS_WIRE_OUT_BYTES + BR_TLS_WIRE_OUT_SPARE);
     wire->received_ns = wire->sent_ns = br_clock_ns();
     if (!wire->in || !wire->out) {
-        br_wire_close(wire);
+        br_tls_wire_close(wire);
         return br_err_set(reterr, BR_E_NOMEM, "buffers of a connection");
     }
     return 0;
 }
 
-void br_wire_close(struct br_wire *wire)
+void br_tls_wire_close(struct br_tls_wire *wire)
 {
     if (wire->fd >= 0) {
         close(wire->fd);
     }
     free(wire->in);
     free(wire->out);
-    *wire = (struct br_wire){.fd = -1};
+    *wire = (struct br_tls_wire){.fd = -1};
 }
 
 // The BIO ---------------------------------------------------------------------------------------------------------------
 
-static int br_wire_bio_read(BIO *bio, char *to, int len)
+static int br_tls_wire_bio_read(BIO *bio, char *to, int len)
 {
-    struct br_wire *wire = BIO_get_data(bio);
+    struct br_tls_wire *wire = BIO_get_data(bio);
     size_t take = BR_MIN((size_t)BR_MAX(len, 0), wire->in_len - wire->in_pos);
 
     BIO_clear_retry_flags(bio);
@@ -51,10 +51,10 @@ static int br_wire_bio_read(BIO *bio, char *to, int len)
     return (int)take;
 }
 
-static int br_wire_bio_write(BIO *bio, const char *from, int len)
+static int br_tls_wire_bio_write(BIO *bio, const char *from, int len)
 {
-    struct br_wire *wire = BIO_get_data(bio);
-    size_t room = BR_WIRE_OUT_BYTES + BR_WIRE_OUT_SPARE - wire->out_len;
+    struct br_tls_wire *wire = BIO_get_data(bio);
+    size_t room = BR_TLS_WIRE_OUT_BYTES + BR_TLS_WIRE_OUT_SPARE - wire->out_len;
     size_t take = BR_MIN((size_t)BR_MAX(len, 0), room);
 
     BIO_clear_retry_flags(bio);
@@ -67,37 +67,37 @@ static int br_wire_bio_write(BIO *bio, const char *from, int len)
     return (int)take;
 }
 
-static long br_wire_bio_ctrl(BIO *bio, int command, long number, void *pointer)
+static long br_tls_wire_bio_ctrl(BIO *bio, int command, long number, void *pointer)
 {
-    struct br_wire *wire = BIO_get_data(bio);
+    struct br_tls_wire *wire = BIO_get_data(bio);
 
     (void)number, (void)pointer;
     switch (command) {
     case BIO_CTRL_FLUSH: return 1;
     case BIO_CTRL_EOF: return wire->in_eof && wire->in_pos == wire->in_len;
     case BIO_CTRL_PENDING: return (long)(wire->in_len - wire->in_pos);
-    case BIO_CTRL_WPENDING: return (long)br_wire_pending(wire);
+    case BIO_CTRL_WPENDING: return (long)br_tls_wire_pending(wire);
     default: return 0;
     }
 }
 
-static BIO_METHOD *br_wire_method;
-static pthread_once_t br_wire_method_once = PTHREAD_ONCE_INIT;
+static BIO_METHOD *br_tls_wire_method;
+static pthread_once_t br_tls_wire_method_once = PTHREAD_ONCE_INIT;
 
-static void br_wire_method_make(void)
+static void br_tls_wire_method_make(void)
 {
     BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "blkrep wire");
 
-    if (method && BIO_meth_set_read(method, br_wire_bio_read) && BIO_meth_set_write(method, br_wire_bio_write) &&
-        BIO_meth_set_ctrl(method, br_wire_bio_ctrl)) {
-        br_wire_method = method;
+    if (method && BIO_meth_set_read(method, br_tls_wire_bio_read) &&
+        BIO_meth_set_write(method, br_tls_wire_bio_write) && BIO_meth_set_ctrl(method, br_tls_wire_bio_ctrl)) {
+        br_tls_wire_method = method;
     }
 }
 
-BIO *br_wire_bio(struct br_wire *wire)
+BIO *br_tls_wire_bio(struct br_tls_wire *wire)
 {
-    pthread_once(&br_wire_method_once, br_wire_method_make);
-    BIO *bio = br_wire_method ? BIO_new(br_wire_method) : NULL;
+    pthread_once(&br_tls_wire_method_once, br_tls_wire_method_make);
+    BIO *bio = br_tls_wire_method ? BIO_new(br_tls_wire_method) : NULL;
 
     if (bio) {
         BIO_set_data(bio, wire);
@@ -108,17 +108,17 @@ BIO *br_wire_bio(struct br_wire *wire)
 
 // Rates -----------------------------------------------------------------------------------------------------------------
 
-void br_bucket_set(struct br_bucket *bucket, uint64_t rate)
+void br_tls_bucket_set(struct br_tls_bucket *bucket, uint64_t rate)
 {
     if (bucket->rate != rate) {
-        *bucket = (struct br_bucket){.rate = rate, .at_ns = br_clock_ns()};
+        *bucket = (struct br_tls_bucket){.rate = rate, .at_ns = br_clock_ns()};
     }
 }
 
-uint64_t br_bucket_at_ns(struct br_bucket *bucket, size_t want_bytes)
+uint64_t br_tls_bucket_at_ns(struct br_tls_bucket *bucket, size_t want_bytes)
 {
-    uint64_t depth = BR_MAX(bucket->rate / 20, (uint64_t)BR_BUCKET_LEAST);
-    uint64_t need = BR_MIN(want_bytes, (size_t)BR_BUCKET_LEAST);
+    uint64_t depth = BR_MAX(bucket->rate / 20, (uint64_t)BR_TLS_BUCKET_LEAST);
+    uint64_t need = BR_MIN(want_bytes, (size_t)BR_TLS_BUCKET_LEAST);
     double ns_per_byte = bucket->rate ? (double)BR_NS_PER_S / (double)bucket->rate : 0;
 
     if (!bucket->rate) {
@@ -139,26 +139,26 @@ uint64_t br_bucket_at_ns(struct br_bucket *bucket, size_t want_bytes)
     return bucket->at_ns + (uint64_t)((double)(need - bucket->tokens) * ns_per_byte) + 1;
 }
 
-static void br_bucket_take(struct br_bucket *bucket, size_t bytes)
+static void br_tls_bucket_take(struct br_tls_bucket *bucket, size_t bytes)
 {
     bucket->tokens -= bucket->rate ? BR_MIN((uint64_t)bytes, bucket->tokens) : 0;
 }
 
 // The socket ------------------------------------------------------------------------------------------------------------
 
-int br_wire_receive(struct br_wire *wire)
+int br_tls_wire_receive(struct br_tls_wire *wire)
 {
     if (wire->in_pos == wire->in_len) {
         wire->in_pos = wire->in_len = 0;
-    } else if (wire->in_len == BR_WIRE_IN_BYTES) {
+    } else if (wire->in_len == BR_TLS_WIRE_IN_BYTES) {
         memmove(wire->in, wire->in + wire->in_pos, wire->in_len - wire->in_pos);
         wire->in_len -= wire->in_pos;
         wire->in_pos = 0;
     }
-    if (wire->in_len == BR_WIRE_IN_BYTES || wire->in_eof || br_wire_receive_at_ns(wire)) {
+    if (wire->in_len == BR_TLS_WIRE_IN_BYTES || wire->in_eof || br_tls_wire_receive_at_ns(wire)) {
         return 0;
     }
-    size_t room = BR_WIRE_IN_BYTES - wire->in_len;
+    size_t room = BR_TLS_WIRE_IN_BYTES - wire->in_len;
     room = wire->receiving.rate ? BR_MIN(room, (size_t)wire->receiving.tokens) : room;
     ssize_t got = recv(wire->fd, wire->in + wire->in_len, room, MSG_DONTWAIT);
     if (got < 0) {
@@ -168,16 +168,16 @@ int br_wire_receive(struct br_wire *wire)
         wire->in_eof = true;
         return 1;
     }
-    br_bucket_take(&wire->receiving, (size_t)got);
+    br_tls_bucket_take(&wire->receiving, (size_t)got);
     wire->in_len += (size_t)got;
     wire->received_ns = br_clock_ns();
     return 1;
 }
 
-int br_wire_send(struct br_wire *wire)
+int br_tls_wire_send(struct br_tls_wire *wire)
 {
-    while (br_wire_pending(wire) && !br_wire_send_at_ns(wire)) {
-        size_t len = br_wire_pending(wire);
+    while (br_tls_wire_pending(wire) && !br_tls_wire_send_at_ns(wire)) {
+        size_t len = br_tls_wire_pending(wire);
         if (wire->sending.rate) {
             len = BR_MIN(len, (size_t)wire->sending.tokens);
         }
@@ -189,11 +189,11 @@ int br_wire_send(struct br_wire *wire)
             return errno == EAGAIN ? 0 : -errno;
         }
         wire->out_pos += (size_t)put;
-        br_bucket_take(&wire->sending, (size_t)put);
+        br_tls_bucket_take(&wire->sending, (size_t)put);
         wire->sent_ns = br_clock_ns();
         __atomic_add_fetch(&wire->sent_bytes, (uint64_t)put, __ATOMIC_RELAXED);
     }
-    if (!br_wire_pending(wire)) {
+    if (!br_tls_wire_pending(wire)) {
         wire->out_pos = wire->out_len = 0;
     }
     return 0;

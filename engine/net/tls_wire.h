@@ -12,19 +12,19 @@
 
 #include "engine/net/tls.h"
 
-#define BR_WIRE_IN_BYTES  (128u * 1024u)
-#define BR_WIRE_OUT_BYTES (256u * 1024u) // no record is begun beyond this
-#define BR_WIRE_OUT_SPARE (32u * 1024u)  // room for the record that crosses it and for an alert
-#define BR_BUCKET_LEAST   1400u          // a limited rate waits until this much may go at once
+#define BR_TLS_WIRE_IN_BYTES  (128u * 1024u)
+#define BR_TLS_WIRE_OUT_BYTES (256u * 1024u) // no record is begun beyond this
+#define BR_TLS_WIRE_OUT_SPARE (32u * 1024u)  // room for the record that crosses it and for an alert
+#define BR_TLS_BUCKET_LEAST   1400u          // a limited rate waits until this much may go at once
 
 // A token bucket. It holds at most 50 ms of the rate (or one packet), so that the limit holds over any second.
-struct br_bucket {
+struct br_tls_bucket {
     uint64_t rate; // bytes per second, 0 no limit
     uint64_t tokens;
     uint64_t at_ns;
 };
 
-struct br_wire {
+struct br_tls_wire {
     int fd;
     uint8_t *in, *out;
     size_t in_pos, in_len;   // received, not yet taken by TLS
@@ -33,37 +33,37 @@ struct br_wire {
     uint64_t sent_bytes;     // read by other threads: atomic access
     uint64_t received_ns;    // when anything last came
     uint64_t sent_ns;        // when anything last went
-    struct br_bucket sending, receiving;
+    struct br_tls_bucket sending, receiving;
 };
 
-/** br_wire_open - buffers for @fd, which is owned from now on, also on failure */
-BR_MUST_CHECK int br_wire_open(struct br_wire *wire, int fd, struct br_err *reterr);
-/** br_wire_close - closes the socket, frees the buffers */
-void br_wire_close(struct br_wire *wire);
-/** br_wire_bio - an OpenSSL BIO over the buffers; NULL when memory is short */
-BIO *br_wire_bio(struct br_wire *wire);
-/** br_wire_receive - what the socket has, once; returns 1 something, 0 nothing now, or a negative errno */
-int br_wire_receive(struct br_wire *wire);
-/** br_wire_send - as much as socket and rate take; returns 0 or a negative errno */
-int br_wire_send(struct br_wire *wire);
-/** br_wire_pending - bytes waiting for the socket */
-static inline size_t br_wire_pending(const struct br_wire *wire)
+/** br_tls_wire_open - buffers for @fd, which is owned from now on, also on failure */
+BR_MUST_CHECK int br_tls_wire_open(struct br_tls_wire *wire, int fd, struct br_err *reterr);
+/** br_tls_wire_close - closes the socket, frees the buffers */
+void br_tls_wire_close(struct br_tls_wire *wire);
+/** br_tls_wire_bio - an OpenSSL BIO over the buffers; NULL when memory is short */
+BIO *br_tls_wire_bio(struct br_tls_wire *wire);
+/** br_tls_wire_receive - what the socket has, once; returns 1 something, 0 nothing now, or a negative errno */
+int br_tls_wire_receive(struct br_tls_wire *wire);
+/** br_tls_wire_send - as much as socket and rate take; returns 0 or a negative errno */
+int br_tls_wire_send(struct br_tls_wire *wire);
+/** br_tls_wire_pending - bytes waiting for the socket */
+static inline size_t br_tls_wire_pending(const struct br_tls_wire *wire)
 {
     return wire->out_len - wire->out_pos;
 }
-/** br_bucket_set - another rate, from now on */
-void br_bucket_set(struct br_bucket *bucket, uint64_t rate);
-/** br_bucket_at_ns - when the rate allows @want_bytes (or one packet of them); 0 now */
-uint64_t br_bucket_at_ns(struct br_bucket *bucket, size_t want_bytes);
-/** br_wire_send_at_ns - when the rate allows the next send; 0 now */
-static inline uint64_t br_wire_send_at_ns(struct br_wire *wire)
+/** br_tls_bucket_set - another rate, from now on */
+void br_tls_bucket_set(struct br_tls_bucket *bucket, uint64_t rate);
+/** br_tls_bucket_at_ns - when the rate allows @want_bytes (or one packet of them); 0 now */
+uint64_t br_tls_bucket_at_ns(struct br_tls_bucket *bucket, size_t want_bytes);
+/** br_tls_wire_send_at_ns - when the rate allows the next send; 0 now */
+static inline uint64_t br_tls_wire_send_at_ns(struct br_tls_wire *wire)
 {
-    return br_bucket_at_ns(&wire->sending, br_wire_pending(wire));
+    return br_tls_bucket_at_ns(&wire->sending, br_tls_wire_pending(wire));
 }
-/** br_wire_receive_at_ns - when the rate allows to receive again; 0 now */
-static inline uint64_t br_wire_receive_at_ns(struct br_wire *wire)
+/** br_tls_wire_receive_at_ns - when the rate allows to receive again; 0 now */
+static inline uint64_t br_tls_wire_receive_at_ns(struct br_tls_wire *wire)
 {
-    return br_bucket_at_ns(&wire->receiving, BR_BUCKET_LEAST);
+    return br_tls_bucket_at_ns(&wire->receiving, BR_TLS_BUCKET_LEAST);
 }
 
 struct br_tls_item; // one message in a queue
@@ -74,7 +74,7 @@ struct br_tls_queue {
 };
 
 struct br_tls {
-    struct br_wire wire;
+    struct br_tls_wire wire;
     SSL_CTX *context;
     SSL *ssl;
     bool server;
