@@ -508,12 +508,14 @@ static void a_compaction_that_fails_leaves_no_file_and_the_old_one_usable(void *
 static void it_works_on_this_machine_too(void **state)
 {
     (void)state;
-    char path[] = "/tmp/blkrep-tree-XXXXXX";
+    const char *tmp = getenv("TMPDIR");
+    char path[4096];
     const struct br_ring_options options = {.kind = BR_RING_AUTO};
     struct process process = {0};
     struct t_version model;
     struct br_tree tree;
 
+    snprintf(path, sizeof(path), "%s/blkrep-tree-XXXXXX", tmp ? tmp : P_tmpdir);
     assert_non_null(mkdtemp(path));
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0);
