@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=data=8M disk=log=32M disk=replay=8M disk=end=8M tools=dmsetup,dd timeout=120
+# vm: kernels=all disk=data=2M disk=log=8M disk=replay=2M disk=end=2M tools=dmsetup timeout=120
 #
 # Does replay_log rebuild what a disk durably held at each flush? The tests that replay a replica's log rely on it.
 # Generations of writes at random places are made durable one by one and the disk's hash is taken after each; replayed
@@ -19,7 +19,7 @@ write_some() {
     local i
     vm_pattern 40960 "$1" >"$T/pages"
     for ((i = 0; i < 10; i++)); do
-        dd if="$T/pages" of=/dev/mapper/lw bs=4096 count=1 skip="$i" seek="$(vm_random 2048 "$1 $i")" oflag=direct status=none
+        dd if="$T/pages" of=/dev/mapper/lw bs=4096 count=1 skip="$i" seek="$(vm_random 512 "$1 $i")" oflag=direct status=none
     done
     dd if=/dev/zero of=/dev/mapper/lw count=0 conv=fsync status=none
 }
