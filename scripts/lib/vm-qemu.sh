@@ -72,10 +72,7 @@ vm_disk_args() {
 
 vm_qemu_args() {
     qemu_args=(-nodefaults -no-user-config -display none -no-reboot -smp 2 -m "$mem" -rtc base=utc
-        -kernel "$cache/kernels/$series/vmlinuz" -initrd "$run/initrd"
-        -device virtio-serial-pci
-        -chardev "file,id=control,path=$run/control.fifo" -device "virtserialport,chardev=control,name=control"
-        -chardev "file,id=out,path=$run/out.fifo" -device "virtserialport,chardev=out,name=out")
+        -kernel "$cache/kernels/$series/vmlinuz" -initrd "$run/initrd")
     if vm_kvm_works "$series"; then
         qemu_args+=(-accel kvm -cpu max)
     else
@@ -85,7 +82,10 @@ vm_qemu_args() {
     if [ -n "$shell" ]; then
         qemu_args+=(-serial mon:stdio -append "console=ttyS0 panic=-1 quiet random.trust_cpu=on")
     else
-        qemu_args+=(-serial "file:$run/console.log" -append "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on")
+        qemu_args+=(-serial "file:$run/console.log" -append "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on"
+            -device virtio-serial-pci
+            -chardev "file,id=control,path=$run/control.fifo" -device "virtserialport,chardev=control,name=control"
+            -chardev "file,id=out,path=$run/out.fifo" -device "virtserialport,chardev=out,name=out")
     fi
     vm_disk_args
 }
