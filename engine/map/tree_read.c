@@ -249,11 +249,8 @@ static int diff_nodes(struct diff *diff, const struct br_tree_link links[2], uin
         const struct br_tree_link children[2] = {{old_node->hashes[child], old_node->refs[child]},
                                                  {new_node->hashes[child], new_node->refs[child]}};
         const uint64_t child_index = index * BR_FANOUT + child;
-        // Above a side's own top the hash is that of its top, so it says nothing about the other side's node.
-        const bool comparable =
-            level - 1 <= BR_MIN(diff->sides[0].tree->geometry.levels, diff->sides[1].tree->geometry.levels);
-        if (br_hash_equal(&children[0].hash, &children[1].hash) &&
-            (comparable || br_hash_equal(&children[0].hash, &br_hash_zero))) {
+        // Hashes of different levels are never equal but for ZERO, so this also holds above the lower tree's top.
+        if (br_hash_equal(&children[0].hash, &children[1].hash)) {
             continue;
         }
         int rc = level == 1 ? diff->fn(diff->ctx, child_index, &children[0].hash, &children[1].hash)
