@@ -64,6 +64,8 @@ void br_session_close(struct br_session *session);
 BR_MUST_CHECK int br_session_message(struct br_session *session, struct br_buf *message, struct br_err *reterr);
 /** br_session_busy - the replica still works on batches that it was given: the host must run the ring meanwhile */
 bool br_session_busy(const struct br_session *session);
+/** br_session_tick - tell the client what was let go since; for hosts with a loop of their own, after they ran the ring */
+BR_MUST_CHECK int br_session_tick(struct br_session *session, struct br_err *reterr);
 /**
  * br_session_serve - the host's loop: receive, handle, run the ring, until the session ends
  * @stop  looked at twice a second between messages; NULL never. The client is told ERROR CANCELLED.
