@@ -65,8 +65,8 @@ bool br_size_parse(const char *text, uint64_t *ret_bytes)
     if (!br_number_parse(&text, &whole, &numerator, &denominator)) {
         return false;
     }
-    if (*text == ' ') {
-        text++;
+    if (*text == ' ' && *++text == 0) {
+        return false;
     }
     const char *prefix = *text ? strchr(prefixes, *text == 'k' ? 'K' : *text) : NULL;
     if (prefix) {

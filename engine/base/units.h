@@ -13,7 +13,7 @@
 
 /** br_size_parse - "4096", "64K", "64KiB", "1.5G", "2TiB" -> bytes; powers of 1024 only; false on anything else, overflow or a fraction of a byte */
 bool br_size_parse(const char *text, uint64_t *ret_bytes);
-/** br_size_text - "1.5 GiB", "12 B": at most 3 significant digits after scaling, never rounded up to a unit it has not reached */
+/** br_size_text - "1.50 GiB", "10.9 KiB", "1023 KiB", "12 B": cut to 3 digits (4 from 1000 on), never rounded up */
 void br_size_text(uint64_t bytes, char *text, size_t text_size);
 /** br_duration_parse - "30s", "5m", "2h", "30d", "500ms"; a bare number is seconds; false on anything else, 0 allowed */
 bool br_duration_parse(const char *text, uint64_t *ret_ns);

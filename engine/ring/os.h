@@ -57,12 +57,14 @@ void br_os_complete(struct br_ring *ring, struct br_io *io, int os_errno);
 /** br_os_call_now - make the call and wait for it; returns its result or -errno */
 int64_t br_os_call_now(const struct br_os_step *step);
 
-/** br_os_*: slots of struct br_ring_ops (ring_impl.h says what each does) that both kernel rings fill with the same functions */
+// Slots of struct br_ring_ops that both kernel rings fill with the same functions.
+/** br_os_now_ns, br_os_unix_ns, br_os_random - the kernel's clocks and random numbers */
 uint64_t br_os_now_ns(struct br_ring *ring);
 uint64_t br_os_unix_ns(struct br_ring *ring);
 void br_os_random(struct br_ring *ring, void *bytes, size_t len);
 /** br_os_file_new - as br_file_wrap(); the back end may register direct_fd afterwards */
 BR_MUST_CHECK int br_os_file_new(struct br_ring *ring, int fd, struct br_os_file **ret_file, struct br_err *reterr);
+/** br_os_file_* - as br_file_* */
 int br_os_file_wrap(struct br_ring *ring, int fd, struct br_file **ret_file, struct br_err *reterr);
 void br_os_file_close(struct br_file *file);
 int br_os_file_fd(const struct br_file *file);
@@ -72,6 +74,7 @@ int br_os_file_allocate(struct br_file *file, uint64_t offset_bytes, uint64_t le
 int br_os_file_next_data(struct br_file *file, uint64_t from_bytes, uint64_t *ret_start, uint64_t *ret_end,
                          struct br_err *reterr);
 void br_os_file_drop_cache(struct br_file *file, uint64_t offset_bytes, uint64_t len_bytes);
+/** br_os_dir_* - as br_dir_*; names were checked to be single components */
 int br_os_dir_wrap(struct br_ring *ring, int fd, struct br_dir **ret_dir, struct br_err *reterr);
 void br_os_dir_close(struct br_dir *dir);
 int br_os_dir_open(struct br_dir *dir, const char *name, unsigned flags, struct br_file **ret_file,

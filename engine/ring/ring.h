@@ -28,7 +28,8 @@ enum br_io_op {
     BR_IO_READ,  // fills buf; ends early only at the end of the file (done_bytes tells)
     BR_IO_WRITE, // all of buf
     BR_IO_SYNC,  // data and the metadata needed to read it back; offset, len and buf unused
-    BR_IO_ZERO, // the range reads as zeros afterwards, durable after a sync: punched, zeroed by the device or written; buf unused
+    BR_IO_ZERO, // the range reads as zeros afterwards, durable after a sync: punched, zeroed by the device or written; what lies past
+    // the end of the file is left out, so the size stays; buf unused
 };
 
 struct br_io;
@@ -203,7 +204,7 @@ enum br_dir_open_flags {
 BR_MUST_CHECK int br_dir_wrap(struct br_ring *ring, int fd, struct br_dir **ret_dir, struct br_err *reterr);
 /** br_dir_close - NULL is fine; locks taken through it end */
 void br_dir_close(struct br_dir *dir);
-/** br_dir_open - open a regular file in it; -BR_E_NOT_FOUND when missing */
+/** br_dir_open - open a regular file in it; -BR_E_NOT_FOUND missing; -BR_E_REFUSED there with EXCLUSIVE, a symbolic link, not a regular file */
 BR_MUST_CHECK int br_dir_open(struct br_dir *dir, const char *name, unsigned flags, struct br_file **ret_file,
                               struct br_err *reterr);
 /** br_dir_rename - atomically replaces @to; durable after br_dir_sync() */

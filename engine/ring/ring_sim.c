@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -143,12 +144,11 @@ static void br_sim_store(struct br_sim *sim, struct br_io *io, size_t len)
     if (br_sim_chance(sim, sim->options.rot_ppm)) {
         uint64_t bit = br_sim_below(sim, (uint64_t)len * 8);
         blob->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        br_sim_log(sim, "rot in %s at %llu", inode->name, (unsigned long long)(offset + bit / 8));
+        br_sim_log(sim, "rot in %s at %" PRIu64, inode->name, offset + bit / 8);
     }
     if (br_sim_chance(sim, sim->options.misdirect_ppm) && inode->current_size > len) {
         uint64_t to = br_align_down(br_sim_below(sim, inode->current_size - len), BR_SIM_SECTOR_BYTES);
-        br_sim_log(sim, "misdirected in %s from %llu to %llu", inode->name, (unsigned long long)offset,
-                   (unsigned long long)to);
+        br_sim_log(sim, "misdirected in %s from %" PRIu64 " to %" PRIu64, inode->name, offset, to);
         offset = to;
     }
     br_sim_inode_write(sim, inode, blob, len, offset);
@@ -284,9 +284,9 @@ static void br_sim_execute(struct br_sim_ring *self, struct br_io *io)
     struct br_sim *sim = self->sim;
 
     enum br_sim_fault fault = br_sim_count(sim, io->op != BR_IO_READ, io->op == BR_IO_SYNC);
-    br_sim_log(sim, "%s %s %llu+%llu", names[io->op], br_sim_inode_of(io->file)->name,
-               (unsigned long long)(io->offset_bytes + (io->op == BR_IO_ZERO ? 0 : io->done_bytes)),
-               (unsigned long long)(br_sim_io_len(io) - (io->op == BR_IO_ZERO ? 0 : io->done_bytes)));
+    uint64_t moved = io->op == BR_IO_ZERO ? 0 : io->done_bytes;
+    br_sim_log(sim, "%s %s %" PRIu64 "+%" PRIu64, names[io->op], br_sim_inode_of(io->file)->name,
+               io->offset_bytes + moved, br_sim_io_len(io) - moved);
     if (fault == BR_SIM_DIE || fault == BR_SIM_DIE_KILL) {
         br_sim_end(sim, fault); // this operation is among those in flight
         return;

@@ -74,6 +74,9 @@ static void br_sim_change_free(struct br_sim_change *change)
 
 static void br_sim_changes_drop(struct br_sim_inode *inode, size_t count)
 {
+    if (!count) {
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         br_sim_change_free(&inode->changes[i]);
     }
@@ -303,6 +306,7 @@ static void br_sim_entry_set(struct br_sim_entries *entries, const char *name, s
 
     if (!is_there) {
         br_sim_grow(&entries->list, entries->count, &entries->capacity, sizeof(*entries->list));
+        assert(entries->list);
         memmove(entries->list + at + 1, entries->list + at, (entries->count - at) * sizeof(*entries->list));
         entries->count++;
         entries->list[at].name = br_sim_text(name);

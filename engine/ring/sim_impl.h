@@ -24,10 +24,11 @@ struct br_sim_pages {
     size_t capacity;
 };
 
-/** br_sim_pages_free - drops the references to all pages; an empty set is left */
+/** br_sim_pages_free - all is zero afterwards */
 void br_sim_pages_free(struct br_sim_pages *pages);
 /** br_sim_pages_share - makes @to (which must be empty) equal to @from */
 void br_sim_pages_share(struct br_sim_pages *to, const struct br_sim_pages *from);
+/** br_sim_pages_read - @len bytes from @offset */
 void br_sim_pages_read(const struct br_sim_pages *pages, void *buf, uint64_t len, uint64_t offset);
 /** br_sim_pages_write - NULL writes zeros, and gives back whole pages */
 void br_sim_pages_write(struct br_sim_pages *pages, const void *bytes, uint64_t len, uint64_t offset);
@@ -169,33 +170,42 @@ bool br_sim_chance(struct br_sim *sim, unsigned ppm);
 /** br_sim_log - one line of the trace */
 void br_sim_log(struct br_sim *sim, const char *fmt, ...) BR_PRINTF(2, 3);
 
-/** br_sim_inode_*: these change content and record what is unsynced; they count nothing and never fail */
+// Files. These change content and record what is unsynced; they count nothing and never fail.
+
+/** br_sim_inode_write - takes over the caller's reference to @blob; grows the file when need be */
 void br_sim_inode_write(struct br_sim *sim, struct br_sim_inode *inode, struct br_sim_blob *blob, uint64_t len,
                         uint64_t offset);
+/** br_sim_inode_zero - a range within the file reads as zeros and gives its whole pages back */
 void br_sim_inode_zero(struct br_sim *sim, struct br_sim_inode *inode, uint64_t len, uint64_t offset);
+/** br_sim_inode_resize - what lies past the new size is gone */
 void br_sim_inode_resize(struct br_sim *sim, struct br_sim_inode *inode, uint64_t size);
+/** br_sim_inode_reserve - takes the space of the range; reads as before */
 void br_sim_inode_reserve(struct br_sim *sim, struct br_sim_inode *inode, uint64_t len, uint64_t offset);
 /** br_sim_inode_sync - changes numbered up to @number become durable */
 void br_sim_inode_sync(struct br_sim_inode *inode, uint64_t number);
 /** br_sim_inode_sync_failed - of those, a random part never will */
 void br_sim_inode_sync_failed(struct br_sim *sim, struct br_sim_inode *inode, uint64_t number);
+/** br_sim_inode_readable - whether the range touches none that was made unreadable */
 bool br_sim_inode_readable(const struct br_sim_inode *inode, uint64_t len, uint64_t offset);
+/** br_sim_inode_new - an empty file that no entry names yet */
 struct br_sim_inode *br_sim_inode_new(struct br_sim *sim, const char *directory, const char *name);
-/** br_sim_space_left - false when the range needs more pages than are free */
+/** br_sim_has_space - false when the range needs more pages than are free */
 bool br_sim_has_space(const struct br_sim *sim, const struct br_sim_inode *inode, uint64_t len, uint64_t offset);
 /** br_sim_collect - free what no entry and no handle reaches */
 void br_sim_collect(struct br_sim *sim);
 
-/** br_sim_directory - the directory at @path, made when @make asks for it; NULL when there is none */
+/** br_sim_directory - the directory of that path; NULL when there is none and @make is false */
 struct br_sim_directory *br_sim_directory(struct br_sim *sim, const char *path, bool make);
-/** br_sim_entry - what @name names, or NULL */
+/** br_sim_entry - the inode of a name, or NULL */
 struct br_sim_inode *br_sim_entry(const struct br_sim_entries *entries, const char *name);
 /** br_sim_entry_add - a new entry, unsynced unless @durable */
 void br_sim_entry_add(struct br_sim_directory *directory, const char *name, struct br_sim_inode *inode, bool durable);
+/** br_sim_entry_rename, br_sim_entry_remove - of an entry that is there; unsynced */
 void br_sim_entry_rename(struct br_sim_directory *directory, const char *from, const char *to);
 void br_sim_entry_remove(struct br_sim_directory *directory, const char *name);
+/** br_sim_directory_sync - its entries are durable as they are now */
 void br_sim_directory_sync(struct br_sim_directory *directory);
-/** br_sim_lookup - the inode of "DIR/NAME" or "NAME"; NULL when there is none; directory and name are told when asked for */
+/** br_sim_lookup - the inode of "DIR/NAME" or "NAME"; NULL when there is none */
 struct br_sim_inode *br_sim_lookup(const struct br_sim *sim, const char *path);
 /** br_sim_split - the directory part of a path (allocated) and the name in it */
 char *br_sim_split(const char *path, const char **ret_name);
