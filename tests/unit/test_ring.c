@@ -633,6 +633,23 @@ static void a_wait_ends_at_its_timeout(void **state)
     assert_int_equal(done, 1);
 }
 
+static void a_sleep_lasts_and_lets_work_complete(void **state)
+{
+    T_WORLD;
+    struct br_file *file = t_file(w, "f");
+    unsigned done = 0;
+    struct br_io io = {.op = BR_IO_SYNC, .file = file, .done = t_count_done, .ctx = &done};
+    uint64_t before = br_ring_now_ns(w->ring);
+
+    br_ring_sleep(w->ring, 5000000);
+    assert_true(br_ring_now_ns(w->ring) - before >= 5000000);
+    br_ring_submit(w->ring, &io);
+    while (!done) {
+        br_ring_sleep(w->ring, 5000000);
+    }
+    br_file_close(file);
+}
+
 static void clocks_go_on_and_random_ids_differ(void **state)
 {
     T_WORLD;
@@ -720,6 +737,10 @@ static void a_lock_is_held_by_one_until_its_directory_closes(void **state)
     assert_int_equal(br_dir_lock(other, "lock", err), -BR_E_BUSY);
     assert_int_equal(br_dir_lock(w->dir, "lock", err), -BR_E_BUSY);
     T_OK(br_dir_lock(other, "another", err));
+    br_dir_unlock(other, "lock"); // not its own
+    assert_int_equal(br_dir_lock(other, "lock", err), -BR_E_BUSY);
+    br_dir_unlock(other, "another");
+    T_OK(br_dir_lock(w->dir, "another", err));
     br_dir_close(w->dir);
     T_OK(br_dir_lock(other, "lock", err));
     w->dir = other;
@@ -1158,6 +1179,7 @@ static const struct {
     T_TEST(jobs_and_operations_complete_side_by_side, ON_ALL),
     T_TEST(a_wait_with_nothing_in_flight_returns_at_once, ON_ALL),
     T_TEST(a_wait_ends_at_its_timeout, ON_ALL),
+    T_TEST(a_sleep_lasts_and_lets_work_complete, ON_ALL),
     T_TEST(clocks_go_on_and_random_ids_differ, ON_ALL),
     T_TEST(a_file_is_made_only_when_asked_for, ON_ALL),
     T_TEST(a_rename_replaces_and_a_removal_may_be_repeated, ON_ALL),
