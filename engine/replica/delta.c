@@ -266,10 +266,10 @@ static int br_delta_block(struct br_delta *delta, struct br_intake_item *item, u
         }
         for (unsigned page = 0; page < BR_PAGES_PER_BLOCK; page++) {
             bool kept = !((change->pages | change->zeros) >> page & 1);
-            bool same_len = br_page_bytes(&delta->parent.geometry, change->index, page) ==
-                            br_page_bytes(&replica->geometry, change->index, page);
-            if (kept && same_len) {
-                pages[page] = br_hash_equal(&leaf, &br_hash_zero) ? replica->intake.zero_page : old_pages[page];
+            uint32_t len = br_page_bytes(&replica->geometry, change->index, page);
+            if (kept && len > 0 && len == br_page_bytes(&delta->parent.geometry, change->index, page)) {
+                pages[page] =
+                    br_hash_equal(&leaf, &br_hash_zero) ? br_intake_zero_hash(&replica->intake, len) : old_pages[page];
             }
         }
     }

@@ -41,8 +41,7 @@ struct br_first {
     struct br_file *own;  // the new one
     char *new_name;
     bool reads_zero; // what was not written reads as zeros: zeros need no write
-    bool can_hole;
-    bool fresh; // no facts of an earlier run: the window is everything ahead
+    bool fresh;      // no facts of an earlier run: the window is everything ahead
     struct br_io_queue queue;
     struct br_tree facts; // at the beginning
     struct br_tree_reader *reader;
@@ -50,7 +49,6 @@ struct br_first {
     uint64_t taken;                // block: everything below is in the live tree
     uint64_t window_end;           // block: writes below it are allowed by the stored identity
     uint64_t data_bytes, written_bytes, durable_bytes;
-    uint64_t unreadable_blocks;
 
     unsigned generation; // 0 or 1, of writes
     unsigned pending[2];
@@ -74,13 +72,15 @@ static uint64_t br_first_window(const struct br_first *first, uint64_t from, uin
     return BR_MAX(from + span, least_end);
 }
 
-// The live tree with [from, end) UNKNOWN: what may be stored while that range is written.
+// The live tree with [from, end) UNKNOWN, what may be stored while that range is written; and all from @grown on.
 static int br_first_stored_tree(struct br_first *first, const struct br_tree *live, uint64_t from, uint64_t end,
-                                struct br_tree *ret_tree, struct br_err *reterr)
+                                uint64_t grown, struct br_tree *ret_tree, struct br_err *reterr)
 {
     const struct br_tree_store *store = br_replica_store(first->replica);
+    uint64_t block_count = first->replica->geometry.block_count;
     struct br_tree_writer *writer;
-    if (from == end) {
+    grown = BR_MAX(grown, end);
+    if (from == end && grown >= block_count) {
         *ret_tree = *live;
         return 0;
     }
@@ -88,7 +88,10 @@ static int br_first_stored_tree(struct br_first *first, const struct br_tree *li
     if (r < 0) {
         return r;
     }
-    r = br_tree_fill(writer, from, end - from, &br_hash_unknown, reterr);
+    r = from < end ? br_tree_fill(writer, from, end - from, &br_hash_unknown, reterr) : 0;
+    if (r == 0 && grown < block_count) {
+        r = br_tree_fill(writer, grown, block_count - grown, &br_hash_unknown, reterr);
+    }
     r = r < 0 ? r : br_tree_finish(writer, ret_tree, reterr);
     br_tree_writer_close(writer);
     return r;
@@ -123,7 +126,7 @@ static int br_first_checkpoint(struct br_first *first, uint64_t least_end, struc
     // Never less than before: writes up to there may follow while this checkpoint is under way.
     uint64_t end = BR_MAX(br_first_window(first, first->taken, least_end), first->window_end);
     int r = br_tree_finish(first->writer, &live, reterr);
-    r = r < 0 ? r : br_first_stored_tree(first, &live, first->taken, end, &first->stored, reterr);
+    r = r < 0 ? r : br_first_stored_tree(first, &live, first->taken, end, UINT64_MAX, &first->stored, reterr);
     if (r < 0) {
         return r;
     }
@@ -228,30 +231,11 @@ static int br_first_zero_extent(struct br_first *first, uint64_t start, uint64_t
     return r;
 }
 
-// Zeros in [start, end): nothing to do where the target reads as zeros, or has a hole.
+// Zeros in [start, end). That the file shows a hole there is not enough when it was not new: a hole that an earlier run punched and could
+// not sync may be gone after a crash. Punching a hole again costs next to nothing.
 static int br_first_zero(struct br_first *first, uint64_t start, uint64_t end, struct br_err *reterr)
 {
-    if (first->reads_zero) {
-        return 0;
-    }
-    if (!first->can_hole) {
-        return br_first_zero_extent(first, start, end, reterr);
-    }
-    while (start < end) {
-        uint64_t data_start, data_end;
-        int r = br_file_next_data(first->file, start, &data_start, &data_end, reterr);
-        if (r < 0 || data_start >= end || data_start == data_end) {
-            return r;
-        }
-        data_start = BR_MAX(data_start, start);
-        data_end = BR_MIN(data_end, end);
-        r = br_first_zero_extent(first, data_start, data_end, reterr);
-        if (r < 0) {
-            return r;
-        }
-        start = data_end;
-    }
-    return 0;
+    return first->reads_zero ? 0 : br_first_zero_extent(first, start, end, reterr);
 }
 
 static int br_first_span(void *ctx, uint64_t start_bytes, uint64_t end_bytes, const uint8_t *data,
@@ -371,6 +355,9 @@ static int br_first_run(struct br_first *first, const struct br_run *run, struct
                              reterr);
     if (r == 0) {
         first->taken = end;
+    }
+    if (unreadable && !first->replace) { // while INCOMPLETE: how many there may be
+        first->replica->identity.unreadable_blocks += run->count;
     }
     return r;
 }
@@ -500,13 +487,52 @@ static int br_first_old_facts(struct br_first *first, struct br_err *reterr)
     return r;
 }
 
-// Facts onto which the copy goes, the file's size, INCOMPLETE: in this order, so that no byte changes before the record says so.
-static int br_first_start(struct br_first *first, bool resume, struct br_err *reterr)
+// Sets the target's size once INCOMPLETE is stored. What grows reads as zeros afterwards, but a file that is still longer than the facts
+// go (a cut that a crash undid) is cut first, and a device has to be told.
+static int br_first_resize(struct br_first *first, const struct br_file_info *info, uint64_t old_bytes,
+                           struct br_err *reterr)
+{
+    uint64_t new_bytes = first->replica->geometry.size_bytes;
+    int r = 0;
+    if (info->is_block) {
+        r = old_bytes < new_bytes ? br_first_zero_extent(first, old_bytes, new_bytes, reterr) : 0;
+        return r < 0 ? r : br_io_queue_drain(&first->queue, reterr);
+    }
+    if (old_bytes < new_bytes && old_bytes < info->size_bytes) {
+        r = br_file_truncate(first->file, old_bytes, reterr);
+    } else if (info->size_bytes == new_bytes) {
+        return 0;
+    }
+    return r < 0 ? r : br_file_truncate(first->file, new_bytes, reterr);
+}
+
+// INCOMPLETE, with what is durably true now: the window, and what is about to grow, are UNKNOWN.
+static int br_first_store_begin(struct br_first *first, uint64_t old_bytes, struct br_err *reterr)
 {
     struct br_replica *replica = first->replica;
     struct br_identity *identity = &replica->identity;
-    struct br_file_info info;
     struct br_tree stored;
+    bool grows = old_bytes < replica->geometry.size_bytes;
+    uint64_t grown = grows ? old_bytes / BR_BLOCK_BYTES : UINT64_MAX, end = br_first_window(first, 0, 0);
+    int r = br_first_stored_tree(first, &first->facts, 0, end, grown, &stored, reterr);
+    if (r < 0) {
+        return r;
+    }
+    br_replica_identity_from(identity, &replica->begin.header);
+    identity->state = BR_STATE_INCOMPLETE;
+    identity->root = (struct br_hash){{0}};
+    identity->evidence = (struct br_evidence){0};
+    identity->unreadable_blocks = first->fresh ? 0 : identity->unreadable_blocks;
+    identity->full_proof_unix_ns = 0;
+    return br_first_store(first, &stored, 0, end, reterr);
+}
+
+// Facts onto which the copy goes, INCOMPLETE, the target's size: in this order, so that no byte changes before the record says so.
+static int br_first_start(struct br_first *first, bool resume, struct br_err *reterr)
+{
+    struct br_replica *replica = first->replica;
+    const struct br_identity *identity = &replica->identity;
+    struct br_file_info info;
     uint64_t old_bytes = resume ? identity->tree.geometry.size_bytes : replica->geometry.size_bytes;
     int r = br_file_stat(replica->file, &info, reterr);
     r = r < 0 ? r : br_replica_capacity(&info, replica->geometry.size_bytes, replica->what, reterr);
@@ -518,27 +544,8 @@ static int br_first_start(struct br_first *first, bool resume, struct br_err *re
         br_tree_empty(&replica->geometry, first->reads_zero ? &br_hash_zero : &br_hash_unknown, &first->facts);
     }
     first->fresh = !resume;
-    first->can_hole = info.can_hole && !info.is_block;
-    uint64_t end = br_first_window(first, 0, 0);
-    r = r < 0 ? r : br_first_stored_tree(first, &first->facts, 0, end, &stored, reterr);
-    if (r < 0) {
-        return r;
-    }
-    br_replica_identity_from(identity, &replica->begin.header);
-    identity->state = BR_STATE_INCOMPLETE;
-    identity->root = (struct br_hash){{0}};
-    identity->evidence = (struct br_evidence){0};
-    identity->unreadable_blocks = 0;
-    identity->full_proof_unix_ns = 0;
-    r = br_first_store(first, &stored, 0, end, reterr);
-    if (r == 0 && !info.is_block && info.size_bytes != replica->geometry.size_bytes) {
-        r = br_file_truncate(replica->file, replica->geometry.size_bytes, reterr);
-    }
-    if (r == 0 && info.is_block && old_bytes < replica->geometry.size_bytes) {
-        r = br_first_zero_extent(first, old_bytes, replica->geometry.size_bytes, reterr);
-        r = r < 0 ? r : br_io_queue_drain(&first->queue, reterr);
-    }
-    return r;
+    r = r < 0 ? r : br_first_store_begin(first, old_bytes, reterr);
+    return r < 0 ? r : br_first_resize(first, &info, old_bytes, reterr);
 }
 
 static int br_first_prepare(struct br_first *first, bool resume, struct br_err *reterr)
@@ -612,6 +619,29 @@ static int br_first_root(struct br_first *first, const struct br_delta_end *end,
     return 0;
 }
 
+// Facts of an earlier run may say UNREADABLE too, and the end of this run does not count them.
+static int br_first_count_unreadable(struct br_first *first, const struct br_tree *tree, uint64_t *ret_count,
+                                     struct br_err *reterr)
+{
+    struct br_tree_reader *reader;
+    uint64_t count = 0;
+    int r = br_tree_reader_open(tree, br_replica_store(first->replica), &reader, reterr);
+    if (r < 0) {
+        return r;
+    }
+    for (uint64_t block = 0; r == 0 && block < tree->geometry.block_count; block++) {
+        struct br_hash leaf;
+        r = br_tree_next_not(reader, block, &br_hash_zero, &block, reterr);
+        if (r == 0 && block < tree->geometry.block_count) {
+            r = br_tree_read(reader, block, 1, &leaf, NULL, reterr);
+            count += r == 0 && br_hash_equal(&leaf, &br_hash_unreadable) ? 1 : 0;
+        }
+    }
+    br_tree_reader_close(reader);
+    *ret_count = count;
+    return r;
+}
+
 // What a version that was copied whole begins its life with.
 static void br_first_identity(struct br_replica *replica, const struct br_tree *tree, uint64_t unreadable_blocks)
 {
@@ -631,16 +661,20 @@ int br_first_commit(struct br_replica *replica, const struct br_delta_end *end, 
 {
     struct br_first *first = replica->first;
     struct br_tree tree;
+    uint64_t unreadable_blocks = end->unreadable_blocks;
     int r = br_first_absent(first, replica->geometry.block_count, reterr);
     r = r < 0 ? r : br_io_queue_drain(&first->queue, reterr);
     r = r < 0 ? r : br_first_root(first, end, &tree, reterr);
+    if (r == 0 && !first->replace && !first->fresh && replica->identity.unreadable_blocks > 0) {
+        r = br_first_count_unreadable(first, &tree, &unreadable_blocks, reterr);
+    }
     r = r < 0 ? r : br_file_sync(first->file, reterr);
     if (r < 0) {
         return r;
     }
     br_first_close_trees(first); // completing may close the file that they read
     first->step = BR_CHECKPOINT_NONE;
-    br_first_identity(replica, &tree, end->unreadable_blocks);
+    br_first_identity(replica, &tree, unreadable_blocks);
     if (first->replace) {
         replica->identity.state = BR_STATE_REPLACING;
         r = br_dir_sync(replica->parent, reterr);

@@ -89,9 +89,14 @@ static bool br_intake_block_ok(struct br_intake_item *item, const struct br_batc
     return br_hash_equal(&leaf, &block->leaf);
 }
 
-static void br_intake_hash_pages(struct br_intake_item *item, unsigned index, const uint8_t *data)
+uint64_t br_intake_zero_hash(const struct br_intake *intake, uint32_t len_bytes)
 {
     static const uint8_t zeros[BR_PAGE_BYTES];
+    return len_bytes == BR_PAGE_BYTES ? intake->zero_page : br_page_hash(intake->secret, zeros, len_bytes);
+}
+
+static void br_intake_hash_pages(struct br_intake_item *item, unsigned index, const uint8_t *data)
+{
     const struct br_intake *intake = item->intake;
     const struct br_batch_block *block = &item->batch.blocks[index];
     for (unsigned page = 0; page < BR_PAGES_PER_BLOCK; page++) {
@@ -100,8 +105,7 @@ static void br_intake_hash_pages(struct br_intake_item *item, unsigned index, co
             item->pages[index][page] = br_page_hash(intake->secret, data, len);
             data += len;
         } else if (block->zeros >> page & 1) {
-            item->pages[index][page] =
-                len == BR_PAGE_BYTES ? intake->zero_page : br_page_hash(intake->secret, zeros, len);
+            item->pages[index][page] = br_intake_zero_hash(intake, len);
         } else {
             item->pages[index][page] = 0;
         }

@@ -61,6 +61,8 @@ struct br_intake_item *br_intake_take(struct br_intake *intake);
 /** br_intake_ref, br_intake_unref - one more user; one less, the last one releases the data */
 void br_intake_ref(struct br_intake_item *item);
 void br_intake_unref(struct br_intake_item *item);
+/** br_intake_zero_hash - the page hash of @len_bytes zeros */
+uint64_t br_intake_zero_hash(const struct br_intake *intake, uint32_t len_bytes);
 /** br_intake_check - what the job found: -BR_E_CORRUPT with the offset of a block that is not what its leaf says */
 BR_MUST_CHECK int br_intake_check(const struct br_intake_item *item, struct br_err *reterr);
 /** br_batch_assemble - one block of a batch over @old content (NULL: zeros): @bytes gets br_block_bytes(); @data is the block's first page */

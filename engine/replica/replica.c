@@ -71,6 +71,7 @@ int br_replica_open(const struct br_replica_params *params, struct br_replica **
     replica->parent = params->parent;
     replica->file = params->file;
     replica->read_only = params->read_only;
+    replica->compact_bytes = params->compact_bytes;
     replica->what = strdup(params->what);
     replica->name = params->name ? strdup(params->name) : NULL;
     if (!replica->what || (params->name && !replica->name)) {
@@ -220,7 +221,7 @@ static struct br_tree_file *br_replica_compact(struct br_replica *replica)
 {
     struct br_tree_file *fresh, *old = replica->trees;
     struct br_tree tree;
-    if (br_tree_file_compact(old, &replica->identity.tree, 0, &fresh, &tree, NULL) != 1) {
+    if (br_tree_file_compact(old, &replica->identity.tree, replica->compact_bytes, &fresh, &tree, NULL) != 1) {
         return NULL;
     }
     replica->trees = fresh;

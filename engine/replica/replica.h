@@ -42,13 +42,14 @@ struct br_replica;
 
 struct br_replica_params {
     struct br_ring *ring;
-    struct br_dir *dir;    // NAME.blkrep/; the caller's, must outlive the replica
-    struct br_file *file;  // the replica's bytes; the caller's; NULL for a look at the identity only
-    struct br_dir *parent; // the folder that NAME lies in, for a replacement; NULL for devices
-    const char *name;      // NAME in @parent; NULL for devices
-    const char *what;      // how messages name it
-    bool read_only;        // no lock, no writes
-    bool discard_damaged;  // an identity whose slots are both damaged counts as NONE (--force-full)
+    struct br_dir *dir;     // NAME.blkrep/; the caller's, must outlive the replica
+    struct br_file *file;   // the replica's bytes; the caller's; NULL for a look at the identity only
+    struct br_dir *parent;  // the folder that NAME lies in, for a replacement; NULL for devices
+    const char *name;       // NAME in @parent; NULL for devices
+    const char *what;       // how messages name it
+    bool read_only;         // no lock, no writes
+    uint64_t compact_bytes; // a tree file up to this length is never compacted; 0: 8 MiB
+    bool discard_damaged;   // an identity whose slots are both damaged counts as NONE (--force-full)
 };
 
 /**

@@ -35,6 +35,7 @@ struct br_replica {
     char *what;
     bool read_only;
     bool locked;
+    uint64_t compact_bytes;
 
     struct br_identity_slots slots;
     struct br_identity identity;

@@ -43,6 +43,7 @@ int t_world_open(struct t_world *world)
                                        .parent = world->device ? NULL : world->parent,
                                        .name = world->device ? NULL : "vol",
                                        .what = "vol",
+                                       .compact_bytes = world->compact_bytes,
                                        .discard_damaged = world->discard_damaged};
     r = br_replica_open(&params, &world->replica, &world->err);
     if (r < 0) {

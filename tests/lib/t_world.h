@@ -14,7 +14,8 @@ struct t_world {
     struct br_sim *sim;
     bool device;
     bool discard_damaged;
-    uint64_t seed; // for messages
+    uint64_t compact_bytes; // as in struct br_replica_params
+    uint64_t seed;          // for messages
 
     struct br_ring *ring;
     struct br_dir *parent, *dir;

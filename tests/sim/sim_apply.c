@@ -28,6 +28,7 @@ static void scene_make(struct scene *s, uint64_t seed, uint64_t round, enum br_r
     struct t_rand rand = t_rand_seeded(seed, round);
     struct br_replica_result result;
     *s = (struct scene){.w = {.seed = seed, .device = mode == BR_MODE_DELTA && round % 3 == 2}};
+    s->w.compact_bytes = round % 2 ? 1024 : 0;
     s->w.sim = br_sim_new(&(struct br_sim_options){.seed = t_rand_next(&rand)});
     t_volume_new(&s->old, 512 * (1 + t_rand_below(&rand, 3000)));
     t_volume_change(&s->old, &rand, 8, round % 2);
@@ -347,6 +348,34 @@ static void a_mismatch_in_the_recheck_stops_the_commit(void **state)
     assert_int_equal(result.recheck_mismatches, 1);
 }
 
+static void a_full_disk_leaves_the_old_version_and_the_way_forward(void **state)
+{
+    (void)state;
+    unsigned full = 0;
+    for (uint64_t round = 630; round < 630 + rounds(6); round++) {
+        struct scene s;
+        scene_make(&s, t_seed(), round, round % 2 ? BR_MODE_DELTA : BR_MODE_REPLACE);
+        uint64_t used = br_sim_used_bytes(s.w.sim);
+        for (uint64_t room = 4096; room < 3 * BR_MIB; room += 61440) {
+            struct t_world w = scene_fork(&s, room);
+            br_sim_space(w.sim, used + room);
+            int r = run(&s, &w);
+            assert_true(r == 0 || r == -BR_E_NO_SPACE);
+            full += r < 0;
+            t_must(&w, t_world_open(&w), "open on a full disk");
+            if (br_replica_identity(w.replica)->state == BR_STATE_COMPLETE) {
+                t_world_expect(&w, r < 0 ? &s.old : &s.new);
+            }
+            t_world_close(&w);
+            br_sim_space(w.sim, 0);
+            recover(&s, &w, room, false);
+            br_sim_free(w.sim);
+        }
+        scene_free(&s);
+    }
+    assert_true(full > 0);
+}
+
 static void damage(struct t_world *w, unsigned slots)
 {
     uint8_t junk[64];
@@ -432,6 +461,7 @@ int main(void)
         cmocka_unit_test(after_a_crash_at_any_change_of_a_delta_the_replica_is_old_or_new),
         cmocka_unit_test(after_a_crash_at_any_change_of_a_replacement_the_replica_is_old_or_new),
         cmocka_unit_test(after_any_failed_operation_the_replica_is_old_or_new),
+        cmocka_unit_test(a_full_disk_leaves_the_old_version_and_the_way_forward),
         cmocka_unit_test(a_bit_that_rots_in_the_stage_is_never_written),
         cmocka_unit_test(a_page_written_by_something_else_is_not_overwritten),
         cmocka_unit_test(a_flipped_bit_is_found_by_the_recheck_within_one_round),
