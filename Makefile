@@ -72,7 +72,7 @@ VM_PROGS   := $(patsubst %.c,$(BUILD)/tests/vm/%,$(notdir $(filter-out tests/vm/
 VERSION_H  := $(BUILD)/gen/blkrep_version.h
 
 # ---- build -----------------------------------------------------------------------------------------------------------
-.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell soak bench install clean compile_commands help FORCE
+.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell soak bench man install clean compile_commands help FORCE
 
 all: $(LIB) $(BLKREP) ## build build/blkrep and its library
 tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
@@ -120,9 +120,10 @@ $(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o
 
 # The version: git's description of this commit, else the VERSION file of a release tarball. Written only when it changes.
 VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=10 2>/dev/null),$(shell cat VERSION 2>/dev/null),unknown)
+DATE    := $(or $(shell git log -1 --format=%cs 2>/dev/null),$(shell date -u -r Makefile +%F))
 $(VERSION_H): FORCE
 	@mkdir -p $(@D)
-	@printf '/* made by the Makefile */\n#define BR_VERSION "%s"\n' '$(VERSION)' > $@.new
+	@printf '/* made by the Makefile */\n#define BR_VERSION "%s"\n#define BR_VERSION_DATE "%s"\n' '$(VERSION)' '$(DATE)' > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # ---- test ------------------------------------------------------------------------------------------------------------
@@ -162,13 +163,19 @@ soak: tests ## long: prop and sim with SOAK_SCALE times the seeds, the soak test
 bench: all ## blkrep beside its peers; writes tests/bench/RESULTS.md
 	$(Q)tests/bench/run
 
+man: $(BLKREP) ## manual pages and bash completion, in $(BUILD)/man
+	$(Q)rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man
+	$(Q)set -e; pages=$$($(BUILD)/blkrep manual); for p in $$pages; do $(BUILD)/blkrep manual $$p > $(BUILD)/man/$$p; done
+	$(Q)cp tools/man/*.[1-8] $(BUILD)/man/
+
 # ---- the rest --------------------------------------------------------------------------------------------------------
-install: all ## install into $(DESTDIR)$(PREFIX)
+install: all man ## install into $(DESTDIR)$(PREFIX)
 	$(if $(BLKREP),install -D -m 0755 $(BUILD)/blkrep $(DESTDIR)$(PREFIX)/bin/blkrep)
-	$(Q)set -e; for m in $(wildcard $(BUILD)/man/*.[1-8]); do \
+	$(Q)set -e; for m in $(BUILD)/man/*.[1-8]; do \
 	    install -D -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	$(Q)set -e; for u in $(wildcard scripts/systemd/*.service scripts/systemd/*.timer scripts/systemd/*.socket); do \
 	    install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+	install -D -m 0644 $(BUILD)/man/bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/blkrep
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/blkrep/copyright
 
 # Quotes in the list are the shell's; no flag holds a quote or a blank.

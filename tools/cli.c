@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +19,22 @@ const struct cli_option cli_common_options[] = {
      "Keep state here instead of $BLKREP_STATE, /var/lib/blkrep (root) or the XDG state folder."},
     {"help", CLI_FLAG, NULL, "Show the verb's options and examples, then exit."},
     {NULL, CLI_FLAG, NULL, NULL},
+};
+
+const struct cli_field cli_common_fields[] = {
+    {"type", "text", "\"exit\"; it tells the exit object from the lines before it."},
+    {"schema", "text", "Which fields there can be: the name on this verb's page, with a version."},
+    {"verb", "text", "The verb."},
+    {"status", "number", "The exit status, see blkrep-errors(7)."},
+    {"error", "object|null", "What failed; null when nothing did."},
+    {"error.name", "text", "One of the names in blkrep-errors(7)."},
+    {"error.message", "text", "What that name means, for people."},
+    {"error.text", "text", "What failed, on what, for people."},
+    {"error.hint", "text", "What to do about it, for people."},
+    {"error.offset_bytes", "number", "Where in the object it failed, when that is known."},
+    {"error.errno", "number", "What the kernel said, when it was the kernel."},
+    {"warnings", "list", "Of texts for people; not there when there are none."},
+    {NULL, NULL, NULL},
 };
 
 static bool cli_name_matches(const char *name, int argc, char **argv, int *ret_words)
@@ -161,6 +178,17 @@ static int cli_take_option(struct cli *cli, char **argv, int argc, int *at, stru
     return cli_value_check(option, value, reterr);
 }
 
+// Who asked for JSON gets it of a usage error too, wherever the error stands.
+static bool cli_json_asked(int argc, char **argv)
+{
+    for (int at = 0; at < argc && strcmp(argv[at], "--") != 0; at++) {
+        if (!strcmp(argv[at], "--json")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int cli_parse(struct cli *cli, const struct cli_verb *verb, int argc, char **argv, struct br_err *reterr)
 {
     bool options_end = false;
@@ -169,6 +197,7 @@ int cli_parse(struct cli *cli, const struct cli_verb *verb, int argc, char **arg
     cli->verb = verb;
     cli->args = argv;
     cli->report = json_object();
+    cli->json = cli_json_asked(argc, argv);
     for (int at = 0; at < argc; at++) {
         char *word = argv[at];
         if (!options_end && !strcmp(word, "--")) {
@@ -176,7 +205,6 @@ int cli_parse(struct cli *cli, const struct cli_verb *verb, int argc, char **arg
         } else if (!options_end && !strncmp(word, "--", 2)) {
             int error = cli_take_option(cli, argv, argc, &at, reterr);
             if (error) {
-                cli->json = cli_flag(cli, "json");
                 return error;
             }
         } else if (!options_end && word[0] == '-' && word[1]) {
@@ -304,12 +332,13 @@ void cli_bytes(const struct cli *cli, uint64_t bytes, char *text, size_t text_si
 
 json_t *cli_json_text(const char *text)
 {
-    char quoted[4 * 1024];
+    char quoted[4 * PATH_MAX + 3]; // each byte may become \xNN
 
     if (!text) {
         return json_null();
     }
-    json_t *string = json_string(text);
+    // A text that begins with a quotation mark is the quoted form of something: no other may look like it.
+    json_t *string = *text == '"' ? NULL : json_string(text);
     if (string) {
         return string;
     }

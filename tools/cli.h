@@ -37,6 +37,20 @@ struct cli_example {
     const char *text;
 };
 
+// A field of a JSON object that a verb prints. `name` as a path: "root", "clients[].name"; `type` as in JSON, "text|null" for either.
+struct cli_field {
+    const char *name;
+    const char *type; // text, number, boolean, list, object, null, with | between
+    const char *text;
+};
+
+// A kind of line that a verb prints under --json before its exit object.
+struct cli_line {
+    const char *type; // the line's "type"
+    const char *text;
+    const struct cli_field *fields; // ends with a NULL name
+};
+
 struct cli;
 
 struct cli_verb {
@@ -44,12 +58,14 @@ struct cli_verb {
     const char *args; // "SOURCE REPLICA"
     int args_min;
     int args_max;
-    const char *summary;                                // one line
-    const char *description;                            // paragraphs separated by \n\n
-    const struct cli_option *options;                   // ends with a NULL name; NULL for none
-    const struct cli_example *examples;                 // ends with a NULL command; run by tests/cli/manual-examples.sh
-    const char *see_also;                               // "blkrep-finish(1), blkrep-status(1)"
-    const char *schema;                                 // of the JSON exit object, "blkrep.sync/1"
+    const char *summary;                // one line
+    const char *description;            // paragraphs separated by \n\n
+    const struct cli_option *options;   // ends with a NULL name; NULL for none
+    const struct cli_example *examples; // ends with a NULL command; run by tests/cli/manual-examples.sh
+    const char *see_also;               // "blkrep-finish(1), blkrep-status(1)"
+    const char *schema;                 // of the JSON exit object, "blkrep.sync/1"
+    const struct cli_field *fields;     // of it, besides cli_common_fields; ends with a NULL name; NULL for none
+    const struct cli_line *lines;       // before it; ends with a NULL type; NULL for none
     int (*run)(struct cli *cli, struct br_err *reterr); // 0 or -BR_E_*
 };
 
@@ -69,7 +85,8 @@ struct cli {
 };
 
 extern const struct cli_option cli_common_options[];
-extern const struct cli_verb *const cli_verbs[]; // NULL-terminated, in the order of the manual
+extern const struct cli_field cli_common_fields[]; // of every exit object
+extern const struct cli_verb *const cli_verbs[];   // NULL-terminated, in the order of the manual
 
 /** cli_find - the verb that argv[1..] names (two words first), NULL when none; *ret_words says how many words it took */
 const struct cli_verb *cli_find(int argc, char **argv, int *ret_words);
@@ -103,7 +120,7 @@ void cli_report_bool(struct cli *cli, const char *key, bool value);
 void cli_report_seconds(struct cli *cli, const char *key, uint64_t ns);
 /** cli_report_json - takes the reference */
 void cli_report_json(struct cli *cli, const char *key, json_t *value);
-/** cli_json_text - a JSON string of a name from outside, quoted by br_quote() when it isn't UTF-8 */
+/** cli_json_text - a JSON string of a name from outside, quoted by br_quote() when it isn't UTF-8 or begins with a quotation mark */
 json_t *cli_json_text(const char *text);
 
 /**

@@ -36,6 +36,16 @@ static int client_list_run(struct cli *cli, struct br_err *reterr)
     return rc;
 }
 
+static const struct cli_field client_list_fields[] = {
+    {"clients", "list", "Of the clients, in the order in which they paired."},
+    {"clients[].fingerprint", "text", "Of its key."},
+    {"clients[].name", "text", "What it calls itself."},
+    {"clients[].role", "text", "reader, writer, operator or admin."},
+    {"clients[].volumes", "text", "Names with a comma between; empty means all."},
+    {"clients[].created", "text", "When it paired, UTC."},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_example client_list_examples[] = {
     {"blkrep client list", "Show whom this server lets in."},
     {NULL, NULL},
@@ -44,13 +54,14 @@ static const struct cli_example client_list_examples[] = {
 const struct cli_verb cmd_client_list = {
     .name = "client list",
     .args = "",
-    .summary = "list the clients that this server lets in",
+    .summary = "List the clients that this server lets in.",
     .description =
         "One line for each paired client: the fingerprint of its key, its role, when it paired, what it calls itself, and which "
         "replicas it may use.",
     .examples = client_list_examples,
     .see_also = "blkrep-client-revoke(1), blkrep-token-create(1)",
     .schema = "blkrep.client-list/1",
+    .fields = client_list_fields,
     .run = client_list_run,
 };
 
@@ -122,6 +133,15 @@ static int client_revoke_run(struct cli *cli, struct br_err *reterr)
     return rc;
 }
 
+static const struct cli_field client_revoke_fields[] = {
+    {"client", "object", "Who was let in until now."},
+    {"client.fingerprint", "text", "Of its key."},
+    {"client.name", "text", "What it calls itself."},
+    {"client.role", "text", "reader, writer, operator or admin."},
+    {"client.volumes", "text", "Names with a comma between; empty means all."},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_example client_revoke_examples[] = {
     {"blkrep client revoke web1", "Let the client that calls itself web1 in no more."},
     {NULL, NULL},
@@ -132,7 +152,7 @@ const struct cli_verb cmd_client_revoke = {
     .args = "CLIENT",
     .args_min = 1,
     .args_max = 1,
-    .summary = "let a client in no more",
+    .summary = "Let a client in no more.",
     .description =
         "CLIENT is a fingerprint as `blkrep client list` shows it, at least six characters of its beginning, or the client's "
         "name if no other has the same. Sessions that it has open end within a second; a version that is being applied at that "
@@ -140,5 +160,6 @@ const struct cli_verb cmd_client_revoke = {
     .examples = client_revoke_examples,
     .see_also = "blkrep-client-list(1)",
     .schema = "blkrep.client-revoke/1",
+    .fields = client_revoke_fields,
     .run = client_revoke_run,
 };

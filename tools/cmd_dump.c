@@ -20,6 +20,16 @@ static const struct cli_example dump_examples[] = {
     {NULL, NULL},
 };
 
+static const struct cli_field dump_line_fields[] = {
+    {"text", "text", "The line, as it is printed without --json."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_line dump_lines[] = {
+    {"line", "For each line of text.", dump_line_fields},
+    {NULL, NULL, NULL},
+};
+
 static int dump_line(void *ctx, const char *line)
 {
     struct cli *cli = ctx;
@@ -84,5 +94,6 @@ const struct cli_verb cmd_dump = {
     .examples = dump_examples,
     .see_also = "blkrep-stream(5), blkrep-send(1)",
     .schema = "blkrep.dump/1",
+    .lines = dump_lines,
     .run = dump_run,
 };

@@ -3,76 +3,20 @@
 // blkrep manual: prints the manual pages and the bash completion, made from the tables that the program itself runs on: verbs and options
 // (tools/cli.h), configuration keys (tools/conf.h), errors (engine/base/err.h). `make man` writes them to build/man. blkrep-stream(5) is
 // written by hand in tools/man, since its source is a format and not a table.
+#include <assert.h>
 #include <stdio.h>
 
-#include "blkrep_version.h"
 #include "tools/cli.h"
+#include "tools/completion.h"
 #include "tools/conf.h"
+#include "tools/man_page.h"
+#include "tools/progress.h"
 
 static const struct cli_example manual_examples[] = {
-    {"blkrep manual blkrep-sync.1", "Print a page as troff source."},
+    {"blkrep manual", "List the pages."},
+    {"blkrep manual blkrep.1 | man -l -", "Read one that is not installed."},
     {NULL, NULL},
 };
-
-// Text for troff: a leading dot or quote would be a request, a backslash an escape; hyphens in options must stay hyphens.
-static void manual_text(const char *text)
-{
-    bool line_start = true;
-
-    for (; *text; text++) {
-        if (text[0] == '\n' && text[1] == '\n') {
-            printf("\n.PP\n");
-            text++;
-            line_start = true;
-            continue;
-        }
-        if (line_start && (*text == '.' || *text == '\'')) {
-            printf("\\&");
-        }
-        line_start = *text == '\n';
-        if (*text == '\\') {
-            printf("\\e");
-        } else if (*text == '-') {
-            printf("\\-");
-        } else if (*text == '`') {
-            // `command` is set in bold up to the closing mark
-            const char *end = strchr(text + 1, '`');
-            printf("%s", end ? "\\fB" : "\\(ga");
-            for (text++; end && text < end; text++) {
-                printf(*text == '-' ? "\\-" : *text == '\\' ? "\\e" : "%c", *text);
-            }
-            printf("%s", end ? "\\fR" : "");
-            text -= !end;
-        } else {
-            putchar(*text);
-        }
-    }
-    putchar('\n');
-}
-
-static void manual_head(const char *name, const char *section, const char *summary)
-{
-    printf(".\\\" made by blkrep manual; do not edit\n.TH %s %s \"\" \"blkrep %s\" \"blkrep\"\n.nh\n.ad l\n.SH NAME\n",
-           name, section, BR_VERSION);
-    printf("%s \\- ", name);
-    manual_text(summary);
-}
-
-static void manual_options(const struct cli_option *options)
-{
-    for (; options && options->name; options++) {
-        printf(".TP\n\\fB\\-\\-");
-        for (const char *at = options->name; *at; at++) {
-            printf(*at == '-' ? "\\-" : "%c", *at);
-        }
-        printf("\\fR");
-        if (options->kind != CLI_FLAG) {
-            printf("=\\fI%s\\fR", options->value);
-        }
-        printf("\n");
-        manual_text(options->text);
-    }
-}
 
 static void manual_name_of(const struct cli_verb *verb, char *name, size_t name_size)
 {
@@ -84,197 +28,272 @@ static void manual_name_of(const struct cli_verb *verb, char *name, size_t name_
     }
 }
 
+static void manual_json(const struct cli_verb *verb)
+{
+    char title[64];
+
+    man_section("JSON");
+    printf("With \\-\\-json the exit object's schema is \\fB%s\\fR.\n", verb->schema);
+    if (verb->fields) {
+        printf("Its fields, besides those of every exit object, which \\fBblkrep\\fR(1) lists:\n");
+        man_fields(verb->fields);
+    } else {
+        printf("It has the fields of every exit object, which \\fBblkrep\\fR(1) lists, and no others.\n");
+    }
+    for (const struct cli_line *line = verb->lines; line && line->type; line++) {
+        snprintf(title, sizeof(title), "Lines of type \"%s\"", line->type);
+        man_subsection(title);
+        man_text(line->text);
+        man_fields(line->fields);
+    }
+}
+
 static void manual_verb(const struct cli_verb *verb)
 {
     char name[64];
 
     manual_name_of(verb, name, sizeof(name));
-    manual_head(name, "1", verb->summary);
-    printf(".SH SYNOPSIS\n.B blkrep %s\n[options] %s\n.SH DESCRIPTION\n", verb->name, verb->args);
-    manual_text(verb->description);
-    if (verb->options) {
-        printf(".SH OPTIONS\n");
-        manual_options(verb->options);
-    }
-    printf(".SS Options of every verb\n");
-    manual_options(cli_common_options);
+    man_head(name, "1", verb->summary);
+    man_section("SYNOPSIS");
+    printf("\\fBblkrep %s\\fR [options]%s", verb->name, *verb->args ? " " : "");
+    man_arguments(verb->args);
+    man_section("DESCRIPTION");
+    man_text(verb->description);
+    man_section("OPTIONS");
+    man_options(verb->options);
+    man_subsection("Options of every verb");
+    man_options(cli_common_options);
     if (verb->examples) {
-        printf(".SH EXAMPLES\n");
+        man_section("EXAMPLES");
         for (const struct cli_example *example = verb->examples; example->command; example++) {
-            printf(".TP\n.B ");
-            manual_text(example->command);
-            manual_text(example->text);
+            man_item(example->command, "", example->text);
         }
     }
-    printf(".SH EXIT STATUS\nSee \\fBblkrep\\-errors\\fR(7).\n");
-    printf(".SH SEE ALSO\n\\fBblkrep\\fR(1)");
-    if (verb->see_also) {
-        printf(", ");
-        manual_text(verb->see_also);
-    } else {
-        printf("\n");
+    manual_json(verb);
+    man_section("EXIT STATUS");
+    man_text("0 when it is done. `blkrep-errors`(7) says what every other status means, and what to do.");
+    man_see_also("\\fBblkrep\\fR(1)", verb->see_also);
+}
+
+static void manual_overview_json(void)
+{
+    man_section("JSON");
+    man_text(
+        "With --json stdout holds JSON objects, one a line, the last of which is the exit object. Fields are only ever added: a program "
+        "ignores those that it does not know. Numbers are plain, in the unit that the field's name ends in. A name from outside that is "
+        "not UTF-8, or that begins with a quotation mark, is given quoted: in quotation marks, with a backslash before a backslash or "
+        "quotation mark, and \\n and \\xNN for bytes that are no characters. So a text that begins with a quotation mark is a quoted "
+        "one, and names every byte.\n\n"
+        "Fields of every exit object:");
+    man_fields(cli_common_fields);
+    man_subsection("Lines of type \"progress\"");
+    man_text("Printed by verbs that take long, and written by --progress. The fields:");
+    man_fields(progress_fields);
+}
+
+static void manual_overview_files(void)
+{
+    static const struct {
+        const char *name;
+        const char *text;
+    } files[] = {
+        {"/etc/blkrep/blkrep.conf", "The configuration, see `blkrep.conf`(5). It may be missing."},
+        {"NAME.blkrep/",
+         "State of the file NAME, as a source, a replica or both, beside it. It belongs to the file and moves with it; losing it costs a "
+         "full compare. For a file in a folder that can't be written to it is STATE/files/HASH/, for a block device "
+         "STATE/devices/WWID/."},
+        {"NAME.blkrep/identity",
+         "What the bytes of a replica are: which version of which volume, complete, incomplete or between two versions. Two slots, of "
+         "which the newer good one counts. `blkrep dump` prints it."},
+        {"NAME.blkrep/tree.N", "The hashes of a replica's versions."},
+        {"NAME.blkrep/stage", "A delta that is on its way into the replica, see `blkrep-stream`(5)."},
+        {"NAME.blkrep/lock", "Held while a run writes to the replica."},
+        {"NAME.blkrep/volume", "A source's uuid, made by its first run, never changed."},
+        {"NAME.blkrep/to-UUID.*",
+         "What a source knows of the replica UUID: the version that it was last brought to, and its hashes. A copy of what the replica "
+         "has; when it is lost it is fetched again."},
+        {"NAME.blkrep-new", "A whole new content on its way to replace a file, after --force-full."},
+        {"STATE/audit.ndjson",
+         "One line for every act that changed state or trust, each with the SHA-256 of the line before it. `blkrep status --audit` "
+         "checks that none was changed, removed or slipped in."},
+        {"STATE/known/", "What this host has synced where, for `blkrep status`; losing it costs the overview only."},
+        {"STATE/identity.key", "This host's key. Who has it is this host."},
+        {"STATE/clients", "On a server: the clients that it lets in, and open tokens."},
+        {"STATE/servers", "On a client: the servers that it is paired with."},
+    };
+
+    man_section("FILES");
+    man_text("STATE is the state folder, see ENVIRONMENT.");
+    for (size_t i = 0; i < BR_ARRAY_LEN(files); i++) {
+        man_item(files[i].name, "", files[i].text);
     }
 }
 
 static void manual_overview(void)
 {
-    manual_head("blkrep", "1", "block-level replication that is never silently wrong");
-    printf(".SH SYNOPSIS\n.B blkrep\n\\fIVERB\\fR [options] \\fIARGS\\fR\n.SH DESCRIPTION\n");
-    manual_text(
-        "blkrep keeps a file or block device alive somewhere else. It runs on stock kernels. Options are long ones only; an option that "
-        "a verb does not know is an error. Sizes are read and printed in IEC units (64M, 1.5GiB); data goes to stdout, the rest to "
-        "stderr.");
-    printf(".SH VERBS\n");
+    man_head("blkrep", "1", "Keep a block device or disk image alive somewhere else.");
+    man_section("SYNOPSIS");
+    printf("\\fBblkrep\\fR \\fIVERB\\fR [options] \\fIARGS\\fR\n.br\n\\fBblkrep\\fR \\fIVERB\\fR \\-\\-help\n.br\n"
+           "\\fBblkrep\\fR \\-\\-version\n");
+    man_section("DESCRIPTION");
+    man_text(
+        "blkrep keeps a replica of a file or block device, on this host or another, and brings it up to date by shipping only what "
+        "differs. It runs on stock kernels. When it exits with 0, what was asked is durable and checked; otherwise it says what failed, "
+        "on what, and what to do.\n\n"
+        "Options are long ones only, and may stand anywhere; `--name=value` and `--name value` are the same, and `--` ends them. An "
+        "option that a verb does not know is an error. Sizes are read and printed in IEC units (64M, 1.5GiB), times with a unit (30s, 5m, "
+        "1d). Data goes to stdout, all else to stderr.");
+    man_section("VERBS");
     for (size_t i = 0; cli_verbs[i]; i++) {
         char name[64];
         manual_name_of(cli_verbs[i], name, sizeof(name));
-        printf(".TP\n\\fB%s\\fR \\fI%s\\fR\n", cli_verbs[i]->name, cli_verbs[i]->args);
-        manual_text(cli_verbs[i]->summary);
+        man_item(cli_verbs[i]->name, cli_verbs[i]->args, cli_verbs[i]->summary);
         printf("See \\fB%s\\fR(1).\n", name);
     }
-    printf(".SH ADDRESSES\n");
-    manual_text(
-        "A path; `blkrep://HOST[:PORT]/NAME` for a replica behind `blkrep serve`; or the name of a `[volume N]` or `[replica N]` "
-        "section of the configuration (a name that holds a slash is always a path).");
-    printf(".SH OPTIONS OF EVERY VERB\n");
-    manual_options(cli_common_options);
-    printf(".SH ENVIRONMENT\n.TP\n.B BLKREP_STATE\n");
-    manual_text(
+    man_section("ADDRESSES");
+    man_text(
+        "A source or replica is named by a path; a replica on another host by `blkrep://HOST[:PORT]/NAME`, where `blkrep serve` runs "
+        "there; either by the name of a `[volume N]` or `[replica N]` section of the configuration. A word that holds a slash is never "
+        "such a name: ./NAME means the file.");
+    man_section("OPTIONS OF EVERY VERB");
+    man_options(cli_common_options);
+    manual_overview_json();
+    man_section("ENVIRONMENT");
+    man_text("An option on the command line wins over the environment, the environment over the configuration.");
+    man_item(
+        "BLKREP_STATE", "",
         "The state folder; default /var/lib/blkrep for root, else $XDG_STATE_HOME/blkrep or ~/.local/state/blkrep.");
-    printf(".TP\n.B BLKREP_CONFIG\n");
-    manual_text("The configuration; default /etc/blkrep/blkrep.conf, which may be missing.");
-    printf(".SH FILES\n.TP\n.I NAME.blkrep/\n");
-    manual_text(
-        "State of the file NAME, as a source, a replica or both: identity, version trees, a staged delta. It belongs to the file; "
-        "losing it costs a full compare.");
-    printf(".TP\n.I STATE/devices/WWID/\nThe same for a block device.\n.TP\n.I STATE/audit.ndjson\n");
-    manual_text("One line for every act that changed state or trust, each with the hash of the line before it.");
-    printf(".SH SEE ALSO\n\\fBblkrep.conf\\fR(5), \\fBblkrep\\-stream\\fR(5), \\fBblkrep\\-errors\\fR(7)\n");
+    man_item("BLKREP_CONFIG", "", "The configuration; then it must exist. Default /etc/blkrep/blkrep.conf.");
+    manual_overview_files();
+    man_section("EXIT STATUS");
+    man_text("0 when it is done. `blkrep-errors`(7) says what every other status means, and what to do.");
+    man_see_also("\\fBblkrep.conf\\fR(5)", "blkrep-stream(5), blkrep-errors(7)");
 }
 
 static void manual_errors(void)
 {
     static const struct {
-        int status;
+        const char *status;
         const char *text;
     } statuses[] = {
-        {BR_EXIT_OK, "Done: what was asked is durable."},
-        {BR_EXIT_FAILED, "Failed."},
-        {BR_EXIT_USAGE, "Wrong usage or configuration; nothing was done."},
-        {BR_EXIT_REFUSED, "Refused for safety; nothing was done to the target."},
-        {BR_EXIT_VERIFY, "Verification failed: data is not what it should be."},
-        {BR_EXIT_PEER, "The peer or the network failed; run again."},
-        {BR_EXIT_SPACE, "No space left; make room and run again."},
-        {BR_EXIT_BUSY, "Another run holds it."},
-        {BR_EXIT_GAPS, "Done, with gaps: unreadable source blocks are marked in the version."},
+        {"0", "Done: what was asked is durable."},
+        {"1", "Failed."},
+        {"2", "Wrong usage or configuration; nothing was done."},
+        {"3", "Refused for safety; nothing was done to the target."},
+        {"4", "Verification failed: data is not what it should be."},
+        {"5", "The peer or the network failed; run again."},
+        {"6", "No space left; make room and run again."},
+        {"7", "Busy: another run holds it."},
+        {"8", "Done, with gaps: unreadable source blocks are marked in the version."},
     };
+    static_assert(BR_ARRAY_LEN(statuses) == BR_EXIT_GAPS + 1, "every exit status is here");
 
-    manual_head("blkrep-errors", "7", "exit statuses and errors of blkrep");
-    printf(".SH EXIT STATUS\n");
+    man_head("blkrep-errors", "7", "Exit statuses and errors of blkrep.");
+    man_section("DESCRIPTION");
+    man_text(
+        "An error is two lines on stderr: what failed and on what, at which byte where there is one; then what to do. With --json the "
+        "exit object says the same in its field error. The exit status tells scripts what kind of failure it was.");
+    man_section("EXIT STATUS");
     for (size_t i = 0; i < BR_ARRAY_LEN(statuses); i++) {
-        printf(".TP\n.B %d\n", statuses[i].status);
-        manual_text(statuses[i].text);
+        man_item(statuses[i].status, "", statuses[i].text);
     }
-    printf(".SH ERRORS\n");
-    manual_text("With --json the exit object's error.name is one of these.");
+    man_section("ERRORS");
+    man_text("The names are those of error.name in the exit object.");
     for (int code = 1; code < BR_E_MAX; code++) {
-        printf(".TP\n\\fB%s\\fR (exit status %d)\n", br_err_name(code), br_err_exit(code));
-        manual_text(br_err_message(code));
-        printf(".br\nWhat to do: ");
-        manual_text(br_err_hint(code));
+        printf(".TP\n\\fB%s\\fR (status %d)\n", br_err_name(code), br_err_exit(code));
+        printf("%s.\n.br\nTo do: %s.\n", br_err_message(code), br_err_hint(code));
     }
+    man_see_also("\\fBblkrep\\fR(1)", NULL);
 }
+
+static const char manual_conf_example[] = "[volume web]\n"
+                                          "path = /srv/web.img\n"
+                                          "\n"
+                                          "[replica web-far]\n"
+                                          "address = blkrep://backup.example.org/web\n"
+                                          "\n"
+                                          "[replica web-near]\n"
+                                          "path = /backup/web.img\n"
+                                          "\n"
+                                          "[serve]\n"
+                                          "listen = 127.0.0.1:4777 ; loopback only\n"
+                                          "directory = /backup/incoming";
 
 static void manual_conf(void)
 {
     const char *section = "";
+    char title[64];
 
-    manual_head("blkrep.conf", "5", "configuration of blkrep");
-    printf(".SH DESCRIPTION\n");
-    manual_text(
-        "INI: sections in brackets, `key = value`, comments after a semicolon at the start of a line or after a blank. The file is "
-        "/etc/blkrep/blkrep.conf, or what --config or $BLKREP_CONFIG names; it must belong to root or to the user and be writable by "
-        "nobody else. An unknown section or key is an error. A flag on the command line wins over the environment, the environment "
-        "over this file.");
+    man_head("blkrep.conf", "5", "Configuration of blkrep.");
+    man_section("DESCRIPTION");
+    man_text(
+        "The file is /etc/blkrep/blkrep.conf, or what --config or $BLKREP_CONFIG names. It may be missing unless it is named. It must "
+        "belong to root or to the user and be writable by nobody else.\n\n"
+        "It holds sections in brackets, lines `key = value`, and comments, from a semicolon at the start of a line or after a blank to "
+        "the line's end. Sizes and times are written as on the command line. An unknown section, an unknown key, a value of the wrong "
+        "kind or a key given twice is an error that names the line, and nothing is done.");
     for (const struct conf_key *row = conf_keys; row->section; row++) {
         if (strcmp(row->section, section) != 0) {
             section = row->section;
-            printf(".SH [%s%s]\n", section, strcmp(section, "serve") ? " NAME" : "");
+            snprintf(title, sizeof(title), "[%s%s]", section, strcmp(section, "serve") ? " NAME" : "");
+            man_section(title);
         }
-        printf(".TP\n\\fB%s\\fR = \\fI%s\\fR\n", row->key, row->value ? row->value : "yes|no");
-        manual_text(row->text);
+        char behind[128];
+        snprintf(behind, sizeof(behind), "= %s", row->value ? row->value : "yes|no");
+        man_item(row->key, behind, row->text);
         if (row->otherwise) {
             printf("Default: %s.\n", row->otherwise);
         }
     }
-    printf(".SH SEE ALSO\n\\fBblkrep\\fR(1), \\fBblkrep\\-serve\\fR(1)\n");
+    man_section("EXAMPLES");
+    man_text("With this file `blkrep sync web web-far` and `blkrep sync web web-near` are whole commands:");
+    man_example(manual_conf_example);
+    man_see_also("\\fBblkrep\\fR(1)", NULL);
 }
 
-static void manual_completion_words(const struct cli_option *options)
+static const struct manual_page {
+    const char *page;
+    void (*print)(void);
+} manual_pages[] = {
+    {"blkrep.1", manual_overview},
+    {"blkrep.conf.5", manual_conf},
+    {"blkrep-errors.7", manual_errors},
+    {"bash-completion", completion_bash},
+};
+
+static void manual_verb_page(const struct cli_verb *verb, char *page, size_t page_size)
 {
-    for (; options && options->name; options++) {
-        printf(" --%s%s", options->name, options->kind == CLI_FLAG ? "" : "=");
+    manual_name_of(verb, page, page_size);
+    size_t used = strlen(page);
+    snprintf(page + used, page_size - used, ".1");
+}
+
+static void manual_list(const struct cli *cli)
+{
+    char page[64];
+
+    for (size_t i = 0; i < BR_ARRAY_LEN(manual_pages); i++) {
+        cli_print(cli, "%s", manual_pages[i].page);
+    }
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        manual_verb_page(cli_verbs[i], page, sizeof(page));
+        cli_print(cli, "%s", page);
     }
 }
 
-static void manual_completion(void)
+static bool manual_print(const char *wanted)
 {
-    printf("# bash completion of blkrep; made by blkrep manual bash-completion\n"
-           "_blkrep() {\n"
-           "    local cur=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]:-} words=\n"
-           "    local two=\"$verb ${COMP_WORDS[2]:-}\"\n"
-           "    compopt +o nospace 2>/dev/null\n"
-           "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-           "        words='--help --version");
-    for (size_t i = 0; cli_verbs[i]; i++) {
-        printf(" %.*s", (int)strcspn(cli_verbs[i]->name, " "), cli_verbs[i]->name);
-    }
-    printf("'\n    else\n        case $two in\n");
-    for (size_t i = 0; cli_verbs[i]; i++) {
-        bool pair = strchr(cli_verbs[i]->name, ' ') != NULL;
-        printf("        \"%s\"%s) words='", cli_verbs[i]->name, pair ? "*" : "\\ *");
-        manual_completion_words(cli_verbs[i]->options);
-        manual_completion_words(cli_common_options);
-        printf("' ;;\n");
-    }
-    printf("        esac\n"
-           "        [ \"$COMP_CWORD\" -eq 2 ] && case $verb in\n");
-    for (size_t i = 0; cli_verbs[i]; i++) {
-        const char *space = strchr(cli_verbs[i]->name, ' ');
-        if (space) {
-            printf("        %.*s) words=\"$words %s\" ;;&\n", (int)(space - cli_verbs[i]->name), cli_verbs[i]->name,
-                   space + 1);
+    char page[64];
+
+    for (size_t i = 0; i < BR_ARRAY_LEN(manual_pages); i++) {
+        if (!strcmp(wanted, manual_pages[i].page)) {
+            manual_pages[i].print();
+            return true;
         }
     }
-    printf(
-        "        *) ;;\n        esac\n"
-        "    fi\n"
-        "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
-        "    if [ \"${#COMPREPLY[@]}\" -eq 1 ] && [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace 2>/dev/null; fi\n"
-        "    if [ \"${#COMPREPLY[@]}\" -eq 0 ] && [[ $cur != -* ]]; then mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); fi\n"
-        "    return 0\n"
-        "}\n"
-        "complete -o filenames -F _blkrep blkrep\n");
-}
-
-static void manual_list(void)
-{
-    printf("blkrep.1\n");
     for (size_t i = 0; cli_verbs[i]; i++) {
-        char name[64];
-        manual_name_of(cli_verbs[i], name, sizeof(name));
-        printf("%s.1\n", name);
-    }
-    printf("blkrep.conf.5\nblkrep-errors.7\nbash-completion\n");
-}
-
-static bool manual_verb_page(const char *page)
-{
-    for (size_t i = 0; cli_verbs[i]; i++) {
-        char name[64];
-        manual_name_of(cli_verbs[i], name, sizeof(name) - 2);
-        strcat(name, ".1");
-        if (!strcmp(name, page)) {
+        manual_verb_page(cli_verbs[i], page, sizeof(page));
+        if (!strcmp(wanted, page)) {
             manual_verb(cli_verbs[i]);
             return true;
         }
@@ -284,29 +303,20 @@ static bool manual_verb_page(const char *page)
 
 static int manual_run(struct cli *cli, struct br_err *reterr)
 {
-    static const struct {
-        const char *page;
-        void (*print)(void);
-    } pages[] = {
-        {"blkrep.1", manual_overview},
-        {"blkrep.conf.5", manual_conf},
-        {"blkrep-errors.7", manual_errors},
-        {"bash-completion", manual_completion},
-    };
+    char shown[256];
 
+    if (cli->json) {
+        return br_err_set(reterr, BR_E_USAGE, "pages are text: blkrep manual takes no --json");
+    }
     if (!cli->arg_count) {
-        manual_list();
+        manual_list(cli);
         return 0;
     }
-    for (size_t i = 0; i < BR_ARRAY_LEN(pages); i++) {
-        if (!strcmp(cli->args[0], pages[i].page)) {
-            pages[i].print();
-            return 0;
-        }
+    if (manual_print(cli->args[0])) {
+        return 0;
     }
-    return manual_verb_page(cli->args[0])
-               ? 0
-               : br_err_set(reterr, BR_E_NOT_FOUND, "the page %s; blkrep manual lists them", cli->args[0]);
+    br_quote(cli->args[0], shown, sizeof(shown));
+    return br_err_set(reterr, BR_E_NOT_FOUND, "no page is called %s; blkrep manual lists them", shown);
 }
 
 const struct cli_verb cmd_manual = {
@@ -317,7 +327,7 @@ const struct cli_verb cmd_manual = {
     .summary = "Print a manual page or the bash completion.",
     .description =
         "Without PAGE lists what there is. The pages are made from the tables that the program runs on, so they are of this very "
-        "version; `blkrep manual blkrep.1 | man -l -` reads one that is not installed.",
+        "version. They are troff source for `man` or `mandoc`.",
     .options = NULL,
     .examples = manual_examples,
     .see_also = NULL,

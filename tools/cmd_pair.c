@@ -118,6 +118,15 @@ static const struct cli_option pair_options[] = {
     {NULL, CLI_FLAG, NULL, NULL},
 };
 
+static const struct cli_field pair_fields[] = {
+    {"server", "text", "HOST:PORT as it is kept."},
+    {"server_fingerprint", "text", "Of the server's key."},
+    {"fingerprint", "text", "Of this host's key."},
+    {"role", "text", "What this host may do there."},
+    {"volumes", "text", "Names with a comma between; empty means all."},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_example pair_examples[] = {
     {"blkrep pair backup.example < token", "Pair with the server on the default port 4777."},
     {"blkrep pair [2001:db8::2]:4800 --token-file=token", "Another port, an IPv6 address, a file."},
@@ -129,7 +138,7 @@ const struct cli_verb cmd_pair = {
     .args = "HOST[:PORT]",
     .args_min = 1,
     .args_max = 1,
-    .summary = "let this host and a server know each other, with a token that the server made",
+    .summary = "Let this host and a server know each other, with a token that the server made.",
     .description =
         "Reads one line that `blkrep token create` printed on the server, from standard input or a file (never from the command line, "
         "which others can read). Connects, and goes on only if the server there has the very key that the token names. Then it proves "
@@ -140,5 +149,6 @@ const struct cli_verb cmd_pair = {
     .examples = pair_examples,
     .see_also = "blkrep-token-create(1), blkrep-client-list(1), blkrep-sync(1)",
     .schema = "blkrep.pair/1",
+    .fields = pair_fields,
     .run = pair_run,
 };

@@ -77,6 +77,16 @@ static const struct cli_option token_create_options[] = {
     {NULL, CLI_FLAG, NULL, NULL},
 };
 
+static const struct cli_field token_create_fields[] = {
+    {"id", "text", "Names the token in lists and in the audit trail; it gives nothing away."},
+    {"token", "text", "The token itself, a secret."},
+    {"fingerprint", "text", "Of this server's key."},
+    {"role", "text", "What a client that pairs with it may do."},
+    {"volumes", "text", "Names with a comma between; empty means all."},
+    {"lifetime_seconds", "number", "How long it is good."},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_example token_create_examples[] = {
     {"blkrep token create", "Let one more client write any replica here."},
     {"blkrep token create --role=reader --volumes=db --expires=10m", "Let one client verify the replica db."},
@@ -86,7 +96,7 @@ static const struct cli_example token_create_examples[] = {
 const struct cli_verb cmd_token_create = {
     .name = "token create",
     .args = "",
-    .summary = "make a one-time token with which a client pairs with this server",
+    .summary = "Make a one-time token with which a client pairs with this server.",
     .description =
         "Prints one line that holds this server's fingerprint and a secret of 128 bits. Whoever has the line can pair one client, once, "
         "until it expires; carry it over a way that you trust. The server keeps only what verifies it, so its state folder does not "
@@ -97,6 +107,7 @@ const struct cli_verb cmd_token_create = {
     .examples = token_create_examples,
     .see_also = "blkrep-pair(1), blkrep-client-list(1), blkrep-serve(1)",
     .schema = "blkrep.token-create/1",
+    .fields = token_create_fields,
     .run = token_create_run,
 };
 
@@ -132,6 +143,16 @@ static int token_list_run(struct cli *cli, struct br_err *reterr)
     return rc;
 }
 
+static const struct cli_field token_list_fields[] = {
+    {"tokens", "list", "Of the tokens, oldest first."},
+    {"tokens[].id", "text", "As in the audit trail."},
+    {"tokens[].state", "text", "open, used or expired."},
+    {"tokens[].role", "text", "What a client that pairs with it may do."},
+    {"tokens[].volumes", "text", "Names with a comma between; empty means all."},
+    {"tokens[].created", "text", "When it was made, UTC."},
+    {NULL, NULL, NULL},
+};
+
 static const struct cli_example token_list_examples[] = {
     {"blkrep token list", "Show which tokens were made and which can still be used."},
     {NULL, NULL},
@@ -140,7 +161,7 @@ static const struct cli_example token_list_examples[] = {
 const struct cli_verb cmd_token_list = {
     .name = "token list",
     .args = "",
-    .summary = "list this server's tokens",
+    .summary = "List this server's tokens.",
     .description =
         "One line for each token: its id as in the audit log, whether it is open, used or expired, the role that it gives, when "
         "it was made, and for which replicas. Secrets are not kept and can't be shown. Expired tokens disappear when the next "
@@ -148,5 +169,6 @@ const struct cli_verb cmd_token_list = {
     .examples = token_list_examples,
     .see_also = "blkrep-token-create(1)",
     .schema = "blkrep.token-list/1",
+    .fields = token_list_fields,
     .run = token_list_run,
 };

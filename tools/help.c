@@ -1,38 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// --help, from the verb tables. The manual pages come from the same tables (tools/manual.c).
+// --help, from the verb tables. The manual pages come from the same tables (tools/cmd_manual.c).
 #include "tools/cli.h"
 
 #include <stdio.h>
 
 #define HELP_COLUMN 30
-#define HELP_WIDTH  100
+#define HELP_WIDTH  80
 
-// Wraps @text at HELP_WIDTH, every line indented by @indent; the first starts at column @at.
+// Wraps @text at HELP_WIDTH, every line indented by @indent; the first starts at column @at. Ends the line.
 static void help_wrap(const char *text, int indent, int at)
 {
     int column = at;
+    bool blank = false; // one is due before the next word
 
     while (*text) {
         size_t word = strcspn(text, " \n");
-        if (column + (int)word > HELP_WIDTH && column > indent) {
+        if (column + blank + (int)word > HELP_WIDTH && column > indent) {
             printf("\n%*s", indent, "");
             column = indent;
+            blank = false;
         }
-        printf("%.*s", (int)word, text);
-        column += (int)word;
+        printf("%s%.*s", blank ? " " : "", (int)word, text);
+        column += blank + (int)word;
         text += word;
+        blank = *text != 0;
         if (text[0] == '\n' && text[1] == '\n') {
             printf("\n\n%*s", indent, "");
             column = indent;
-            text += 2;
-        } else if (*text) {
+            blank = false;
             text++;
-            if (column < HELP_WIDTH) {
-                putchar(' ');
-                column++;
-            }
         }
+        text += *text != 0;
     }
     putchar('\n');
 }

@@ -40,6 +40,18 @@ static void progress_rate(struct progress *progress, const struct progress_sampl
     progress->rate_ns = sample->elapsed_ns;
 }
 
+const struct cli_field progress_fields[] = {
+    {"phase", "text", "What is being done."},
+    {"position_bytes", "number", "How much of the volume was dealt with."},
+    {"size_bytes", "number", "Of how much; 0 when that is not known."},
+    {"bytes_shipped", "number", "Sent to the replica so far."},
+    {"bytes_durable", "number", "Of that, what would survive a power cut now."},
+    {"bytes_per_second", "number", "How fast the position moves, smoothed."},
+    {"seconds", "number", "Since the beginning."},
+    {"seconds_left", "number", "Until the end, as far as can be told; not there when it can't."},
+    {NULL, NULL, NULL},
+};
+
 static json_t *progress_event(const struct progress *progress, const struct progress_sample *sample)
 {
     json_t *event = json_object();

@@ -27,6 +27,8 @@ struct progress_sample {
     uint64_t elapsed_ns;
 };
 
+extern const struct cli_field progress_fields[]; // of each line, for blkrep(1)
+
 /** progress_begin - reads --progress; -BR_E_USAGE when FD is not an open descriptor */
 BR_MUST_CHECK int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr);
 /** progress_show - one sample */
