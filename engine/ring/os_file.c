@@ -381,15 +381,17 @@ int br_os_file_stat(struct br_file *base, struct br_file_info *ret_info, struct 
     struct br_os_file *file = (struct br_os_file *)base;
     struct br_file_info info = {.sector_bytes = 512, .is_block = file->is_block};
     struct stat st;
+    uint64_t size_bytes = 0;
     int sector_bytes = 512;
 
     if (fstat(file->fd, &st)) {
         return br_err_os(reterr, errno, "cannot look at the file");
     }
-    int rc = br_os_size(file, &info.size_bytes);
+    int rc = br_os_size(file, &size_bytes);
     if (rc) {
         return br_err_os(reterr, -rc, "cannot read the size");
     }
+    info.size_bytes = size_bytes;
     if (file->is_block) {
         if (ioctl(file->fd, BLKSSZGET, &sector_bytes)) {
             return br_err_os(reterr, errno, "cannot read the sector size");

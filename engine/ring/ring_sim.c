@@ -497,7 +497,7 @@ static int br_sim_file_stat(struct br_file *file, struct br_file_info *ret_info,
 static int br_sim_file_truncate(struct br_file *file, uint64_t size_bytes, struct br_err *reterr)
 {
     struct br_sim_inode *inode = br_sim_inode_of(file);
-    enum br_sim_fault fault;
+    enum br_sim_fault fault = BR_SIM_GO_ON;
 
     if (inode->is_device) {
         return br_err_set(reterr, BR_E_UNSUPPORTED, "a device has the size that it has");
@@ -517,17 +517,18 @@ static int br_sim_file_allocate(struct br_file *file, uint64_t offset_bytes, uin
 {
     struct br_sim *sim = br_sim_of(file->ring);
     struct br_sim_inode *inode = br_sim_inode_of(file);
-    enum br_sim_fault fault;
+    enum br_sim_fault fault = BR_SIM_GO_ON;
 
     int rc = br_sim_enter(file->ring, true, false, "reserve", inode->name, &fault, reterr);
     if (rc < 0) {
         return rc;
     }
-    if (!br_range_ok(offset_bytes, len_bytes, UINT64_C(1) << 62)) {
-        return br_err_os(reterr, EFBIG, "cannot reserve %llu bytes", (unsigned long long)len_bytes);
-    }
-    if (!br_sim_has_space(sim, inode, len_bytes, offset_bytes)) {
-        return br_err_os(reterr, ENOSPC, "cannot reserve %llu bytes", (unsigned long long)len_bytes);
+    int os_errno = !br_range_ok(offset_bytes, len_bytes, UINT64_C(1) << 62) ? EFBIG
+                   : !br_sim_has_space(sim, inode, len_bytes, offset_bytes) ? ENOSPC
+                                                                            : 0;
+    if (os_errno) {
+        int failed = br_err_os(reterr, os_errno, "cannot reserve %" PRIu64 " bytes", len_bytes);
+        return rc ? br_sim_leave(file->ring, rc, fault, "reserve", reterr) : failed;
     }
     if (!inode->is_device && sim->options.space_bytes) { // without a limit there is nothing to reserve
         br_sim_inode_reserve(sim, inode, len_bytes, offset_bytes);
@@ -609,7 +610,7 @@ static void br_sim_dir_close(struct br_dir *dir)
 static struct br_sim_inode *br_sim_dir_make(struct br_dir *dir, const char *name, int *ret_rc, struct br_err *reterr)
 {
     struct br_sim_directory *directory = br_sim_directory_of(dir);
-    enum br_sim_fault fault;
+    enum br_sim_fault fault = BR_SIM_GO_ON;
 
     int rc = br_sim_enter(dir->ring, true, false, "create", name, &fault, reterr);
     if (rc < 0) {
@@ -662,24 +663,25 @@ static int br_sim_dir_open(struct br_dir *dir, const char *name, unsigned flags,
 static int br_sim_dir_rename(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr)
 {
     struct br_sim_directory *directory = br_sim_directory_of(dir);
-    enum br_sim_fault fault;
+    enum br_sim_fault fault = BR_SIM_GO_ON;
 
     int rc = br_sim_enter(dir->ring, true, false, "rename", from, &fault, reterr);
     if (rc < 0) {
         return rc;
     }
-    if (!br_sim_entry(&directory->current, from)) {
+    if (br_sim_entry(&directory->current, from)) {
+        br_sim_entry_rename(directory, from, to);
+        br_sim_collect(br_sim_of(dir->ring));
+    } else if (!rc) {
         return br_err_os(reterr, ENOENT, "cannot rename '%s' to '%s'", from, to);
     }
-    br_sim_entry_rename(directory, from, to);
-    br_sim_collect(br_sim_of(dir->ring));
     return br_sim_leave(dir->ring, rc, fault, "rename", reterr);
 }
 
 static int br_sim_dir_unlink(struct br_dir *dir, const char *name, struct br_err *reterr)
 {
     struct br_sim_directory *directory = br_sim_directory_of(dir);
-    enum br_sim_fault fault;
+    enum br_sim_fault fault = BR_SIM_GO_ON;
 
     int rc = br_sim_enter(dir->ring, true, false, "unlink", name, &fault, reterr);
     if (rc < 0) {
@@ -701,7 +703,7 @@ static int br_sim_dir_exists(struct br_dir *dir, const char *name, struct br_err
 
 static int br_sim_dir_sync(struct br_dir *dir, struct br_err *reterr)
 {
-    enum br_sim_fault fault;
+    enum br_sim_fault fault = BR_SIM_GO_ON;
 
     int rc = br_sim_enter(dir->ring, true, true, "sync directory", br_sim_directory_of(dir)->path, &fault, reterr);
     if (rc < 0) {

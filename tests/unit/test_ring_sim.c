@@ -450,6 +450,29 @@ static void a_crash_comes_at_the_sync_it_was_planned_for(void **state)
     t_sweep(br_sim_crash_at_sync, 3);
 }
 
+static void a_crash_also_comes_at_a_change_that_would_have_failed(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        for (unsigned n = 1; n <= 3; n++) {
+            struct br_sim *sim = br_sim_new(&(struct br_sim_options){.seed = seed, .space_bytes = 4096});
+            struct br_ring *ring = t_ring(sim);
+            struct br_dir *dir = t_dir(ring, "d");
+            struct br_file *file = t_file(ring, "f", 0);
+            br_sim_crash_at_change(sim, n);
+            assert_true(br_dir_rename(dir, "missing", "x", NULL) < 0);
+            assert_true(br_file_allocate(file, 0, 8192, NULL) < 0);
+            assert_true(br_file_write(file, (uint8_t[8192]){0}, 8192, 0, NULL) < 0);
+            assert_true(br_sim_crashed(sim));
+            br_dir_close(dir);
+            br_file_close(file);
+            br_ring_close(ring);
+            br_sim_crash_resolve(sim);
+            br_sim_free(sim);
+        }
+    }
+}
+
 static void changes_syncs_and_operations_are_counted(void **state)
 {
     (void)state;
@@ -835,6 +858,7 @@ int main(void)
         cmocka_unit_test(a_removal_comes_undone_until_its_directory_is_synced),
         cmocka_unit_test(a_crash_comes_at_the_change_it_was_planned_for),
         cmocka_unit_test(a_crash_comes_at_the_sync_it_was_planned_for),
+        cmocka_unit_test(a_crash_also_comes_at_a_change_that_would_have_failed),
         cmocka_unit_test(changes_syncs_and_operations_are_counted),
         cmocka_unit_test(one_seed_gives_one_run),
         cmocka_unit_test(the_planned_operation_fails_and_no_other),
