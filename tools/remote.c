@@ -1,11 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/remote.h"
 
+#include <unistd.h>
+
+#include "blkrep_version.h"
+#include "engine/net/keys.h"
+#include "engine/net/registry.h"
+#include "engine/net/tls.h"
+#include "engine/sync/remote.h"
+
+#define REMOTE_LEVEL 1 // of zstd: what keeps up with a fast network; auto leaves out what does not shrink
+
+static int remote_connect(struct cli *cli, const struct place_address *address, struct br_tls **ret_tls,
+                          struct br_err *reterr)
+{
+    struct br_tls_options options = {.bytes_per_second = cli_size(cli, "bwlimit", 0)};
+    struct br_server server;
+    struct br_keys *keys = NULL;
+    int state_fd;
+    int error = place_state_dir(cli, "", &state_fd, reterr);
+
+    if (error) {
+        return error;
+    }
+    error = br_servers_find(state_fd, &address->host, &server, reterr);
+    if (!error) {
+        error = br_keys_load(state_fd, false, &keys, reterr);
+    }
+    if (!error) {
+        error = br_tls_connect(&address->host, keys, &server.fingerprint, BR_TLS_SESSION, &options, ret_tls, reterr);
+    }
+    br_keys_free(keys);
+    close(state_fd);
+    return error;
+}
+
 int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct place_address *address,
                          struct br_endpoint *ret_endpoint, struct br_err *reterr)
 {
-    (void)cli;
-    (void)ring;
-    (void)ret_endpoint;
-    return br_err_set(reterr, BR_E_UNSUPPORTED, "%s: this build has no sessions yet", address->text);
+    const char *compress = cli_text(cli, "compress");
+    struct br_tls *tls;
+    int error = remote_connect(cli, address, &tls, reterr);
+
+    if (error) {
+        return error;
+    }
+    struct br_remote_params params = {
+        .channel = br_tls_channel(tls),
+        .ring = ring,
+        .volume = address->name,
+        .what = address->text,
+        .role = BR_ROLE_WRITER,
+        .discard_damaged = cli_flag(cli, "force-full"),
+        .level = compress && !strcmp(compress, "off") ? 0 : REMOTE_LEVEL,
+        .cancel = &cli_cancel,
+        .program = "blkrep " BR_VERSION,
+    };
+    return br_remote_open(&params, ret_endpoint, reterr);
 }
