@@ -294,15 +294,29 @@ static int br_finish_applying(struct br_replica *replica, struct br_err *reterr)
         }
         return br_err_prefix(reterr, "%s: the staged delta", replica->what);
     }
-    r = br_replica_need_trees(replica, reterr);
-    r = r < 0 ? r : br_apply(replica, &written, reterr);
+    r = br_apply(replica, &written, reterr);
+    if (r == 0 && !replica->trees) {
+        return br_rebuild(replica, reterr);
+    }
     return r < 0 ? r : br_replica_completed(replica, reterr);
+}
+
+// Whether there should be a tree file that can be read, and is none.
+static bool br_replica_trees_lost(const struct br_replica *replica)
+{
+    enum br_replica_state state = replica->identity.state;
+    return !replica->trees && !replica->read_only && replica->file && !replica->lost &&
+           (state == BR_STATE_COMPLETE || state == BR_STATE_INCOMPLETE);
 }
 
 int br_replica_finish(struct br_replica *replica, struct br_err *reterr)
 {
     enum br_replica_state state = replica->identity.state;
     assert(!replica->active);
+    if (br_replica_trees_lost(replica)) {
+        int r = br_rebuild(replica, reterr);
+        return r < 0 ? r : 1;
+    }
     if (state != BR_STATE_APPLYING && state != BR_STATE_REPLACING) {
         return 0;
     }

@@ -70,8 +70,10 @@ const struct br_tree_store *br_replica_store(const struct br_replica *replica);
  * br_replica_finish - complete a transition: APPLYING or REPLACING becomes COMPLETE; other states are left alone
  * Needs no source; time bounded by the delta; may be called again after any crash. Returns 1 when it did something, 0 when not.
  * The whole stage is checked before its first byte is written. When the stage is gone (the newest slot was lost after the end), the
- * replica is read instead and must be the result already.
+ * replica is read instead and must be the result already. A tree file that is lost or damaged is made anew from the replica's bytes,
+ * which the identity's root proves; of an INCOMPLETE replica only its facts are lost.
  * Errors: -BR_E_CORRUPT the stage does not hold what was committed (never written then)
+ *         -BR_E_FOREIGN_WRITE the tree is lost and the content is not the recorded version
  */
 BR_MUST_CHECK int br_replica_finish(struct br_replica *replica, struct br_err *reterr);
 

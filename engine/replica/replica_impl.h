@@ -7,6 +7,7 @@
 //     first.c         the first copy and the replacement: written in place, checkpoints
 //     apply.c     the stage onto the replica; finish
 //     evidence.c  what would move if something else wrote to it
+//     rebuild.c   a lost tree file from the content
 //     prove.c     the replica's content against its tree: verify, recheck
 #ifndef BR_REPLICA_REPLICA_IMPL_H
 #define BR_REPLICA_REPLICA_IMPL_H
@@ -106,6 +107,11 @@ BR_MUST_CHECK int br_replace_finish(struct br_replica *replica, struct br_err *r
 
 /** br_apply - write the staged delta of the APPLYING identity over the replica and sync it; the stage must have been checked */
 BR_MUST_CHECK int br_apply(struct br_replica *replica, uint64_t *ret_written, struct br_err *reterr);
+
+// rebuild.c ---------------------------------------------------------------------------------------------------------------------------
+
+/** br_rebuild - make a lost tree file anew from the replica's bytes, proven by the root; APPLYING becomes COMPLETE */
+BR_MUST_CHECK int br_rebuild(struct br_replica *replica, struct br_err *reterr);
 
 // evidence.c --------------------------------------------------------------------------------------------------------------------------
 

@@ -431,6 +431,42 @@ static void one_damaged_slot_leaves_no_lie(void **state)
     }
 }
 
+static void a_lost_tree_file_is_made_anew_from_the_content(void **state)
+{
+    (void)state;
+    for (uint64_t round = 740; round < 740 + 2 * rounds(3); round += 2) { // even rounds have no unreadable blocks
+        struct scene s;
+        scene_make(&s, t_seed(), round, BR_MODE_DELTA);
+        for (unsigned how = 0; how < 4; how++) {
+            struct t_world w = how == 3 ? applying(&s, t_seed(), false) : scene_fork(&s, how);
+            struct br_replica_result result;
+            uint8_t junk[512] = {1};
+            br_sim_poke(w.sim, "vol.blkrep/tree.1", junk, sizeof(junk), 0);
+            if (how == 2) { // and the content is not what it was
+                uint8_t byte = s.old.bytes[s.old.size_bytes / 2] ^ 1;
+                br_sim_poke(w.sim, "vol", &byte, 1, s.old.size_bytes / 2);
+            }
+            t_must(&w, t_world_open(&w), "open");
+            int r = br_replica_finish(w.replica, &w.err);
+            if (how == 2) {
+                assert_int_equal(r, -BR_E_FOREIGN_WRITE);
+            } else {
+                t_must(&w, r, "finish");
+                assert_int_equal(r, 1);
+                t_world_expect(&w, how == 3 ? &s.new : &s.old);
+                t_world_close(&w);
+                t_must(&w, t_world_open(&w), "open");
+                r = how == 3 ? 0 : t_ship(w.replica, &s.ship, &result, &w.err);
+                t_must(&w, r, "a delta onto the new tree");
+                t_world_expect(&w, &s.new);
+            }
+            t_world_close(&w);
+            br_sim_free(w.sim);
+        }
+        scene_free(&s);
+    }
+}
+
 static void a_delta_from_another_parent_changes_nothing(void **state)
 {
     (void)state;
@@ -468,6 +504,7 @@ int main(void)
         cmocka_unit_test(a_mismatch_in_the_recheck_stops_the_commit),
         cmocka_unit_test(two_damaged_slots_are_told_and_never_taken_for_nothing),
         cmocka_unit_test(one_damaged_slot_leaves_no_lie),
+        cmocka_unit_test(a_lost_tree_file_is_made_anew_from_the_content),
         cmocka_unit_test(a_delta_from_another_parent_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

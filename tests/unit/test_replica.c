@@ -447,10 +447,10 @@ static void holes_of_a_huge_volume_cost_neither_space_nor_time(void **state)
 
 // What mounts write to ----------------------------------------------------------------------------------------------------------------
 
-// A volume of 64 MiB in which every block has content, so that nothing but the layout leads to a block in the middle.
+// A volume of 16 MiB in which every block has content, so that nothing but the layout leads to a block in the middle.
 static void first_version_with(struct world *w, void (*layout)(uint8_t *bytes))
 {
-    t_volume_new(&w->old, 64 << 20);
+    t_volume_new(&w->old, 16 << 20);
     for (uint64_t i = 0; i < w->old.geometry.block_count; i++) {
         t_rand_fill(&w->rand, w->old.bytes + i * BR_BLOCK_BYTES, 64);
     }
@@ -467,7 +467,7 @@ static void put_be32(uint8_t *to, uint32_t v)
     memcpy(to, &v, sizeof(v));
 }
 
-#define JOURNAL_AT (UINT64_C(40) << 20)
+#define JOURNAL_AT (UINT64_C(9) << 20)
 
 static void ext4_with_a_journal(uint8_t *bytes)
 {
@@ -489,10 +489,10 @@ static void ext4_in_a_gpt_partition(uint8_t *bytes)
     br_put_u32(bytes + 512 + 80, 128);
     br_put_u32(bytes + 512 + 84, 128);
     bytes[1024] = 1; // a type
-    br_put_u64(bytes + 1024 + 32, (UINT64_C(8) << 20) / 512);
-    ext4_with_a_journal(bytes + (8 << 20));
-    memset(bytes + (8 << 20) + JOURNAL_AT, 0xee, 4096);
-    put_be32(bytes + (8 << 20) + JOURNAL_AT, 0xc03b3998);
+    br_put_u64(bytes + 1024 + 32, (UINT64_C(4) << 20) / 512);
+    ext4_with_a_journal(bytes + (4 << 20));
+    memset(bytes + (4 << 20) + JOURNAL_AT, 0xee, 4096);
+    put_be32(bytes + (4 << 20) + JOURNAL_AT, 0xc03b3998);
 }
 
 static void xfs_with_a_log(uint8_t *bytes)
@@ -500,8 +500,8 @@ static void xfs_with_a_log(uint8_t *bytes)
     memcpy(bytes, "XFSB", 4);
     put_be32(bytes + 4, 4096);
     put_be32(bytes + 52, (3u << 12) + 5); // sb_logstart: block 5 of group 3
-    put_be32(bytes + 84, 3000);           // blocks in a group
-    put_be32(bytes + 96, 800);            // of the log
+    put_be32(bytes + 84, 700);            // blocks in a group
+    put_be32(bytes + 96, 400);            // of the log
     bytes[124] = 12;
 }
 
@@ -523,21 +523,21 @@ static void a_write_to_a_journal_in_a_partition_is_noticed(void **state)
 {
     T_WORLD
     first_version_with(w, ext4_in_a_gpt_partition);
-    a_mounted_file_system_is_noticed(w, (8 << 20) + JOURNAL_AT + 24);
+    a_mounted_file_system_is_noticed(w, (4 << 20) + JOURNAL_AT + 24);
 }
 
 static void a_write_to_the_log_of_xfs_is_noticed(void **state)
 {
     T_WORLD
     first_version_with(w, xfs_with_a_log);
-    a_mounted_file_system_is_noticed(w, (UINT64_C(3) * 3000 + 5) * 4096 + 600);
+    a_mounted_file_system_is_noticed(w, (UINT64_C(3) * 700 + 5) * 4096 + 600);
 }
 
 static void a_write_to_the_last_block_is_noticed(void **state)
 {
     T_WORLD
     first_version_with(w, xfs_with_a_log);
-    a_mounted_file_system_is_noticed(w, (UINT64_C(64) << 20) - 512);
+    a_mounted_file_system_is_noticed(w, (UINT64_C(16) << 20) - 512);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
