@@ -218,7 +218,7 @@ static bool is_view(const struct br_sim *sim, const struct view *view, const str
 // Finishes the replica as the next process would, then asks what it is.
 static void check_left(const struct round *r, struct br_sim *sim, bool returned_ok)
 {
-    struct br_endpoint_info info;
+    struct br_endpoint_info info = {0};
     struct br_err err = {0};
     struct process p;
 
