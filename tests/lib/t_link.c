@@ -56,7 +56,10 @@ static void clear(struct t_messages *queue)
 // Counts one message; false when the network fails instead of carrying it.
 static bool carries(struct t_link *link)
 {
-    if (!link->struck && ++link->messages == link->fault_at && link->fault != T_LINK_SOUND) {
+    bool crashed = link->server_world && br_sim_crashed(link->server_world);
+
+    link->fault = crashed ? T_LINK_CUT : link->fault;
+    if (!link->struck && (++link->messages == link->fault_at || crashed) && link->fault != T_LINK_SOUND) {
         link->struck = true;
         clear(&link->to_client);
         clear(&link->to_server);

@@ -6,6 +6,7 @@
 #ifndef T_LINK_H
 #define T_LINK_H
 
+#include "engine/ring/sim.h"
 #include "engine/sync/session.h"
 #include "tests/lib/t_env.h"
 
@@ -30,8 +31,9 @@ struct t_link {
     struct br_ring *server_ring;
     struct t_rand rand;
     enum t_link_fault fault;
-    unsigned fault_at; // strikes instead of this message; 0 never
-    unsigned messages; // sent so far, both directions
+    unsigned fault_at;                 // strikes instead of this message; 0 never
+    const struct br_sim *server_world; // when it has crashed the network is cut; NULL: not looked at
+    unsigned messages;                 // sent so far, both directions
     bool struck;
     bool client_closed;
     int session_result; // of the last br_session_message(), 1 after BYE
