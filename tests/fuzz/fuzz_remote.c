@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A hostile server. The input is a list of messages, each u16 length and bytes, that come as answers to whatever the client says; when they
+// run out the network is gone. The client asks everything that an endpoint is asked for.
+#include "engine/ring/sim.h"
+#include "engine/sync/remote.h"
+#include "engine/sync/wire.h"
+#include "tests/lib/t_delta.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
+
+struct script {
+    const uint8_t *data;
+    size_t len;
+};
+
+static int swallow(void *ctx, const void *head, size_t head_len, const void *body, size_t body_len,
+                   struct br_err *reterr)
+{
+    (void)ctx;
+    (void)head;
+    (void)body;
+    (void)reterr;
+    return head_len + body_len > BR_MESSAGE_BYTES_MAX ? (abort(), 0) : 0;
+}
+
+static int next_line(void *ctx, struct br_buf *message, uint64_t timeout_ns, struct br_err *reterr)
+{
+    struct script *script = ctx;
+
+    br_buf_reset(message);
+    if (script->len < 2) {
+        return br_err_set(reterr, BR_E_PEER, "the script has ended");
+    }
+    size_t len = br_get_u16(script->data);
+    if (!timeout_ns && len & 1) {
+        return 0; // not there yet for who only looks
+    }
+    len = BR_MIN(len, script->len - 2);
+    br_buf_append(message, script->data + 2, len);
+    script->data += 2 + len;
+    script->len -= 2 + len;
+    return 1;
+}
+
+static uint64_t no_bytes(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+static void close_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static void give_back(void *ctx)
+{
+    --*(int *)ctx;
+}
+
+static void use(const struct br_endpoint *endpoint)
+{
+    static const uint8_t page[BR_PAGE_BYTES] = {1};
+    const uint64_t refs[3] = {5, 6, 7};
+    struct br_replica_begin begin = {.mode = BR_MODE_FIRST, .header = t_delta_header(10 * BR_BLOCK_BYTES, UINT64_MAX)};
+    struct br_batch batch = {
+        .block_count = 1, .blocks = {{.index = 1, .pages = 1}}, .data = page, .data_bytes = sizeof(page)};
+    struct br_run run = {BR_RUN_ZERO, 2, 3};
+    struct br_delta_end end = {.data_bytes = sizeof(page), .zero_bytes = 3 * BR_BLOCK_BYTES, .records = 2};
+    struct br_replica_result result;
+    struct br_endpoint_info info;
+    struct br_buf nodes[3] = {{0}};
+    uint64_t bad;
+    int out = 0;
+
+    int rc = endpoint->ops->info(endpoint->ctx, &info, NULL);
+    rc = rc < 0 ? rc : endpoint->ops->fetch_nodes(endpoint->ctx, refs, 3, nodes, NULL);
+    rc = endpoint->ops->begin(endpoint->ctx, &begin, false, NULL);
+    if (rc >= 0) {
+        out++;
+        rc = endpoint->ops->batch(endpoint->ctx, &batch, give_back, &out, NULL);
+        rc = rc < 0 ? rc : endpoint->ops->run(endpoint->ctx, &run, NULL);
+        rc = rc < 0 ? rc : endpoint->ops->commit(endpoint->ctx, &end, 1, &result, NULL);
+    }
+    if (rc < 0) {
+        endpoint->ops->abort(endpoint->ctx);
+    }
+    rc = endpoint->ops->recheck(endpoint->ctx, 1, &result, NULL);
+    rc = rc < 0 ? rc : endpoint->ops->verify(endpoint->ctx, NULL, NULL, &bad, NULL);
+    endpoint->ops->close(endpoint->ctx);
+    if (out) {
+        abort(); // every batch is given back
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        br_buf_free(&nodes[i]);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
+{
+    static const struct br_channel_ops ops = {
+        .send = swallow, .recv = next_line, .sent_bytes = no_bytes, .close = close_nothing};
+    static struct br_sim *sim;
+    static struct br_ring *ring;
+    struct script script = {data, len_bytes};
+    struct br_endpoint endpoint;
+
+    if (!sim) {
+        struct br_sim_options options = {.seed = 1};
+        sim = br_sim_new(&options);
+        if (br_sim_ring(sim, NULL, &ring, NULL) || br_ring_workers(ring, 1, NULL)) {
+            abort();
+        }
+    }
+    struct br_remote_params params = {.channel = {.ops = &ops, .ctx = &script},
+                                      .ring = ring,
+                                      .volume = "db",
+                                      .level = len_bytes & 1 ? 1 : 0,
+                                      .role = 2};
+    if (br_remote_open(&params, &endpoint, NULL) >= 0) {
+        use(&endpoint);
+    }
+    return 0;
+}
