@@ -765,8 +765,7 @@ int br_replace_finish(struct br_replica *replica, struct br_err *reterr)
     if (!replica->parent || !replica->name) {
         return br_err_set(reterr, BR_E_TRANSITION, "%s: its folder is not at hand", replica->what);
     }
-    int r = br_replica_need_trees(replica, reterr);
-    r = r < 0 ? r : br_replace_rename(replica, &renamed, reterr);
+    int r = br_replace_rename(replica, &renamed, reterr);
     r = r < 0 ? r : br_dir_open(replica->parent, replica->name, BR_OPEN_WRITE, &file, reterr);
     if (r < 0) {
         return r;
@@ -774,6 +773,9 @@ int br_replace_finish(struct br_replica *replica, struct br_err *reterr)
     br_file_close(replica->own_file);
     replica->own_file = file;
     replica->file = file;
+    if (!replica->trees) {
+        return br_rebuild(replica, reterr);
+    }
     if (!renamed) { // by an earlier run, it seems: the content must say so
         r = br_prove(replica, tree, 0, tree->geometry.block_count, UINT64_MAX, NULL, NULL, &proof, reterr);
     }

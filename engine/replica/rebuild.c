@@ -4,7 +4,7 @@
 // and the root in the identity proves them. Reads overlap with hashing on workers; holes are passed over.
 //
 //     COMPLETE    read, hash, compare the root
-//     APPLYING    the stage is applied first; it needs no tree
+//     APPLYING    the stage is applied first; it needs no tree. The same for REPLACING and its rename
 //     INCOMPLETE  there is no root to prove facts by: they become UNKNOWN, the next run copies all
 #include "engine/replica/replica_impl.h"
 
@@ -208,7 +208,7 @@ int br_rebuild(struct br_replica *replica, struct br_err *reterr)
     identity->tree = tree;
     identity->full_proof_unix_ns = identity->state == BR_STATE_INCOMPLETE ? 0 : br_ring_unix_ns(replica->ring);
     identity->evidence = before;
-    if (identity->state == BR_STATE_APPLYING) {
+    if (identity->state == BR_STATE_APPLYING || identity->state == BR_STATE_REPLACING) {
         return br_replica_completed(replica, reterr);
     }
     identity->evidence.valid = identity->state == BR_STATE_COMPLETE;

@@ -262,10 +262,11 @@ static int br_finish_without_stage(struct br_replica *replica, struct br_err *re
 {
     struct br_identity *identity = &replica->identity;
     struct br_proof proof;
-    int r = br_replica_need_trees(replica, reterr);
-    r = r < 0 ? r
-              : br_prove(replica, &identity->tree, 0, identity->tree.geometry.block_count, UINT64_MAX, NULL, NULL,
-                         &proof, reterr);
+    if (!replica->trees) { // compacted away by the same lost step: the root proves as well
+        return br_rebuild(replica, reterr);
+    }
+    int r = br_prove(replica, &identity->tree, 0, identity->tree.geometry.block_count, UINT64_MAX, NULL, NULL, &proof,
+                     reterr);
     if (r < 0) {
         return r;
     }

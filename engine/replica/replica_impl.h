@@ -110,7 +110,7 @@ BR_MUST_CHECK int br_apply(struct br_replica *replica, uint64_t *ret_written, st
 
 // rebuild.c ---------------------------------------------------------------------------------------------------------------------------
 
-/** br_rebuild - make a lost tree file anew from the replica's bytes, proven by the root; APPLYING becomes COMPLETE */
+/** br_rebuild - make a lost tree file anew from the replica's bytes, proven by the root; APPLYING and REPLACING become COMPLETE */
 BR_MUST_CHECK int br_rebuild(struct br_replica *replica, struct br_err *reterr);
 
 // evidence.c --------------------------------------------------------------------------------------------------------------------------
