@@ -10,6 +10,7 @@
     X(finish)            \
     X(status)            \
     X(verify)            \
+    X(serve)             \
     X(token_create)      \
     X(token_list)        \
     X(pair)              \

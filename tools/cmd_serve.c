@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The verb and the process that listens; see serve.h for how the work is divided.
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/net/clock.h"
+#include "tools/notify.h"
+#include "tools/serve.h"
+#include "tools/verbs.h"
+
+#define SERVE_CHILDREN_MAX  4096
+#define SERVE_ADDRESSES_MAX 8
+
+// What the parent knows of a child.
+struct serve_process {
+    pid_t pid;
+    int report_fd; // -1 once it said what it had to
+    struct in6_addr from;
+    bool proven;
+    bool turning_away;
+};
+
+struct serve_parent {
+    struct serve serve;
+    int listeners[BR_LISTEN_FDS_MAX * SERVE_ADDRESSES_MAX];
+    int listener_count;
+    int signal_fd;
+    sigset_t signals_before;
+    struct serve_process *children;
+    unsigned child_count;
+    bool stopping;
+};
+
+// Listening ------------------------------------------------------------------------------------------------------------------
+
+static int serve_listen_one(struct serve_parent *parent, const char *text, struct br_err *reterr)
+{
+    struct br_address address;
+    char shown[BR_ADDRESS_TEXT_BYTES];
+    uint16_t port;
+    int rc = br_address_parse_listen(text, &address, reterr);
+
+    if (rc) {
+        return rc;
+    }
+    int count = br_address_listen(&address, parent->listeners + parent->listener_count, &port, reterr);
+    if (count < 0) {
+        return count;
+    }
+    parent->listener_count += count;
+    address.port = port;
+    br_address_text(&address, shown);
+    cli_say(parent->serve.cli, "listening on %s", shown);
+    json_t *event = json_object();
+    json_object_set_new(event, "type", json_string("listening"));
+    json_object_set_new(event, "address", json_string(shown));
+    json_object_set_new(event, "port", json_integer(port));
+    cli_event(parent->serve.cli, event);
+    return 0;
+}
+
+static int serve_listen(struct serve_parent *parent, struct br_err *reterr)
+{
+    const char *given = cli_text(parent->serve.cli, "listen");
+    char list[1024], *rest = list, *word;
+    int rc = 0, count = 0;
+
+    given = given ? given : conf_get(parent->serve.conf, "serve", "", "listen");
+    if (snprintf(list, sizeof(list), "%s", given) >= (int)sizeof(list)) {
+        return br_err_set(reterr, BR_E_CONFIG, "the list of addresses to listen on is too long");
+    }
+    while (!rc && (word = strsep(&rest, " \t"))) {
+        if (*word && ++count > SERVE_ADDRESSES_MAX) {
+            rc = br_err_set(reterr, BR_E_CONFIG, "more than %d addresses to listen on", SERVE_ADDRESSES_MAX);
+        } else if (*word) {
+            rc = serve_listen_one(parent, word, reterr);
+        }
+    }
+    if (!rc && !parent->listener_count) {
+        rc = br_err_set(reterr, BR_E_CONFIG, "no address to listen on");
+    }
+    return rc;
+}
+
+static void serve_deafen(struct serve_parent *parent)
+{
+    while (parent->listener_count > 0) {
+        close(parent->listeners[--parent->listener_count]);
+    }
+}
+
+// Children -------------------------------------------------------------------------------------------------------------------
+
+static struct in6_addr serve_from(const struct sockaddr_storage *peer)
+{
+    struct in6_addr from = {0};
+
+    if (peer->ss_family == AF_INET6) {
+        from = ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+    } else if (peer->ss_family == AF_INET) { // as IPv6 writes it, so that one address is one address
+        from.s6_addr[10] = from.s6_addr[11] = 0xff;
+        memcpy(from.s6_addr + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
+    }
+    return from;
+}
+
+enum serve_room { SERVE_ROOM, SERVE_FULL, SERVE_NO_MORE };
+
+// Is there room for one more from there? FULL: it is told so by a child; NO_MORE: not even that.
+static enum serve_room serve_room_for(const struct serve_parent *parent, const struct in6_addr *from,
+                                      const char **ret_why)
+{
+    const struct conf *conf = parent->serve.conf;
+    unsigned all = 0, same = 0, unproven = 0;
+
+    for (unsigned i = 0; i < parent->child_count; i++) {
+        const struct serve_process *child = &parent->children[i];
+        bool here = !memcmp(&child->from, from, sizeof(*from));
+        all += !child->turning_away;
+        same += !child->turning_away && here;
+        unproven += !child->proven;
+    }
+    *ret_why = NULL;
+    if (unproven >= conf_number(conf, "serve", "", "handshakes-max") || parent->child_count >= SERVE_CHILDREN_MAX) {
+        return SERVE_NO_MORE;
+    }
+    if (all >= conf_number(conf, "serve", "", "sessions-max")) {
+        *ret_why = "this server has as many sessions as it may (sessions-max); come back later";
+    } else if (same >= conf_number(conf, "serve", "", "sessions-per-address")) {
+        *ret_why = "this address has as many sessions as it may (sessions-per-address); come back later";
+    }
+    return *ret_why ? SERVE_FULL : SERVE_ROOM;
+}
+
+// In the child, from here to its end.
+static void serve_become_child(struct serve_parent *parent, int fd, int report_fd, pid_t parent_pid, const char *full)
+{
+    const struct rlimit no_core = {0}; // it would hold keys and other people's data
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    setrlimit(RLIMIT_CORE, &no_core);
+    serve_deafen(parent);
+    close(parent->signal_fd);
+    for (unsigned i = 0; i < parent->child_count; i++) {
+        if (parent->children[i].report_fd >= 0) {
+            close(parent->children[i].report_fd);
+        }
+    }
+    signal(SIGHUP, SIG_IGN);
+    cli_catch_signals();
+    sigprocmask(SIG_SETMASK, &parent->signals_before, NULL);
+    cli_cancel = cli_cancel || getppid() != parent_pid;
+    int status = serve_connection(&parent->serve, fd, report_fd, full);
+    fflush(stdout);
+    fflush(stderr);
+    _exit(status);
+}
+
+static void serve_fork(struct serve_parent *parent, int fd, const struct in6_addr *from, const char *full)
+{
+    struct serve_process *child = &parent->children[parent->child_count];
+    pid_t self = getpid();
+    int report[2];
+
+    if (pipe2(report, O_CLOEXEC | O_NONBLOCK)) {
+        cli_warn(parent->serve.cli, "a connection was dropped: %s", strerror(errno));
+        return;
+    }
+    fflush(stdout);
+    fflush(stderr);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(report[0]);
+        serve_become_child(parent, fd, report[1], self, full);
+    }
+    close(report[1]);
+    if (pid < 0) {
+        cli_warn(parent->serve.cli, "a connection was dropped: %s", strerror(errno));
+        close(report[0]);
+        return;
+    }
+    *child = (struct serve_process){.pid = pid, .report_fd = report[0], .from = *from, .turning_away = full != NULL};
+    parent->child_count++;
+}
+
+static void serve_accept(struct serve_parent *parent, int listener)
+{
+    struct sockaddr_storage peer = {0};
+    socklen_t len = sizeof(peer);
+    const char *why;
+    int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            cli_warn(parent->serve.cli, "a connection can't be accepted: %s", strerror(errno));
+            poll(NULL, 0, 100); // it stays in the queue: don't spin on it
+        }
+        return;
+    }
+    struct in6_addr from = serve_from(&peer);
+    enum serve_room room = serve_room_for(parent, &from, &why);
+    if (room != SERVE_NO_MORE) {
+        serve_fork(parent, fd, &from, room == SERVE_FULL ? why : NULL);
+    }
+    close(fd);
+}
+
+static void serve_reap(struct serve_parent *parent)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (WIFSIGNALED(status)) {
+            cli_warn(parent->serve.cli, "the process of a session was killed by signal %d; its replica can be resumed",
+                     WTERMSIG(status));
+        }
+        for (unsigned i = 0; i < parent->child_count; i++) {
+            if (parent->children[i].pid == pid) {
+                if (parent->children[i].report_fd >= 0) {
+                    close(parent->children[i].report_fd);
+                }
+                parent->children[i] = parent->children[--parent->child_count];
+                break;
+            }
+        }
+    }
+}
+
+static void serve_signal_children(const struct serve_parent *parent, int signal_number)
+{
+    for (unsigned i = 0; i < parent->child_count; i++) {
+        kill(parent->children[i].pid, signal_number);
+    }
+}
+
+// The loop -------------------------------------------------------------------------------------------------------------------
+
+static void serve_reload(struct serve_parent *parent)
+{
+    struct cli *cli = parent->serve.cli;
+    struct conf *before = cli->conf;
+    struct br_err err = {0};
+
+    notify_reloading();
+    cli->conf = NULL;
+    if (conf_of(cli, &parent->serve.conf, &err)) {
+        cli->conf = before;
+        parent->serve.conf = before;
+        cli_warn(cli, "the configuration was not read anew, the old one stays: %s", err.text);
+    } else {
+        conf_free(before);
+        cli_say(cli, "the configuration was read anew; addresses to listen on stay as they are");
+    }
+    notify("READY=1");
+}
+
+static void serve_signals(struct serve_parent *parent)
+{
+    struct signalfd_siginfo info;
+
+    while (read(parent->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        switch (info.ssi_signo) {
+        case SIGCHLD: serve_reap(parent); break;
+        case SIGHUP: serve_reload(parent); break;
+        default: parent->stopping = true; break;
+        }
+    }
+}
+
+static void serve_reports(struct serve_parent *parent)
+{
+    for (unsigned i = 0; i < parent->child_count; i++) {
+        struct serve_process *child = &parent->children[i];
+        char byte;
+        ssize_t got = child->report_fd >= 0 ? read(child->report_fd, &byte, 1) : -1;
+        if (got >= 0) {
+            child->proven = child->proven || (got == 1 && byte == SERVE_PROVEN);
+            close(child->report_fd);
+            child->report_fd = -1;
+        }
+    }
+}
+
+// Waits for anything to happen, at most until @deadline_ns, and deals with it.
+static void serve_step(struct serve_parent *parent, struct pollfd *fds, uint64_t deadline_ns)
+{
+    nfds_t count = 0;
+    int listeners = parent->listener_count;
+
+    fds[count++] = (struct pollfd){.fd = parent->signal_fd, .events = POLLIN};
+    for (int i = 0; i < listeners; i++) {
+        fds[count++] = (struct pollfd){.fd = parent->listeners[i], .events = POLLIN};
+    }
+    for (unsigned i = 0; i < parent->child_count; i++) {
+        if (parent->children[i].report_fd >= 0) {
+            fds[count++] = (struct pollfd){.fd = parent->children[i].report_fd, .events = POLLIN};
+        }
+    }
+    if (poll(fds, count, br_clock_ms_until(deadline_ns)) <= 0) {
+        return;
+    }
+    serve_reports(parent);
+    serve_signals(parent);
+    for (int i = 0; i < listeners && !parent->stopping; i++) {
+        if (fds[1 + i].revents) {
+            serve_accept(parent, parent->listeners[i]);
+        }
+    }
+}
+
+static void serve_stop(struct serve_parent *parent, struct pollfd *fds)
+{
+    uint64_t patience_ns = conf_duration_ns(parent->serve.conf, "serve", "", "stop-timeout");
+    uint64_t deadline_ns = br_clock_ns() + patience_ns;
+
+    notify("STOPPING=1");
+    serve_deafen(parent);
+    if (parent->child_count) {
+        cli_say(parent->serve.cli, "stopping; %u session(s) get time to end", parent->child_count);
+    }
+    serve_signal_children(parent, SIGTERM);
+    while (parent->child_count && br_clock_ns() < deadline_ns) {
+        serve_step(parent, fds, deadline_ns);
+    }
+    if (parent->child_count) {
+        cli_warn(parent->serve.cli, "%u session(s) did not end in time and were killed; their replicas can be resumed",
+                 parent->child_count);
+        serve_signal_children(parent, SIGKILL);
+    }
+    while (
+        parent
+            ->child_count) { // a process in an uninterruptible wait for its disk may take longer; systemd has its own limit
+        serve_step(parent, fds, UINT64_MAX);
+    }
+}
+
+static int serve_set_up(struct serve_parent *parent, struct br_err *reterr)
+{
+    struct cli *cli = parent->serve.cli;
+    char fingerprint[BR_FINGERPRINT_TEXT_BYTES];
+    sigset_t signals;
+    int rc = conf_of(cli, &parent->serve.conf, reterr);
+
+    rc = rc ? rc : trust_open(cli, &parent->serve.trust, reterr);
+    if (rc) {
+        return rc;
+    }
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, &parent->signals_before);
+    parent->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    parent->children = calloc(SERVE_CHILDREN_MAX, sizeof(*parent->children));
+    if (parent->signal_fd < 0 || !parent->children) {
+        return br_err_os(reterr, errno, "starting to serve");
+    }
+    rc = serve_listen(parent, reterr);
+    if (!rc) {
+        br_fingerprint_text(br_keys_fingerprint(parent->serve.trust.keys), fingerprint);
+        cli_say(cli, "this server's key is %s", fingerprint);
+        cli_report_text(cli, "fingerprint", fingerprint);
+    }
+    return rc;
+}
+
+static int serve_run(struct cli *cli, struct br_err *reterr)
+{
+    struct serve_parent parent = {.serve = {.cli = cli, .trust = {.state_fd = -1}}, .signal_fd = -1};
+    struct pollfd *fds = calloc(1 + BR_ARRAY_LEN(parent.listeners) + SERVE_CHILDREN_MAX, sizeof(*fds));
+    int rc = fds ? serve_set_up(&parent, reterr) : br_err_set(reterr, BR_E_NOMEM, "starting to serve");
+
+    if (!rc) {
+        json_t *event = json_object();
+        json_object_set_new(event, "type", json_string("ready"));
+        cli_event(cli, event);
+        notify("READY=1");
+        while (!parent.stopping) {
+            serve_step(&parent, fds, UINT64_MAX);
+        }
+        serve_stop(&parent, fds);
+    }
+    serve_deafen(&parent);
+    trust_close(&parent.serve.trust);
+    if (parent.signal_fd >= 0) {
+        close(parent.signal_fd);
+    }
+    free(parent.children);
+    free(fds);
+    return rc;
+}
+
+static const struct cli_option serve_options[] = {
+    {"listen", CLI_TEXT, "HOST[:PORT]",
+     "Listen here instead of what the configuration says; several are separated by blanks."},
+    {"io", CLI_CHOICE, "uring|aio|auto",
+     "How replicas are read and written: io_uring, libaio, or the first that this host has."},
+    {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB for each session."},
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_example serve_examples[] = {
+    {"blkrep serve", "Serve as the configuration says, until SIGTERM."},
+    {"blkrep serve --listen=127.0.0.1:4777", "Serve this host only."},
+    {NULL, NULL},
+};
+
+const struct cli_verb cmd_serve = {
+    .name = "serve",
+    .args = "",
+    .summary = "keep replicas for other hosts",
+    .description =
+        "Waits for clients that have paired with this host (`blkrep token create` here, `blkrep pair` there) and lets them bring its "
+        "replicas to later versions. Which replicas there are is for the configuration to say: each `[replica NAME]` with a `path` is "
+        "offered under NAME, and with `directory` in `[serve]` clients can make more as plain files DIRECTORY/NAME. Port 4777 unless told "
+        "otherwise. It needs no root, only the right to read and write the replicas.\n\n"
+        "Every connection is served by a process of its own. Both sides prove who they are by TLS 1.3 before anything else is read; how "
+        "many may connect at once, for how long and how fast is limited by the configuration. What a client may do is its role: a reader "
+        "looks and verifies, a writer brings replicas to later versions, an operator may also replace them.\n\n"
+        "SIGTERM or SIGINT: no more connections, sessions get `stop-timeout` to end; one that can't leaves its replica at the old version "
+        "or resumable. SIGHUP: the configuration is read anew for connections that come after; addresses stay. systemd is told when it is "
+        "ready.",
+    .options = serve_options,
+    .examples = serve_examples,
+    .see_also = "blkrep-token-create(1), blkrep-client-list(1), blkrep-sync(1), blkrep.conf(5)",
+    .schema = "blkrep.serve/1",
+    .run = serve_run,
+};
