@@ -111,7 +111,8 @@ vm_stage_run() {
     local stage=$1 test=$2 program
     mkdir -p "$stage/vm/bin"
     install -m 0755 "$test" "$stage/vm/${test##*/}" || return 1
-    install -D -m 0644 "$root/tests/vm/lib/guest.sh" "$stage/vm/lib/guest.sh" || return 1
+    mkdir -p "$stage/vm/lib"
+    install -m 0644 "$root"/tests/vm/lib/*.sh "$stage/vm/lib/" || return 1
     for program in "$build"/* "$build"/tests/vm/*; do
         if [ ! -f "$program" ] || [ ! -x "$program" ]; then continue; fi
         case $program in *.so) continue ;; esac
