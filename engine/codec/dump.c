@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "engine/base/units.h"
+#include "engine/codec/dump_tree.h"
 #include "engine/codec/identity.h"
 #include "engine/codec/stream.h"
 
@@ -15,6 +16,7 @@ enum dump_kind {
     DUMP_UNKNOWN,
     DUMP_STREAM,
     DUMP_IDENTITY,
+    DUMP_TREE,
 };
 
 struct br_dump {
@@ -25,6 +27,7 @@ struct br_dump {
     int stopped; // what line() returned
     struct br_buf start;
     struct br_stream_decoder *decoder;
+    struct br_dump_tree *tree;
 };
 
 static void say(struct br_dump *dump, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -268,6 +271,7 @@ void br_dump_close(struct br_dump *dump)
 {
     if (dump) {
         br_stream_decoder_close(dump->decoder);
+        br_dump_tree_close(dump->tree);
         br_buf_free(&dump->start);
         free(dump);
     }
@@ -289,6 +293,14 @@ static int find_kind(struct br_dump *dump, struct br_err *reterr)
         say(dump, "delta stream");
         return dump_stream(dump, bytes, len, reterr);
     }
+    if (len >= 8 && !memcmp(bytes, BR_DUMP_TREE_MAGIC, 8)) {
+        int rc = br_dump_tree_open(dump->line, dump->ctx, &dump->tree, reterr);
+        if (rc < 0) {
+            return rc;
+        }
+        dump->kind = DUMP_TREE;
+        return br_dump_tree_bytes(dump->tree, bytes, len, reterr);
+    }
     if (len >= 8 && (!memcmp(bytes, "blkrepID", 8) || br_is_zero(bytes, zeros))) {
         dump->kind = DUMP_IDENTITY;
         say(dump, "identity");
@@ -304,6 +316,9 @@ int br_dump_bytes(struct br_dump *dump, const void *bytes, size_t len, struct br
     }
     if (dump->kind == DUMP_STREAM) {
         return dump_stream(dump, bytes, len, reterr);
+    }
+    if (dump->kind == DUMP_TREE) {
+        return br_dump_tree_bytes(dump->tree, bytes, len, reterr);
     }
     if (dump->kind == DUMP_IDENTITY && len > 2 * BR_IDENTITY_SLOT_BYTES - dump->start.len) {
         return br_err_at(reterr, BR_E_CORRUPT, 2 * BR_IDENTITY_SLOT_BYTES, "an identity file of more than two slots");
@@ -329,6 +344,7 @@ int br_dump_finish(struct br_dump *dump, struct br_err *reterr)
     }
     switch (dump->kind) {
     case DUMP_STREAM: return br_stream_decoder_finish(dump->decoder, reterr);
+    case DUMP_TREE: return br_dump_tree_finish(dump->tree, reterr);
     case DUMP_IDENTITY:
         if (dump->start.len < 2 * BR_IDENTITY_SLOT_BYTES) {
             return br_err_at(reterr, BR_E_TRUNCATED, dump->start.len, "an identity file of less than two slots");

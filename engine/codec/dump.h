@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Any binary format of blkrep as lines of text, for `blkrep dump FILE`, for tests, and for people who want to believe. The kind is told by
-// the magic: a delta stream ("blkrep stream "), an identity file ("blkrepID", two slots). What is damaged is said at its place: the lines
-// up to there come first, then the error.
+// the magic: a delta stream ("blkrep stream "), an identity file ("blkrepID", two slots), a tree file ("blkrtree"). What is damaged is
+// said at its place: the lines up to there come first, then the error.
 #ifndef BR_CODEC_DUMP_H
 #define BR_CODEC_DUMP_H
 

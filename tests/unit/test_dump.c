@@ -115,6 +115,36 @@ static void an_identity_of_version_1_reads_as_ever(void **state)
     a_golden_file_reads_as("applying.identity");
 }
 
+static void a_tree_file_of_version_1_reads_as_ever(void **state)
+{
+    (void)state;
+    a_golden_file_reads_as("level1.tree");
+}
+
+static void a_damaged_tree_file_says_where_its_nodes_end(void **state)
+{
+    (void)state;
+    struct br_buf bytes = {0}, text = {0};
+    load("level1.tree", "", &bytes);
+    size_t whole = bytes.len;
+    bytes.data[516] ^= 1; // the record's check: all from there on is behind the last whole record
+    assert_int_equal(dump(&bytes, 700, &text), 0);
+    br_buf_u8(&text, 0);
+    char want[64];
+    snprintf(want, sizeof(want), "\n0 nodes; %zu bytes behind the last whole one\n", whole - 512);
+    assert_non_null(strstr((char *)text.data, want));
+    bytes.data[516] ^= 1;
+    bytes.data[600] ^= 1; // the node itself
+    assert_int_equal(dump(&bytes, 700, &text), -BR_E_CORRUPT);
+    bytes.data[600] ^= 1;
+    bytes.data[40] ^= 1; // the header
+    assert_int_equal(dump(&bytes, 700, &text), -BR_E_CORRUPT);
+    bytes.len = 511;
+    assert_int_equal(dump(&bytes, 700, &text), -BR_E_TRUNCATED);
+    br_buf_free(&bytes);
+    br_buf_free(&text);
+}
+
 static void what_is_no_format_of_blkrep_is_refused(void **state)
 {
     (void)state;
@@ -183,6 +213,8 @@ int main(void)
         cmocka_unit_test(a_compressed_delta_of_version_1_reads_as_ever),
         cmocka_unit_test(a_growing_delta_of_version_1_reads_as_ever),
         cmocka_unit_test(an_identity_of_version_1_reads_as_ever),
+        cmocka_unit_test(a_tree_file_of_version_1_reads_as_ever),
+        cmocka_unit_test(a_damaged_tree_file_says_where_its_nodes_end),
         cmocka_unit_test(what_is_no_format_of_blkrep_is_refused),
         cmocka_unit_test(a_cut_file_says_so_after_what_it_holds),
         cmocka_unit_test(one_damaged_slot_is_shown_and_two_are_an_error),
