@@ -38,6 +38,7 @@ struct br_send {
     struct br_tree_geometry geometry;
     struct br_stream_encoder encoder;
     struct br_tree parent;
+    struct br_generation previous; // the parent's
     struct br_delta_header header;
     struct br_file_info seen;
     struct br_send_item items[BR_SEND_FRAMES];
@@ -172,37 +173,54 @@ static bool br_send_is_prefix(const char *text, const char *digits)
     return strlen(text) >= BR_TRANSFER_SINCE_TEXT_MIN && !strncmp(text, digits, strlen(text));
 }
 
+// A stream whose END may or may not have got out: its version and the one before it are both known.
+static bool br_send_names(const struct br_send *send, const struct br_hash *root, const struct br_uuid *generation)
+{
+    char digits[2 * BR_HASH_BYTES + 1];
+    char id[BR_UUID_TEXT_BYTES];
+
+    br_hash_text(root, digits);
+    br_uuid_text(generation, id);
+    return br_send_is_prefix(send->params->since, digits) || br_send_is_prefix(send->params->since, id);
+}
+
 static int br_send_since(struct br_send *send, struct br_err *reterr)
 {
     const struct br_identity *held = br_source_identity(send->source);
-    const char *since = send->params->since;
-    char root[2 * BR_HASH_BYTES + 1];
-    char id[BR_UUID_TEXT_BYTES];
+    bool open = held->state == BR_STATE_APPLYING;
+    const struct br_tree *before = open ? &held->previous_tree : &held->tree;
+    const struct br_generation *generation = open ? &held->previous : &held->generation;
+    struct br_hash root;
 
-    if (held->state != BR_STATE_COMPLETE) {
+    if (held->state == BR_STATE_NONE) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "no version of %s was sent yet", send->params->label);
     }
-    br_hash_text(&held->root, root);
-    br_uuid_text(&held->generation.id, id);
-    if (strcmp(since, "last") && !br_send_is_prefix(since, root) && !br_send_is_prefix(since, id)) {
-        return br_err_set(reterr, BR_E_NOT_FOUND, "version %s of %s; the one sent last is %.16s", since,
-                          send->params->label, root);
+    if (open && br_send_names(send, &held->root, &held->generation.id)) {
+        before = &held->tree;
+        generation = &held->generation;
     }
-    send->parent = held->tree;
-    send->header.parent_root = held->root;
-    send->header.parent_size_bytes = held->tree.geometry.size_bytes;
-    send->header.generation.parent_id = held->generation.id;
-    return br_source_compact(send->source, reterr);
+    br_tree_root(before, &root);
+    bool known = !br_uuid_is_nil(&generation->id);
+    if (!known || (strcmp(send->params->since, "last") && !br_send_names(send, &root, &generation->id))) {
+        char digits[2 * BR_HASH_BYTES + 1];
+        br_hash_text(&held->root, digits);
+        return br_err_set(reterr, BR_E_NOT_FOUND, "version %s of %s; the one sent last is %.16s", send->params->since,
+                          send->params->label, digits);
+    }
+    send->parent = *before;
+    send->previous = *generation;
+    send->header.parent_root = root;
+    send->header.parent_size_bytes = before->geometry.size_bytes;
+    send->header.generation.parent_id = generation->id;
+    return 0;
 }
 
 static int br_send_parent(struct br_send *send, struct br_err *reterr)
 {
     if (send->params->since) {
-        int rc = br_send_since(send, reterr);
-        if (!rc) {
-            send->parent = br_source_identity(send->source)->tree;
-        }
-        return rc;
+        // First, since it moves the tree that is then taken as the parent.
+        int rc = br_source_compact(send->source, reterr);
+        return rc < 0 ? rc : br_send_since(send, reterr);
     }
     send->header.full = true;
     br_tree_empty(&send->geometry, &br_hash_zero, &send->parent);
@@ -270,14 +288,15 @@ static int br_send_unmoved(struct br_send *send, struct br_err *reterr)
                              params->source_check_ctx, reterr);
 }
 
-static int br_send_record(struct br_send *send, const struct br_tree *tree, struct br_err *reterr)
+// Before END: APPLYING, both versions known. After END: COMPLETE. So a stream that got out is never a version that nobody here knows.
+static int br_send_record(struct br_send *send, const struct br_tree *tree, bool ended, struct br_err *reterr)
 {
     struct br_identity identity = {
-        .state = BR_STATE_COMPLETE,
+        .state = ended ? BR_STATE_COMPLETE : BR_STATE_APPLYING,
         .volume = send->header.volume,
         .replica = send->header.volume,
         .generation = send->header.generation,
-        .previous = br_source_identity(send->source)->generation,
+        .previous = send->previous,
         .root = send->result->root,
         .tree = *tree,
         .sector_bytes = send->header.sector_bytes,
@@ -287,8 +306,27 @@ static int br_send_record(struct br_send *send, const struct br_tree *tree, stru
         .unreadable_blocks = send->result->unreadable_blocks,
     };
 
+    if (!ended) {
+        identity.stage_id = send->header.stream_id;
+        identity.stage_bytes = send->encoder.bytes;
+        if (!send->header.full) {
+            identity.previous_tree = send->parent;
+        }
+    }
     memcpy(identity.label, send->header.label, sizeof(identity.label));
     return br_source_record(send->source, &identity, reterr);
+}
+
+static int br_send_end(struct br_send *send, const struct br_tree *tree, struct br_err *reterr)
+{
+    struct br_stream_frame frame = {0};
+
+    br_tree_root(tree, &send->result->root);
+    int rc = br_send_record(send, tree, false, reterr);
+    rc = rc < 0 ? rc : br_stream_end(&send->encoder, &send->result->root, &frame, reterr);
+    rc = rc < 0 ? rc : br_send_write(send, &frame, reterr);
+    br_stream_frame_free(&frame);
+    return rc < 0 ? rc : br_send_record(send, tree, true, reterr);
 }
 
 static int br_send_stream(struct br_send *send, struct br_err *reterr)
@@ -297,28 +335,12 @@ static int br_send_stream(struct br_send *send, struct br_err *reterr)
     struct br_tree tree;
     int rc = br_stream_start(&send->encoder, &send->header, &frame, reterr);
 
-    if (!rc) {
-        rc = br_send_write(send, &frame, reterr);
-    }
-    if (!rc) {
-        rc = br_send_scan(send, &tree, reterr);
-    }
-    // A source that moved gets no END.
-    if (!rc) {
-        rc = br_send_unmoved(send, reterr);
-    }
-    if (!rc) {
-        br_tree_root(&tree, &send->result->root);
-        rc = br_stream_end(&send->encoder, &send->result->root, &frame, reterr);
-    }
-    if (!rc) {
-        rc = br_send_write(send, &frame, reterr);
-    }
-    if (!rc) {
-        rc = br_send_record(send, &tree, reterr);
-    }
+    rc = rc < 0 ? rc : br_send_write(send, &frame, reterr);
     br_stream_frame_free(&frame);
-    return rc;
+    rc = rc < 0 ? rc : br_send_scan(send, &tree, reterr);
+    // A source that moved gets no END.
+    rc = rc < 0 ? rc : br_send_unmoved(send, reterr);
+    return rc < 0 ? rc : br_send_end(send, &tree, reterr);
 }
 
 static int br_send_open(struct br_send *send, struct br_err *reterr)

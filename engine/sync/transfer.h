@@ -2,7 +2,8 @@
 //
 // A sync in two halves with a stream between (blkrep-stream(5)): send reads a source and writes one, receive reads one and brings a
 // replica to its version. Nothing comes back from the receiver, so what was sent is known to the sender only, under the volume's own uuid
-// (engine/sync/source.h: to-VOLUME): the last version whose stream was written to its end. A receiver that missed one refuses the next
+// (engine/sync/source.h: to-VOLUME): the last version whose stream was written to its end. It is recorded before END is written, beside the
+// one before it, so that a stream whose END got out although the sender died is known too: --since then takes either by its root or id. A receiver that missed one refuses the next
 // by its parent, and a full stream puts it right.
 #ifndef BR_SYNC_TRANSFER_H
 #define BR_SYNC_TRANSFER_H
@@ -20,8 +21,8 @@ struct br_send_params {
     enum br_consistency consistency;
     const char *label;
     struct br_dir *dir; // SOURCE.blkrep/
-    // What --since named: NULL for a full stream; "last", or the first digits (at least 8) of the root or the generation id of the version
-    // that was sent last.
+    // What --since named: NULL for a full stream; "last" (that surely has its END), or the first digits (at least 8) of the root or the
+    // generation id of the version that was sent last.
     const char *since;
     int level; // zstd's; 0 never compresses
     uint64_t bytes_per_second;

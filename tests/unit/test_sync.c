@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "engine/base/units.h"
+#include "engine/codec/stream.h"
 #include "engine/sync/local.h"
 #include "engine/sync/source.h"
 #include "engine/sync/transfer.h"
@@ -33,6 +34,7 @@ struct world {
     struct br_err err;
     struct br_buf stream;
     size_t stream_read;
+    bool die_behind_end; // the writer fails when END has got out
 };
 
 static char *path_of(const struct world *w, const char *name)
@@ -647,8 +649,10 @@ static int stream_write(void *ctx, const void *bytes, size_t len, struct br_err 
 {
     struct world *w = ctx;
 
-    (void)reterr;
     br_buf_append(&w->stream, bytes, len);
+    if (w->die_behind_end && len == BR_STREAM_HEAD_BYTES + BR_STREAM_END_BYTES) {
+        return br_err_set(reterr, BR_E_IO, "the test's pipe");
+    }
     return 0;
 }
 
@@ -800,6 +804,42 @@ static void since_names_only_what_was_sent(void **state)
     assert_int_equal(-BR_E_NOT_FOUND, send_stream(w, "00000000", &sent));
 }
 
+static void a_stream_that_got_out_although_its_sender_died_can_be_gone_on_from(void **state)
+{
+    struct world *w = *state;
+    struct br_send_result sent;
+    struct br_receive_result got;
+    char root[2 * BR_HASH_BYTES + 1];
+
+    write_source(w, 0, 2 * BR_MIB, 1);
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    assert_int_equal(0, receive_stream(w, &got));
+    write_source(w, 100, 100, 2);
+    w->die_behind_end = true;
+    assert_int_equal(-BR_E_IO, send_stream(w, "last", &sent));
+    w->die_behind_end = false;
+    // It was not received after all: from the version before.
+    struct br_buf orphan = w->stream;
+    w->stream = (struct br_buf){0};
+    write_source(w, 70000, 100, 3);
+    assert_int_equal(0, send_stream(w, "last", &sent));
+    br_buf_free(&orphan);
+    assert_int_equal(0, receive_stream(w, &got));
+    check_equal(w);
+    // It was: from the version itself, by its root.
+    write_source(w, 140000, 100, 4);
+    w->die_behind_end = true;
+    assert_int_equal(-BR_E_IO, send_stream(w, "last", &sent));
+    w->die_behind_end = false;
+    assert_int_equal(0, receive_stream(w, &got));
+    check_equal(w);
+    br_hash_text(&got.root, root);
+    write_source(w, 210000, 100, 5);
+    assert_int_equal(0, send_stream(w, root, &sent));
+    assert_int_equal(0, receive_stream(w, &got));
+    check_equal(w);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -832,6 +872,7 @@ int main(void)
         T(a_cut_stream_leaves_the_replica_as_it_was),
         T(a_delta_that_was_missed_is_refused_and_a_full_stream_puts_it_right),
         T(since_names_only_what_was_sent),
+        T(a_stream_that_got_out_although_its_sender_died_can_be_gone_on_from),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
