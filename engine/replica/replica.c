@@ -462,6 +462,16 @@ int br_replica_run(struct br_replica *replica, const struct br_run *run, struct 
     return r < 0 ? br_replica_fail(replica, r, &err, reterr) : 0;
 }
 
+int br_replica_push(struct br_replica *replica, struct br_err *reterr)
+{
+    struct br_err err = {0};
+    if (!replica->active || replica->failed) {
+        return replica->failed ? br_replica_fail(replica, -replica->err.code, &replica->err, reterr) : 0;
+    }
+    int r = br_replica_pump(replica, &err);
+    return r < 0 ? br_replica_fail(replica, r, &err, reterr) : 0;
+}
+
 uint64_t br_replica_durable(const struct br_replica *replica)
 {
     return replica->delta   ? br_delta_durable(replica->delta)

@@ -135,6 +135,12 @@ BR_MUST_CHECK int br_replica_batch(struct br_replica *replica, const struct br_b
                                    void *ctx, struct br_err *reterr);
 /** br_replica_run - take a run of zero, discarded or unreadable blocks */
 BR_MUST_CHECK int br_replica_run(struct br_replica *replica, const struct br_run *run, struct br_err *reterr);
+/**
+ * br_replica_push - deal with the records whose checks have ended, without waiting for more of them to come
+ * For who bounds what it hands over by what was released: the last records would else wait for a next one.
+ * Errors: as br_replica_batch()
+ */
+BR_MUST_CHECK int br_replica_push(struct br_replica *replica, struct br_err *reterr);
 /** br_replica_durable - bytes of this delta's data that would survive a power cut now (staged and synced, or in place and synced) */
 uint64_t br_replica_durable(const struct br_replica *replica);
 

@@ -37,6 +37,8 @@ struct br_endpoint_ops {
     void (*abort)(void *ctx);
     /** recheck - as br_replica_recheck(): for a run that found no changes; no delta may be under way */
     int (*recheck)(void *ctx, uint64_t recheck_bytes, struct br_replica_result *ret_result, struct br_err *reterr);
+    /** push - goes on with what was handed over, without waiting for more (br_replica_push()); NULL: it does so by itself */
+    int (*push)(void *ctx, struct br_err *reterr);
     /** durable - bytes of the current delta known to be durable there */
     uint64_t (*durable)(void *ctx);
     /** verify - the far end re-reads everything and compares with its tree; progress may be NULL */

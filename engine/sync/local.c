@@ -115,6 +115,13 @@ static int br_local_recheck(void *ctx, uint64_t recheck_bytes, struct br_replica
     return br_replica_recheck(local->replica, recheck_bytes, ret_result, reterr);
 }
 
+static int br_local_push(void *ctx, struct br_err *reterr)
+{
+    struct br_local *local = ctx;
+
+    return br_replica_push(local->replica, reterr);
+}
+
 static uint64_t br_local_durable(void *ctx)
 {
     struct br_local *local = ctx;
@@ -153,6 +160,7 @@ static const struct br_endpoint_ops br_local_ops = {
     .commit = br_local_commit,
     .abort = br_local_abort,
     .recheck = br_local_recheck,
+    .push = br_local_push,
     .durable = br_local_durable,
     .verify = br_local_verify,
     .sent_bytes = br_local_sent_bytes,

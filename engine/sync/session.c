@@ -358,6 +358,19 @@ static int tell_credit(struct br_session *session, uint64_t least, struct br_err
 
 int br_session_tick(struct br_session *session, struct br_err *reterr)
 {
+    const struct br_endpoint *endpoint = &session->volume.endpoint;
+    struct br_err err = {0};
+
+    // Without this the last batches within the credit would wait for one more, which the client may not send.
+    if (session->state == SESSION_RECEIVING && !session->delta_failed.code && endpoint->ops->push &&
+        endpoint->ops->push(endpoint->ctx, &err) < 0) {
+        session->delta_failed = err;
+        session->request = 0;
+        int rc = say_error(session, &err, reterr);
+        if (rc < 0) {
+            return rc;
+        }
+    }
     return tell_credit(session, session->params.credit_bytes / SESSION_CREDIT_PART, reterr);
 }
 

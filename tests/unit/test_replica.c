@@ -394,6 +394,28 @@ static void data_that_is_not_what_its_leaf_says_is_never_written(void **state)
     assert_true(br_is_zero(there, sizeof(there)));
 }
 
+static void what_was_handed_over_is_let_go_without_another_record(void **state)
+{
+    T_WORLD
+    enum { MANY = 6 };
+    static uint8_t data[MANY][BR_BLOCK_BYTES];
+    begin_first(w, MANY * BR_BLOCK_BYTES, true);
+    t_released = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        struct br_batch batch = {.block_count = 1, .data = data[i], .data_bytes = sizeof(data[i])};
+        t_rand_fill(&w->rand, data[i], sizeof(data[i]));
+        batch.blocks[0] = (struct br_batch_block){.index = i, .pages = 0xffff};
+        br_leaf_hash(data[i], sizeof(data[i]), &batch.blocks[0].leaf);
+        must(w, br_replica_batch(w->replica, &batch, release, NULL, &w->err));
+    }
+    for (unsigned i = 0; i < 1000 && (br_ring_in_flight(w->ring) || t_released < MANY); i++) {
+        br_ring_wait(w->ring, BR_NS_PER_MS);
+        must(w, br_replica_push(w->replica, &w->err));
+    }
+    assert_int_equal(t_released, MANY);
+    br_replica_abort(w->replica);
+}
+
 static void blocks_that_do_not_ascend_are_refused(void **state)
 {
     T_WORLD
@@ -557,6 +579,7 @@ int main(void)
         TEST(verify_stops_when_progress_says_so),
         TEST(a_second_run_is_told_that_it_is_busy),
         TEST(data_that_is_not_what_its_leaf_says_is_never_written),
+        TEST(what_was_handed_over_is_let_go_without_another_record),
         TEST(blocks_that_do_not_ascend_are_refused),
         TEST(holes_of_a_huge_volume_cost_neither_space_nor_time),
         TEST(a_write_to_the_journal_of_ext4_is_noticed),
