@@ -23,8 +23,8 @@ const struct conf_key conf_keys[] = {
     {"replica", "address", CLI_TEXT, "blkrep://HOST[:PORT]/NAME", NULL, "The replica on another host."},
     {"replica", "overwrite", CLI_FLAG, NULL, "no",
      "Let `blkrep serve` make this replica from a target that holds something else. The first sync destroys what is there."},
-    {"serve", "listen", CLI_TEXT, "HOST[:PORT]", "[::]",
-     "Address to listen on; may hold several, separated by blanks."},
+    {"serve", "listen", CLI_TEXT, "HOST[:PORT]", "*",
+     "Address to listen on, `*` for every one of this host; may hold several, separated by blanks. Port 4777 when none is given."},
     {"serve", "directory", CLI_PATH, "DIR", NULL,
      "Folder in which clients may make replicas as plain files, each named as the client names it. Without it only `[replica N]` "
      "sections are offered."},

@@ -359,6 +359,17 @@ static int place_open_existing(struct br_ring *ring, struct place *place, enum p
     return error ? error : place_open_file(ring, place, mode, reterr);
 }
 
+// A target in use by another run of blkrep is busy, not foreign: the run that holds its lock will end.
+static int place_in_use(struct cli *cli, struct br_ring *ring, struct place *place, int error, struct br_err *reterr)
+{
+    struct br_err why = {0};
+
+    if (!place_open_sides(cli, ring, place, false, &why) && br_dir_lock(place->dir, "lock", &why) == -BR_E_BUSY) {
+        return br_err_set(reterr, BR_E_BUSY, "another run of blkrep is writing to %s", place->path);
+    }
+    return error;
+}
+
 int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum place_mode mode, struct place *ret_place,
                struct br_err *reterr)
 {
@@ -375,6 +386,7 @@ int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum pla
     }
     if (!error && place->exists) {
         error = place_open_existing(ring, place, mode, reterr);
+        error = error == -BR_E_TARGET_IN_USE ? place_in_use(cli, ring, place, error, reterr) : error;
     }
     if (!error) {
         error = place_open_sides(cli, ring, place, mode != PLACE_LOOK, reterr);

@@ -181,11 +181,12 @@ int br_address_connect(const struct br_address *address, uint64_t timeout_ns, in
     return 0;
 }
 
-static int br_address_bind(const struct addrinfo *to, uint16_t *port, int *ret_fd)
+// @alone  an IPv6 socket that leaves IPv4 to another one; without it `[::]` takes both
+static int br_address_bind(const struct addrinfo *to, bool alone, uint16_t *port, int *ret_fd)
 {
     struct sockaddr_storage at = {0};
     socklen_t len = to->ai_addrlen;
-    int on = 1, fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1, v6only = alone, fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0) {
         return errno;
@@ -198,7 +199,7 @@ static int br_address_bind(const struct addrinfo *to, uint16_t *port, int *ret_f
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (to->ai_family == AF_INET6) {
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only));
     }
     if (bind(fd, (struct sockaddr *)&at, len) || listen(fd, 64) || getsockname(fd, (struct sockaddr *)&at, &len)) {
         int failed = errno;
@@ -222,7 +223,7 @@ int br_address_listen(const struct br_address *address, int ret_fds[BR_LISTEN_FD
         return rc;
     }
     for (struct addrinfo *to = list; to && count < BR_LISTEN_FDS_MAX && !failed; to = to->ai_next) {
-        int one = br_address_bind(to, &port, &ret_fds[count]);
+        int one = br_address_bind(to, list->ai_next != NULL, &port, &ret_fds[count]);
         if (one == EAFNOSUPPORT || one == EADDRNOTAVAIL) {
             absent = one; // a host without IPv6 still listens on IPv4, and the other way round
         } else if (one) {

@@ -19,6 +19,7 @@ client -alpn blkrep/2
 t_wait_for 5 said "unknown format or protocol version"
 client -tls1_2 -alpn blkrep/1
 t_wait_for 5 said "does not speak TLS 1.3"
+# shellcheck disable=SC2016 # the inner shell's
 printf 'GET / HTTP/1.0\r\n\r\n' | timeout 5 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1"; cat >&3; cat <&3' x "$S_PORT" >/dev/null || true
 t_wait_for 5 said "does not speak TLS;"
 
@@ -31,7 +32,7 @@ s_stop
 
 # a server with the right key that speaks the next version only
 openssl req -x509 -new -key "$S_STATE/identity.key" -subj /CN=x -days 1 -out "$T/server.pem" 2>/dev/null
-t_background next openssl s_server -accept "$S_ADDR" -cert "$T/server.pem" -key "$S_STATE/identity.key" -alpn blkrep/2 -tls1_3
+t_background next openssl s_server -accept "$S_ADDR" -cert "$T/server.pem" -key "$S_STATE/identity.key" -alpn blkrep/2 -tls1_3 -rev
 t_wait_for 5 t_listening "$S_PORT"
 s_as alice t_run blkrep sync "$T/a.img" "$S_URL/db"
 t_status 1

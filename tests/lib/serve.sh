@@ -7,6 +7,8 @@
 #   s_pair alice --role=writer   # makes a client; options go to `blkrep token create`
 #   s_as alice t_ok blkrep sync "$T/a.img" "$S_URL/db"
 #
+# shellcheck disable=SC2034,SC2153,SC2317 # for the tests that read this; optional arguments
+#
 # $S_PORT, $S_ADDR (127.0.0.1:PORT), $S_URL (blkrep://127.0.0.1:PORT), $S_PID, $S_STATE and $S_CONF are the server's.
 
 S_STATE=$T/server-state

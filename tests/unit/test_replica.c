@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/units.h"
 #include "tests/lib/t_replica.h"
 #include "tests/lib/t_tree.h"
 
