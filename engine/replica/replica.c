@@ -247,7 +247,8 @@ int br_replica_completed(struct br_replica *replica, struct br_err *reterr)
     uint64_t old_number = old ? br_tree_file_number(old) : 0;
     br_tree_file_close(old);
     if (r == 0) {
-        if (old) {
+        // Once more, so that neither slot names the old tree file when it goes.
+        if (old && br_replica_store_identity(replica, NULL) == 0) {
             (void)!br_tree_file_remove(replica->dir, BR_TREE_STEM, old_number, NULL);
         }
         br_replica_drop_file(replica, BR_STAGE_NAME);

@@ -80,21 +80,28 @@ void br_replica_identity_from(struct br_identity *identity, const struct br_delt
 
 // delta.c -----------------------------------------------------------------------------------------------------------------------------
 
+/** br_delta_begin - check parent and evidence, make the stage; br_delta_end_run() frees also after a failure */
 BR_MUST_CHECK int br_delta_begin(struct br_replica *replica, struct br_err *reterr);
 /** br_delta_take - deal with one ready record; keeps no reference to the item */
 BR_MUST_CHECK int br_delta_take(struct br_replica *replica, struct br_intake_item *item, struct br_err *reterr);
+/** br_delta_commit - all of br_replica_commit() for a staged delta */
 BR_MUST_CHECK int br_delta_commit(struct br_replica *replica, const struct br_delta_end *end, uint64_t recheck_bytes,
                                   struct br_replica_result *result, struct br_err *reterr);
+/** br_delta_durable - bytes of data staged and synced */
 uint64_t br_delta_durable(const struct br_delta *delta);
-/** br_delta_end - waits, frees; removes the stage unless the identity may name it */
+/** br_delta_end_run - waits, frees; removes the stage unless the identity may name it */
 void br_delta_end_run(struct br_replica *replica);
 
 // first.c -----------------------------------------------------------------------------------------------------------------------------
 
+/** br_first_begin - FIRST and REPLACE: facts, INCOMPLETE, size; br_first_end_run() frees also after a failure */
 BR_MUST_CHECK int br_first_begin(struct br_replica *replica, struct br_err *reterr);
+/** br_first_take - deal with one ready record; writes under way keep a reference to the item */
 BR_MUST_CHECK int br_first_take(struct br_replica *replica, struct br_intake_item *item, struct br_err *reterr);
+/** br_first_commit - all of br_replica_commit() for a copy */
 BR_MUST_CHECK int br_first_commit(struct br_replica *replica, const struct br_delta_end *end,
                                   struct br_replica_result *result, struct br_err *reterr);
+/** br_first_durable - bytes of data that a stored checkpoint covers */
 uint64_t br_first_durable(const struct br_first *first);
 /** br_first_wait - until no write uses a batch's data any more */
 void br_first_wait(struct br_first *first);
@@ -115,8 +122,9 @@ BR_MUST_CHECK int br_rebuild(struct br_replica *replica, struct br_err *reterr);
 
 // evidence.c --------------------------------------------------------------------------------------------------------------------------
 
+/** br_evidence_take - what the file shows now */
 BR_MUST_CHECK int br_evidence_take(struct br_file *file, struct br_evidence *ret_evidence, struct br_err *reterr);
-/** br_evidence_same_times - size, inode, device and both times */
+/** br_evidence_equal - size, inode, device and both times */
 bool br_evidence_equal(const struct br_evidence *a, const struct br_evidence *b);
 /** br_evidence_samples - the blocks that mounts write to and 16 drawn by @seed, against @tree; -BR_E_FOREIGN_WRITE */
 BR_MUST_CHECK int br_evidence_samples(struct br_replica *replica, const struct br_tree *tree,
