@@ -14,6 +14,7 @@
 
 #define AUDIT_NAME     "audit.ndjson"
 #define AUDIT_LINE_MAX (64 * 1024)
+#define AUDIT_TAIL_MAX (2 * AUDIT_LINE_MAX + 2) // the last whole line, and a torn one behind it
 
 static void audit_hash(const char *line, size_t len, char hex[65])
 {
@@ -33,10 +34,15 @@ static int audit_open(struct cli *cli, int flags, int *ret_fd, struct br_err *re
     if (error) {
         return error;
     }
+    struct stat st;
     int fd = openat(dir_fd, AUDIT_NAME, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool ok = fd >= 0 && !fstat(fd, &st) && (st.st_size || !fsync(dir_fd)); // a name that is new is made durable
     int os_errno = errno;
     close(dir_fd);
-    if (fd < 0) {
+    if (!ok) {
+        if (fd >= 0) {
+            close(fd);
+        }
         return br_err_os(reterr, os_errno, "opening " AUDIT_NAME " in the state folder");
     }
     *ret_fd = fd;
@@ -70,7 +76,7 @@ static int audit_tail(int fd, char *line, size_t *ret_len, off_t *ret_end, struc
     if (fstat(fd, &st)) {
         return br_err_os(reterr, errno, "reading " AUDIT_NAME);
     }
-    off_t from = st.st_size > AUDIT_LINE_MAX ? st.st_size - AUDIT_LINE_MAX : 0;
+    off_t from = st.st_size > AUDIT_TAIL_MAX ? st.st_size - AUDIT_TAIL_MAX : 0;
     ssize_t got = pread(fd, line, (size_t)(st.st_size - from), from);
     if (got < 0) {
         return br_err_os(reterr, errno, "reading " AUDIT_NAME);
@@ -80,6 +86,9 @@ static int audit_tail(int fd, char *line, size_t *ret_len, off_t *ret_end, struc
         return from ? br_err_set(reterr, BR_E_CORRUPT, AUDIT_NAME " has a line that is too long") : 0;
     }
     char *before = newline > line ? memrchr(line, '\n', (size_t)(newline - line)) : NULL;
+    if (!before && from) {
+        return br_err_set(reterr, BR_E_CORRUPT, AUDIT_NAME " has a line that is too long");
+    }
     char *start = before ? before + 1 : line;
     *ret_end = from + (newline - line) + 1;
     *ret_len = (size_t)(newline - start);
@@ -96,8 +105,10 @@ static json_int_t audit_next_number(const char *line, size_t len)
     return number;
 }
 
+// A torn line behind it is cut off; else the file is not truncated, which would give back the room that another run made ready.
 static int audit_write(int fd, off_t at, const json_t *entry, struct br_err *reterr)
 {
+    struct stat st;
     char *text = json_dumps(entry, JSON_COMPACT);
     size_t len = text ? strlen(text) : 0;
     int error = 0;
@@ -106,8 +117,11 @@ static int audit_write(int fd, off_t at, const json_t *entry, struct br_err *ret
         free(text);
         return br_err_set(reterr, BR_E_INTERNAL, "the audit line is too long");
     }
+    off_t end = at + (off_t)len + 1;
     text[len] = '\n';
-    if (pwrite(fd, text, len + 1, at) != (ssize_t)(len + 1) || ftruncate(fd, at + (off_t)len + 1) || fdatasync(fd)) {
+    errno = 0;
+    if (pwrite(fd, text, len + 1, at) != (ssize_t)(len + 1) || fstat(fd, &st) ||
+        (st.st_size > end && ftruncate(fd, end)) || fdatasync(fd)) {
         error = br_err_os(reterr, errno ? errno : ENOSPC, "writing " AUDIT_NAME);
     }
     free(text);
@@ -140,7 +154,7 @@ static json_t *audit_entry(const struct cli *cli, json_int_t number, const char 
 int audit_append(struct cli *cli, const char *act, const char *object, json_t *details, struct br_err *reterr)
 {
     char previous[65] = "0000000000000000000000000000000000000000000000000000000000000000";
-    char *line = malloc(AUDIT_LINE_MAX);
+    char *line = malloc(AUDIT_TAIL_MAX);
     size_t len;
     off_t end;
     int fd = -1;
@@ -178,34 +192,45 @@ static bool audit_line_follows(const char *line, size_t len, const char *previou
     return ok;
 }
 
-int64_t audit_check(struct cli *cli, struct br_err *reterr)
+static int64_t audit_walk(FILE *file, struct br_err *reterr)
 {
     char previous[65] = "0000000000000000000000000000000000000000000000000000000000000000";
     char *line = NULL;
     size_t size = 0;
     ssize_t len;
     int64_t count = 0;
+    int error = 0;
+
+    while (!error && (len = getline(&line, &size, file)) > 0 && line[len - 1] == '\n') {
+        count++;
+        if (!audit_line_follows(line, (size_t)len - 1, previous, count)) {
+            error = br_err_set(reterr, BR_E_VERIFY, AUDIT_NAME " line %lld does not follow from the line before it",
+                               (long long)count);
+        }
+        audit_hash(line, (size_t)len - 1, previous);
+    }
+    if (!error && ferror(file)) {
+        error = br_err_os(reterr, errno, "reading " AUDIT_NAME);
+    }
+    free(line);
+    return error ? error : count;
+}
+
+int64_t audit_check(struct cli *cli, struct br_err *reterr)
+{
     int fd;
     int error = audit_open(cli, O_RDWR | O_CREAT, &fd, reterr);
 
     if (error) {
         return error;
     }
-    FILE *file = fdopen(fd, "r");
-    while (!error && file && (len = getline(&line, &size, file)) > 0) {
-        count++;
-        size_t text_len = line[len - 1] == '\n' ? (size_t)len - 1 : (size_t)len;
-        if (!audit_line_follows(line, text_len, previous, count)) {
-            error = br_err_set(reterr, BR_E_VERIFY, AUDIT_NAME " line %lld does not follow from the line before it",
-                               (long long)count);
-        }
-        audit_hash(line, text_len, previous);
-    }
-    free(line);
-    if (file) {
-        fclose(file);
-    } else {
+    FILE *file = flock(fd, LOCK_SH) ? NULL : fdopen(fd, "r");
+    if (!file) {
+        error = br_err_os(reterr, errno, "reading " AUDIT_NAME);
         close(fd);
+        return error;
     }
-    return error ? error : count;
+    int64_t count = audit_walk(file, reterr);
+    fclose(file);
+    return count;
 }

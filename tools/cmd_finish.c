@@ -57,6 +57,13 @@ static int finish_run(struct cli *cli, struct br_err *reterr)
     return error;
 }
 
+static const struct cli_field finish_fields[] = {
+    {"replica", "text", "Its path."},
+    {"finished", "boolean", "There was something to do, and it is done."},
+    REPLICA_VERB_FIELDS,
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_finish = {
     .name = "finish",
     .args = "REPLICA",
@@ -72,5 +79,6 @@ const struct cli_verb cmd_finish = {
     .examples = finish_examples,
     .see_also = "blkrep-sync(1), blkrep-status(1)",
     .schema = "blkrep.finish/1",
+    .fields = finish_fields,
     .run = finish_run,
 };

@@ -234,6 +234,11 @@ static int adopt_run(struct cli *cli, struct br_err *reterr)
     return error;
 }
 
+static const struct cli_field forget_fields[] = {
+    {"replica", "text", "Its path."},
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_forget = {
     .name = "forget",
     .args = "REPLICA",
@@ -247,7 +252,14 @@ const struct cli_verb cmd_forget = {
     .examples = forget_examples,
     .see_also = "blkrep-adopt(1), blkrep-status(1)",
     .schema = "blkrep.forget/1",
+    .fields = forget_fields,
     .run = forget_run,
+};
+
+static const struct cli_field adopt_fields[] = {
+    {"replica", "text", "Its path."},
+    REPLICA_VERB_FIELDS,
+    {NULL, NULL, NULL},
 };
 
 const struct cli_verb cmd_adopt = {
@@ -265,5 +277,6 @@ const struct cli_verb cmd_adopt = {
     .examples = adopt_examples,
     .see_also = "blkrep-forget(1), blkrep-verify(1)",
     .schema = "blkrep.adopt/1",
+    .fields = adopt_fields,
     .run = adopt_run,
 };

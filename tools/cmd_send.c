@@ -308,6 +308,21 @@ static int receive_run(struct cli *cli, struct br_err *reterr)
     return error;
 }
 
+static const struct cli_field send_fields[] = {
+    {"full", "boolean", "The stream stands alone; else it is the difference from --since."},
+    {"size_bytes", "number", "Of the volume."},
+    {"stream_bytes", "number", "Of the stream."},
+    {"bytes_read", "number", "Read from the source; holes are not."},
+    {"bytes_changed", "number", "In the pages of the stream."},
+    {"bytes_zeroed", "number", "In what became zeros."},
+    {"unreadable_blocks", "number", "Blocks that could not be read."},
+    {"generation", "number", "Counts the versions that were sent."},
+    {"generation_id", "text", "The id of this one; --since takes it."},
+    {"root", "text", "The hash that names the content."},
+    {"seconds", "number", "It took."},
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_send = {
     .name = "send",
     .args = "SOURCE",
@@ -324,7 +339,25 @@ const struct cli_verb cmd_send = {
     .examples = send_examples,
     .see_also = "blkrep-receive(1), blkrep-dump(1), blkrep-stream(5)",
     .schema = "blkrep.send/1",
+    .fields = send_fields,
     .run = send_run,
+};
+
+static const struct cli_field receive_fields[] = {
+    {"replica", "text", "Its path or address."},
+    {"new_version", "boolean", "False when the replica was at the stream's version already."},
+    {"full", "boolean", "The stream stood alone."},
+    {"size_bytes", "number", "Of the volume."},
+    {"stream_bytes", "number", "Of the stream."},
+    {"bytes_durable", "number", "Made durable beside the replica before the commit, or in a first copy in it."},
+    {"bytes_written", "number", "Written to the replica itself."},
+    {"bytes_rechecked", "number", "Of the replica, proven anew."},
+    {"unreadable_blocks", "number", "Blocks that the source could not read."},
+    {"consistency", "text", "none, crash or clean, see blkrep-sync(1)."},
+    {"generation", "number", "Counts the versions of the replica."},
+    {"root", "text", "The hash that names the content."},
+    {"seconds", "number", "It took."},
+    {NULL, NULL, NULL},
 };
 
 const struct cli_verb cmd_receive = {
@@ -341,5 +374,6 @@ const struct cli_verb cmd_receive = {
     .examples = receive_examples,
     .see_also = "blkrep-send(1), blkrep-finish(1), blkrep-stream(5)",
     .schema = "blkrep.receive/1",
+    .fields = receive_fields,
     .run = receive_run,
 };

@@ -360,6 +360,37 @@ static int status_run(struct cli *cli, struct br_err *reterr)
     return error;
 }
 
+static const struct cli_field status_fields[] = {
+    {"audit_lines", "number", "With --audit: lines of the audit trail, all of them unbroken."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_field status_replica_fields[] = {
+    {"source", "text|null", "Its source, when this host syncs it."},
+    {"replica", "text", "Its path or address."},
+    {"state", "text",
+     "none, incomplete, complete, applying or replacing; what is said of a remote one is what the last run left."},
+    {"trouble", "text|null", "Why its state can't be read."},
+    {"generation", "number", "Of its last good version."},
+    {"root", "text|null", "The hash that names the content."},
+    {"consistency", "text|null", "none, crash or clean."},
+    {"size_bytes", "number", "Of the volume."},
+    {"version_taken_unix", "number|null", "When the source was as the version is."},
+    {"age_seconds", "number|null", "How long ago that is: the lag."},
+    {"every_seconds", "number", "As it is kept current by sync --every; 0 when it is not."},
+    {"last_run_unix", "number", "When the last run to it ended; 0 when there was none from here."},
+    {"last_status", "number", "The exit status of that run."},
+    {"full_proof_unix", "number|null", "When all of it was last proven."},
+    {"state_bytes", "number|null", "How much room its state takes on this host."},
+    {"free_bytes", "number|null", "How much is left where it lies."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_line status_lines[] = {
+    {"replica", "One for each replica.", status_replica_fields},
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_status = {
     .name = "status",
     .args = "[NAME]",
@@ -376,5 +407,7 @@ const struct cli_verb cmd_status = {
     .examples = status_examples,
     .see_also = "blkrep-sync(1), blkrep-verify(1)",
     .schema = "blkrep.status/1",
+    .fields = status_fields,
+    .lines = status_lines,
     .run = status_run,
 };

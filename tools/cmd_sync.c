@@ -407,6 +407,57 @@ static int sync_run(struct cli *cli, struct br_err *reterr)
     return sync_every(cli, every_ns, reterr);
 }
 
+static const struct cli_field sync_fields[] = {
+    {"source", "text", "The source's path."},
+    {"replica", "text", "The replica's path or address."},
+    {"tracker", "text", "What told which blocks to compare; scan reads all of the source."},
+    {"fallback_reason", "text|null", "Why the run became a full compare; null when it did not."},
+    {"consistency", "text",
+     "none: the source could change while it was read. crash: it is one moment, as after a power cut. clean: nothing could write."},
+    {"dry_run", "boolean", "Nothing was written."},
+    {"resumed", "boolean", "A first copy that was cut went on."},
+    {"new_version", "boolean", "There was something to ship, and the replica is a new version now."},
+    {"size_bytes", "number", "Of the volume."},
+    {"bytes_read", "number", "Read from the source; holes are not."},
+    {"bytes_changed", "number", "In pages that differ and are not zeros."},
+    {"bytes_zeroed", "number", "In what became zeros."},
+    {"bytes_shipped", "number", "What the pages came to on their way, compressed and framed."},
+    {"bytes_durable", "number", "Of what was shipped, durable at the replica when the run ended."},
+    {"bytes_written", "number", "Written to the replica itself."},
+    {"bytes_rechecked", "number", "Called unchanged, and hashed again on both sides all the same."},
+    {"recheck_mismatches", "number",
+     "Blocks of those that were not as they should be; the tracker is then distrusted."},
+    {"unreadable_blocks", "number", "Blocks of the version that the source could not read."},
+    {"verified", "boolean", "Both sides were read whole and compared, by --verify."},
+    {"seconds", "number", "The whole run took."},
+    {"seconds_scan", "number", "Of that, until all was read and shipped."},
+    {"seconds_commit", "number", "Of that, from the commit until the replica was the new version."},
+    {"generation", "number", "Counts the versions of the replica."},
+    {"generation_id", "text|null", "The id of that version; null when there is none."},
+    {"volume", "text|null", "The uuid of the volume."},
+    {"root", "text|null", "The hash that names the content; null when there is no version."},
+    {"runs", "number", "With --every: how many there were."},
+    {"runs_failed", "number", "With --every: of them, how many failed."},
+    {"lag_seconds_max", "number", "With --every: the longest time that the replica was behind."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_field sync_run_fields[] = {
+    {"status", "number", "The exit status that the run alone would have had."},
+    {"error", "text|null", "What failed, for people."},
+    {"generation", "number", "Of the replica after it."},
+    {"bytes_changed", "number", "As in the exit object."},
+    {"bytes_shipped", "number", "As in the exit object."},
+    {"seconds", "number", "It took."},
+    {"lag_seconds", "number", "From the moment that the version shows until it was durable at the replica."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_line sync_lines[] = {
+    {"run", "With --every, one for each run.", sync_run_fields},
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_sync = {
     .name = "sync",
     .args = "SOURCE REPLICA",
@@ -426,5 +477,7 @@ const struct cli_verb cmd_sync = {
     .examples = sync_examples,
     .see_also = "blkrep-finish(1), blkrep-status(1), blkrep-serve(1), blkrep-errors(7)",
     .schema = "blkrep.sync/1",
+    .fields = sync_fields,
+    .lines = sync_lines,
     .run = sync_run,
 };

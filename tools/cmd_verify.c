@@ -99,6 +99,14 @@ static int verify_run(struct cli *cli, struct br_err *reterr)
     return error;
 }
 
+static const struct cli_field verify_fields[] = {
+    {"replica", "text", "Its path."},
+    {"bad_blocks", "number", "Blocks that are not what they should be."},
+    {"seconds", "number", "It took."},
+    REPLICA_VERB_FIELDS,
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_verify = {
     .name = "verify",
     .args = "REPLICA",
@@ -114,5 +122,6 @@ const struct cli_verb cmd_verify = {
     .examples = verify_examples,
     .see_also = "blkrep-sync(1), blkrep-status(1)",
     .schema = "blkrep.verify/1",
+    .fields = verify_fields,
     .run = verify_run,
 };

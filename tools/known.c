@@ -180,15 +180,17 @@ static void known_drop(int dir_fd, const char *name, json_t *entry, void *ctx)
     struct known_forget *forget = ctx;
     const char *replica = json_string_value(json_object_get(entry, "replica"));
 
-    if (replica && !strcmp(replica, forget->replica) && !unlinkat(dir_fd, name, 0)) {
+    if (replica && forget->replica && !strcmp(replica, forget->replica) && !unlinkat(dir_fd, name, 0)) {
         forget->count++;
     }
 }
 
 int known_forget(struct cli *cli, const char *replica, struct br_err *reterr)
 {
-    struct known_forget forget = {.replica = replica};
+    json_t *name = cli_json_text(replica); // as it was recorded
+    struct known_forget forget = {.replica = json_string_value(name)};
     int error = known_each(cli, known_drop, &forget, reterr);
 
+    json_decref(name);
     return error ? error : forget.count;
 }

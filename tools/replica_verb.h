@@ -25,4 +25,18 @@ void replica_verb_close(struct replica_verb *verb);
 /** replica_verb_report - the identity's fields into the exit object */
 void replica_verb_report(struct cli *cli, const struct br_identity *identity);
 
+// What replica_verb_report() puts into the exit object.
+#define REPLICA_VERB_FIELDS                                                                             \
+    {"state", "text", "complete, or what else the replica is: none, incomplete, applying, replacing."}, \
+        {"volume", "text|null", "The uuid of the volume."},                                             \
+        {"generation", "number", "Counts the versions of the replica."},                                \
+        {"root", "text|null", "The hash that names the content, when it is complete."},                 \
+        {"size_bytes", "number", "Of the volume."},                                                     \
+        {"consistency", "text", "none, crash or clean, see blkrep-sync(1)."},                           \
+        {"unreadable_blocks", "number", "Blocks that the source could not read."},                      \
+        {"version_taken_unix", "number", "When the source was as the version is."},                     \
+    {                                                                                                   \
+        "full_proof_unix", "number", "When all of the replica was last proven; 0 never."                \
+    }
+
 #endif

@@ -74,10 +74,10 @@ offers blkrep token create --role=w
 only --role=writer
 offers blkrep token create --expires = 1
 only ""
-offers blkrep dump --state = fi
+offers blkrep dump --state = "fi"
 lacks files
 cd ..
-offers blkrep dump --state = fi
+offers blkrep dump --state = "fi"
 only files
 cd files
 

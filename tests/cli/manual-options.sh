@@ -60,8 +60,7 @@ while read -r line; do
     refused "long options only" -x
     # the usage line: BLKREP VERB [options] ARGS
     read -r -a arguments <<<"$(sed -n "1s/^blkrep $line \[options\]//p" "$T/help")"
-    too_many=(x)
-    for argument in "${arguments[@]}"; do too_many+=(x); done
+    too_many=(x "${arguments[@]}")
     [[ ${arguments[*]} == *...* ]] || refused "${verb[*]} takes" "${too_many[@]}"
     [[ ${#arguments[@]} -eq 0 || ${arguments[0]} == '['* ]] || refused "${verb[*]} takes ${arguments[*]}"
 done < <(verbs)
