@@ -89,7 +89,7 @@ static bool cli_choice_ok(const char *choices, const char *value)
     size_t len = strlen(value);
 
     for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL) {
-        if (!strncmp(at, value, len) && (at[len] == '|' || !at[len]) && len) {
+        if (!strncmp(at, value, len) && (at[len] == '|' || !at[len]) && len && !strchr(value, '|')) {
             return true;
         }
     }

@@ -419,10 +419,27 @@ static const struct cli_example serve_examples[] = {
     {NULL, NULL},
 };
 
+static const struct cli_field serve_fields[] = {
+    {"fingerprint", "text", "Of this server's key."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_field serve_listening_fields[] = {
+    {"address", "text", "HOST:PORT."},
+    {"port", "number", "The port; chosen by the kernel when 0 was asked for."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_line serve_lines[] = {
+    {"listening", "One for each address.", serve_listening_fields},
+    {"ready", "Clients can come now. It has no fields.", NULL},
+    {NULL, NULL, NULL},
+};
+
 const struct cli_verb cmd_serve = {
     .name = "serve",
     .args = "",
-    .summary = "keep replicas for other hosts",
+    .summary = "Keep replicas for other hosts.",
     .description =
         "Waits for clients that have paired with this host (`blkrep token create` here, `blkrep pair` there) and lets them bring its "
         "replicas to later versions. Which replicas there are is for the configuration to say: each `[replica NAME]` with a `path` is "
@@ -438,5 +455,7 @@ const struct cli_verb cmd_serve = {
     .examples = serve_examples,
     .see_also = "blkrep-token-create(1), blkrep-client-list(1), blkrep-sync(1), blkrep.conf(5)",
     .schema = "blkrep.serve/1",
+    .fields = serve_fields,
+    .lines = serve_lines,
     .run = serve_run,
 };
