@@ -13,7 +13,7 @@ set -u
 # shellcheck source=lib/guest.sh
 . /vm/lib/guest.sh
 
-cuts=6
+cuts=4
 blocks=100
 lost=${lost:-0} kept=${kept:-0} torn=${torn:-0}
 

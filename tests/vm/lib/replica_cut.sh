@@ -4,8 +4,7 @@
 # Power cuts at random moments of `blkrep sync`, and what must be true in the boot after (G1, G2). The tests that source
 # this differ in what the replica is; they set $replica after calling cut_mount and call cut_main.
 #
-#   Version K of the source is a base with eight extents overwritten that depend on K only, so that any boot can make
-#   any version again. Before a sync begins the host remembers `old` (the replica's version) and `new` (the source's),
+#   Before a sync begins the host remembers `old` (the replica's version) and `new` (the source's),
 #   and `durable` once sync has said 0. Source, replica and state lie on disks that lose what was not flushed.
 #
 #   After a cut                                     the replica must be
@@ -15,56 +14,16 @@
 #   it says incomplete or none (first copy only)    completed by the next sync
 #   and then: the next sync says 0 and the replica is the source.
 
-pages=2048 # 8 MiB
-source_device=/dev/vm/source
-replica=
+# shellcheck source=versions.sh
+. /vm/lib/versions.sh
 
 old=${old:--1} new=${new:-0} durable=${durable:--1} writes=${writes:-60} seen=${seen:-}
-
-# make_version K FILE
-make_version() {
-    local i len at
-    cp "$T/base" "$2"
-    vm_pattern 524288 "version $1" >"$T/changes"
-    for ((i = 0; i < 8; i++)); do
-        len=$((1 + $(vm_random_fixed 16 "len $1 $i")))
-        at=$(vm_random_fixed $((pages - len)) "at $1 $i")
-        dd if="$T/changes" of="$2" bs=4096 skip=$((i * 16)) seek="$at" count="$len" conv=notrunc status=none
-    done
-}
-
-# vm_random_fixed MAX LABEL - as vm_random, the same in every boot
-vm_random_fixed() { VM_BOOT=0 vm_random "$@"; }
-
-# is_version FILE - is the replica exactly that, read from the disk?
-is_version() {
-    sync
-    echo 3 >/proc/sys/vm/drop_caches
-    cmp -s "$1" "$replica"
-}
-
-# replica_state - what status says of the replica; missing when blkrep has never heard of it
-replica_state() {
-    local text
-    if text=$(blkrep status --json "$replica" 2>&1); then
-        grep -o '"state":"[a-z]*"' <<<"$text" | head -n 1 | cut -d'"' -f4
-    elif [[ $text == *'"name":"NOT_FOUND"'* ]]; then
-        echo missing
-    else
-        echo "status failed: $text"
-    fi
-}
-
-set_source() {
-    make_version "$1" "$T/source"
-    dd if="$T/source" of="$source_device" bs=1M conv=fsync status=none || fail "the source can't be written"
-}
 
 writes_so_far() { cat /sys/block/vd*/stat | awk '{ n += $5 + $16 } END { print n }'; }
 
 # cut_mount - the file system that holds blkrep's state, at /mnt
 cut_mount() {
-    vm_pattern $((pages * 4096)) base >"$T/base"
+    make_base 2048 # 8 MiB
     if [[ $VM_BOOT -eq 0 ]]; then
         mke2fs -q -t ext4 /dev/vm/home || fail "mke2fs"
     else
