@@ -20,9 +20,9 @@
 
 #include "engine/base/units.h"
 
-#define GUARD_FAMILY_MAX 512
-#define GUARD_PATH_BYTES 512
-#define GUARD_LEASE_TRIES 30
+#define GUARD_FAMILY_MAX     512
+#define GUARD_PATH_BYTES     512
+#define GUARD_LEASE_TRIES    30
 #define GUARD_LEASE_PAUSE_NS 100000000
 
 struct br_guard_family {
@@ -152,31 +152,6 @@ static void br_guard_each(struct br_guard_family *family, dev_t device, const ch
     closedir(dir);
 }
 
-// The device, its partitions and everything stacked on them.
-static void br_guard_family_up(struct br_guard_family *family, dev_t device)
-{
-    if (!br_guard_family_add(family, device)) {
-        return;
-    }
-    br_guard_each(family, device, ".", "partition", br_guard_family_up);
-    br_guard_each(family, device, "holders", "dev", br_guard_family_up);
-}
-
-static void br_guard_family_down(struct br_guard_family *family, dev_t device)
-{
-    dev_t disk;
-
-    if (!br_guard_family_add(family, device)) {
-        return;
-    }
-    br_guard_each(family, device, "slaves", "dev", br_guard_family_down);
-    if (br_guard_is_partition(device) && br_guard_disk_of(device, &disk)) {
-        br_guard_family_down(family, disk);
-    }
-}
-
-// Loop devices ------------------------------------------------------------------------------------------------------------------------
-
 static bool br_guard_loop_info(const char *name, struct loop_info64 *ret_info)
 {
     char path[GUARD_PATH_BYTES];
@@ -190,6 +165,69 @@ static bool br_guard_loop_info(const char *name, struct loop_info64 *ret_info)
     close(fd);
     return ok;
 }
+
+// Is this loop device over a block device, and over which? Of a file, lo_rdevice is 0 or (old kernels) the file system's device again.
+static bool br_guard_loop_device(const char *name, dev_t *ret_device)
+{
+    struct loop_info64 info;
+
+    if (strncmp(name, "loop", 4) || !br_guard_loop_info(name, &info) || !info.lo_rdevice ||
+        info.lo_rdevice == info.lo_device) {
+        return false;
+    }
+    *ret_device = (dev_t)info.lo_rdevice;
+    return true;
+}
+
+// Visits the loop devices over a block device, which sysfs does not show among its holders.
+static void br_guard_each_loop(struct br_guard_family *family, dev_t device, br_guard_visit_fn *visit)
+{
+    struct dirent *entry;
+    DIR *dir = opendir("/sys/block");
+
+    while (dir && (entry = readdir(dir))) {
+        char path[GUARD_PATH_BYTES];
+        struct stat node;
+        dev_t below;
+        snprintf(path, sizeof(path), "/dev/%.200s", entry->d_name);
+        if (br_guard_loop_device(entry->d_name, &below) && below == device && !stat(path, &node)) {
+            visit(family, node.st_rdev);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+// The device, its partitions and everything stacked on them.
+static void br_guard_family_up(struct br_guard_family *family, dev_t device)
+{
+    if (!br_guard_family_add(family, device)) {
+        return;
+    }
+    br_guard_each(family, device, ".", "partition", br_guard_family_up);
+    br_guard_each(family, device, "holders", "dev", br_guard_family_up);
+    br_guard_each_loop(family, device, br_guard_family_up);
+}
+
+static void br_guard_family_down(struct br_guard_family *family, dev_t device)
+{
+    char name[64];
+    dev_t disk;
+
+    if (!br_guard_family_add(family, device)) {
+        return;
+    }
+    br_guard_each(family, device, "slaves", "dev", br_guard_family_down);
+    if (br_guard_name_of(device, name, sizeof(name)) && br_guard_loop_device(name, &disk)) {
+        br_guard_family_down(family, disk);
+    }
+    if (br_guard_is_partition(device) && br_guard_disk_of(device, &disk)) {
+        br_guard_family_down(family, disk);
+    }
+}
+
+// Loop devices ------------------------------------------------------------------------------------------------------------------------
 
 // The kernel tells lo_device in its own encoding of a dev_t (new_encode_dev), as stat() does for small numbers.
 static bool br_guard_loop_backs(const struct loop_info64 *info, const struct stat *st)
@@ -698,6 +736,9 @@ int br_guard_target(int fd, const char *path, struct br_err *reterr)
                               path);
         }
         return 0;
+    }
+    if (br_guard_attribute(st.st_rdev, "ro", name, sizeof(name)) && strcmp(name, "0") != 0) {
+        return br_err_set(reterr, BR_E_REFUSED, "%s: the device is read-only", path);
     }
     for (size_t i = 0; i < family.count; i++) {
         bool own_partition = false;

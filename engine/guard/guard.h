@@ -54,7 +54,7 @@ BR_MUST_CHECK int br_guard_source(int fd, const char *path, struct br_err *reter
 /**
  * br_guard_target - is the target mounted in any way, held by another driver, under a loop device, swap, or open for writing elsewhere?
  * @fd  open for reading only, before the descriptor that writes is opened
- * Returns 0 when free; -BR_E_TARGET_IN_USE names what holds it.
+ * Returns 0 when free; -BR_E_TARGET_IN_USE names what holds it; -BR_E_REFUSED the device is read-only.
  */
 BR_MUST_CHECK int br_guard_target(int fd, const char *path, struct br_err *reterr);
 
