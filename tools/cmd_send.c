@@ -172,9 +172,12 @@ static int send_run(struct cli *cli, struct br_err *reterr)
         error = source_end_open(cli, run.ring, cli->args[0], false, &run.source, reterr);
     }
     if (!error) {
+        error = source_end_guard(&run.source, reterr);
+    }
+    if (!error) {
         error = send_engine(&run, reterr);
     }
-    source_end_close(&run.source);
+    source_end_close(&run.source, error != 0);
     br_ring_close(run.ring);
     return error;
 }
@@ -295,7 +298,7 @@ static int receive_run(struct cli *cli, struct br_err *reterr)
         error = place_ring(cli, &run.ring, reterr);
     }
     if (!error) {
-        error = target_end_open(cli, run.ring, cli->args[0], NULL, false, &run.target, reterr);
+        error = target_end_open(cli, run.ring, cli->args[0], false, &run.target, reterr);
     }
     if (!error) {
         error = target_end_confirm(cli, &run.target, reterr);

@@ -125,8 +125,9 @@ static void sync_report(struct sync_run *run)
     const struct br_sync_result *r = &run->result;
     char text[2 * BR_HASH_BYTES + 1];
 
-    cli_report_text(cli, "source", run->source.place.path);
-    cli_report_text(cli, "replica", run->target.name);
+    // What could not be opened is named as it was given.
+    cli_report_text(cli, "source", run->source.place.path[0] ? run->source.place.path : cli->args[0]);
+    cli_report_text(cli, "replica", run->target.name[0] ? run->target.name : cli->args[1]);
     cli_report_text(cli, "tracker", r->tracker);
     cli_report_text(cli, "fallback_reason", r->fallback_reason);
     cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
@@ -259,7 +260,7 @@ static void sync_remember(struct sync_run *run, int result)
 static void sync_close(struct sync_run *run, int result)
 {
     target_end_close(&run->target, result != 0);
-    source_end_close(&run->source);
+    source_end_close(&run->source, result != 0);
     br_ring_close(run->ring);
 }
 
@@ -278,7 +279,13 @@ static int sync_open(struct sync_run *run, bool dry_run, struct br_err *reterr)
         error = source_end_open(cli, run->ring, cli->args[0], dry_run, &run->source, reterr);
     }
     if (!error) {
-        error = target_end_open(cli, run->ring, cli->args[1], &run->source, dry_run, &run->target, reterr);
+        error = source_end_is_not(cli, &run->source, cli->args[1], reterr);
+    }
+    if (!error) {
+        error = source_end_guard(&run->source, reterr);
+    }
+    if (!error) {
+        error = target_end_open(cli, run->ring, cli->args[1], dry_run, &run->target, reterr);
     }
     if (!error && !dry_run) {
         error = target_end_confirm(cli, &run->target, reterr);
@@ -288,13 +295,20 @@ static int sync_open(struct sync_run *run, bool dry_run, struct br_err *reterr)
 
 static int sync_once(struct cli *cli, struct sync_run *run, struct br_err *reterr)
 {
-    *run = (struct sync_run){.cli = cli, .source = {.place = {.look_fd = -1}}, .target = {.place = {.look_fd = -1}}};
+    *run = (struct sync_run){
+        .cli = cli,
+        .source = {.place = {.look_fd = -1}},
+        .target = {.place = {.look_fd = -1}},
+        .result = {.tracker = "scan",
+                   .consistency = cli_flag(cli, "live-source") ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN,
+                   .dry_run = cli_flag(cli, "dry-run")},
+    };
     int error = sync_open(run, cli_flag(cli, "dry-run"), reterr);
     if (!error) {
         error = sync_engine(run, reterr);
-        sync_report(run);
         sync_remember(run, error);
     }
+    sync_report(run);
     if (!error) {
         sync_say(run);
     }

@@ -26,9 +26,6 @@ int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
     if (!error && !end->place.exists) {
         error = br_err_set(reterr, BR_E_NOT_FOUND, "the source %s", address.path);
     }
-    if (!error && !end->live) {
-        error = br_guard_source(end->place.look_fd, end->place.path, reterr);
-    }
     if (!error) {
         error = br_guard_watch_begin(end->place.look_fd, &end->watch, reterr);
     }
@@ -38,6 +35,11 @@ int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
         error = br_replica_open(&params, &end->replica, reterr);
     }
     return error;
+}
+
+int source_end_guard(const struct source_end *end, struct br_err *reterr)
+{
+    return end->live ? 0 : br_guard_source(end->place.look_fd, end->place.path, reterr);
 }
 
 int source_end_check(void *ctx, struct br_err *reterr)
@@ -55,26 +57,29 @@ const struct br_identity *source_end_identity(const struct source_end *end)
     return identity->state == BR_STATE_NONE ? NULL : identity;
 }
 
-void source_end_close(struct source_end *end)
+void source_end_close(struct source_end *end, bool undo)
 {
     br_replica_close(end->replica);
-    place_close(&end->place, false);
+    place_close(&end->place, undo);
     end->replica = NULL;
 }
 
-// Before the target is opened for writing, and before its own checks, which would blame the source's own loop device.
-static int target_check_same(const struct target_end *end, const struct source_end *source, struct br_err *reterr)
+int source_end_is_not(struct cli *cli, const struct source_end *end, const char *word, struct br_err *reterr)
 {
+    struct place_address address;
     char text[BR_GUARD_TEXT_BYTES];
-    int fd = open(end->address.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int error = place_resolve(cli, word, "replica", &address, reterr);
 
+    if (error || address.remote) {
+        return error;
+    }
+    int fd = open(address.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return 0; // place_open() tells why, or makes it
     }
-    int same = br_guard_same(source->place.look_fd, fd, text, reterr);
+    int same = br_guard_same(end->place.look_fd, fd, text, reterr);
     close(fd);
-    return same > 0 ? br_err_set(reterr, BR_E_SAME_OBJECT, "%s and %s: %s", source->place.path, end->address.path, text)
-                    : same;
+    return same > 0 ? br_err_set(reterr, BR_E_SAME_OBJECT, "%s and %s: %s", end->place.path, address.path, text) : same;
 }
 
 static int target_open_local(struct cli *cli, struct br_ring *ring, struct target_end *end, bool look,
@@ -94,7 +99,8 @@ static int target_open_local(struct cli *cli, struct br_ring *ring, struct targe
                     .parent = place->parent,
                     .name = place->object.is_block ? NULL : place->name,
                     .what = place->path,
-                    .read_only = look},
+                    .read_only = look,
+                    .discard_damaged = cli_flag(cli, "force-full")},
         .capacity_bytes = place->object.is_block ? place->object.size_bytes : UINT64_MAX,
         .is_block = place->object.is_block,
         .holds = place->holds,
@@ -102,8 +108,8 @@ static int target_open_local(struct cli *cli, struct br_ring *ring, struct targe
     return br_local_open(&params, &end->endpoint, reterr);
 }
 
-int target_end_open(struct cli *cli, struct br_ring *ring, const char *word, const struct source_end *source, bool look,
-                    struct target_end *ret_end, struct br_err *reterr)
+int target_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look, struct target_end *ret_end,
+                    struct br_err *reterr)
 {
     struct target_end *end = ret_end;
 
@@ -116,8 +122,7 @@ int target_end_open(struct cli *cli, struct br_ring *ring, const char *word, con
         snprintf(end->name, sizeof(end->name), "%s", end->address.text);
         return remote_open_endpoint(cli, ring, &end->address, &end->endpoint, reterr);
     }
-    error = source ? target_check_same(end, source, reterr) : 0;
-    return error ? error : target_open_local(cli, ring, end, look, reterr);
+    return target_open_local(cli, ring, end, look, reterr);
 }
 
 int target_end_confirm(struct cli *cli, const struct target_end *end, struct br_err *reterr)

@@ -19,16 +19,25 @@ struct source_end {
 /**
  * source_end_open - open the source that @word names
  * @look  for dry runs: nothing is made beside it
- * Reads the "live-source" option. Errors: -BR_E_SOURCE_IN_USE -BR_E_NOT_FOUND -BR_E_USAGE a remote source
+ * Reads the "live-source" option. Errors: -BR_E_NOT_FOUND -BR_E_USAGE a remote source
  * Owner: source_end_close(), also after a failure
  */
 BR_MUST_CHECK int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look,
                                   struct source_end *ret_end, struct br_err *reterr);
+/**
+ * source_end_is_not - refuse the target that @word names when it is the source's bytes by another name (-BR_E_SAME_OBJECT)
+ * Asked first: a loop device over the source would else be blamed as its writer.
+ */
+BR_MUST_CHECK int source_end_is_not(struct cli *cli, const struct source_end *end, const char *word,
+                                    struct br_err *reterr);
+/** source_end_guard - can something change it while it is read? -BR_E_SOURCE_IN_USE; not asked with --live-source */
+BR_MUST_CHECK int source_end_guard(const struct source_end *end, struct br_err *reterr);
 /** source_end_check - has the source moved since it was opened? For struct br_sync_params' source_check; @ctx is the source_end */
 BR_MUST_CHECK int source_end_check(void *ctx, struct br_err *reterr);
 /** source_end_identity - its record as a replica, NULL when it is none */
 const struct br_identity *source_end_identity(const struct source_end *end);
-void source_end_close(struct source_end *end);
+/** source_end_close - @undo: remove the folder of its state again, if opening made it and nothing was put there */
+void source_end_close(struct source_end *end, bool undo);
 
 struct target_end {
     struct place_address address;
@@ -39,13 +48,11 @@ struct target_end {
 
 /**
  * target_end_open - open the replica that @word names, here or behind a server
- * @source  its bytes must not be the target's; NULL when the source is a stream
- * @look    for dry runs: read only, nothing is made
+ * @look  for dry runs: read only, nothing is made
  * Owner: target_end_close(), also after a failure
  */
-BR_MUST_CHECK int target_end_open(struct cli *cli, struct br_ring *ring, const char *word,
-                                  const struct source_end *source, bool look, struct target_end *ret_end,
-                                  struct br_err *reterr);
+BR_MUST_CHECK int target_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look,
+                                  struct target_end *ret_end, struct br_err *reterr);
 /** target_end_confirm - ask before a device's foreign content is lost (--overwrite, --yes) */
 BR_MUST_CHECK int target_end_confirm(struct cli *cli, const struct target_end *end, struct br_err *reterr);
 /** target_end_close - @undo: remove again what opening made, if nothing became of it */

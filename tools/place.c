@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -227,7 +228,7 @@ static void place_hash_text(const char *text, char hex[33])
     }
 }
 
-static int place_side_of_file(struct cli *cli, int parent_fd, const struct place *place, bool make, int *ret_fd,
+static int place_side_of_file(struct cli *cli, int parent_fd, struct place *place, bool make, int *ret_fd,
                               struct br_err *reterr)
 {
     char side[NAME_MAX + 1];
@@ -235,8 +236,8 @@ static int place_side_of_file(struct cli *cli, int parent_fd, const struct place
     char leaf[64];
 
     snprintf(side, sizeof(side), "%.*s.blkrep", (int)(sizeof(side) - 8), place->name);
-    if (make && mkdirat(parent_fd, side, 0700) && errno != EEXIST && errno != EACCES && errno != EROFS &&
-        errno != EPERM) {
+    place->side_made = make && !mkdirat(parent_fd, side, 0700);
+    if (make && !place->side_made && errno != EEXIST && errno != EACCES && errno != EROFS && errno != EPERM) {
         return place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
     }
     *ret_fd = openat(parent_fd, side, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -397,38 +398,69 @@ int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum pla
     return error;
 }
 
-static void place_undo(const struct place *place)
+static bool place_side_empty(const char *side)
+{
+    DIR *dir = opendir(side);
+    struct dirent *entry;
+    bool empty = dir != NULL;
+
+    while (empty && (entry = readdir(dir))) {
+        empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || !strcmp(entry->d_name, "lock");
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return empty;
+}
+
+// The lock goes while it is held: who opened it meanwhile sees that it has no name any more (br_dir_lock()).
+static bool place_undo_side(const struct place *place)
+{
+    char side[PATH_MAX + 16];
+    char name[PATH_MAX + 32];
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    snprintf(side, sizeof(side), "%s.blkrep", place->path);
+    snprintf(name, sizeof(name), "%s/lock", side);
+    if (!place_side_empty(side)) {
+        return false;
+    }
+    int fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd >= 0 && !fcntl(fd, F_OFD_SETLK, &lock)) {
+        unlink(name);
+    }
+    bool gone = !rmdir(side);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return gone;
+}
+
+// What was recorded stays, and with it the file.
+static void place_undo(const struct place *place, bool had_dir)
 {
     struct stat st;
-    char side[PATH_MAX + 16];
+    bool gone = place->side_made ? place_undo_side(place) : !had_dir;
 
-    if (stat(place->path, &st) || !S_ISREG(st.st_mode) || st.st_size) {
-        return;
-    }
-    snprintf(side, sizeof(side), "%s.blkrep/lock", place->path);
-    unlink(side);
-    snprintf(side, sizeof(side), "%s.blkrep", place->path);
-    // The folder goes only when nothing was recorded in it; then the file is nobody's.
-    if (!rmdir(side) || errno == ENOENT) {
+    if (gone && place->created && !stat(place->path, &st) && S_ISREG(st.st_mode) && !st.st_size) {
         unlink(place->path);
     }
 }
 
 void place_close(struct place *place, bool undo)
 {
+    bool had_dir = place->dir != NULL;
+
     br_file_close(place->file);
     br_dir_close(place->dir);
     br_dir_close(place->parent);
     if (place->look_fd >= 0) {
         close(place->look_fd);
     }
-    if (undo && place->created) {
-        place_undo(place);
+    if (undo) {
+        place_undo(place, had_dir);
     }
-    place->file = NULL;
-    place->dir = NULL;
-    place->parent = NULL;
-    place->look_fd = -1;
+    *place = (struct place){.look_fd = -1};
 }
 
 int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr)

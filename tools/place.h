@@ -41,7 +41,8 @@ struct place {
     struct br_dir *dir;    // its state; NULL when there is none and none was to be made
     struct br_dir *parent; // folder of a file, NULL for a device
     char name[NAME_MAX + 1];
-    bool created; // the file was made by this opening
+    bool created;   // the file was made by this opening
+    bool side_made; // so was the folder of its state
     bool exists;
     bool empty;                      // new, or a file of size 0
     char holds[BR_GUARD_TEXT_BYTES]; // what is on it, "" nothing
@@ -57,12 +58,13 @@ enum place_mode {
 /**
  * place_open - open a local object
  * TARGET runs br_guard_target() before the descriptor that writes is opened, and opens devices exclusively.
+ * -BR_E_BUSY when what holds a TARGET is another run of blkrep.
  * A missing file: made for TARGET (mode 0600), tolerated for LOOK (exists false, file NULL), an error for SOURCE.
  * Owner: place_close()
  */
 BR_MUST_CHECK int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum place_mode mode,
                              struct place *ret_place, struct br_err *reterr);
-/** place_close - @undo: remove the file and state folder again if this opening made the file and it is still empty */
+/** place_close - @undo: remove what this opening made and nothing was put into: the folder of the state, the file */
 void place_close(struct place *place, bool undo);
 /** place_ring - a ring as the --io and --buffers options of the verb ask */
 BR_MUST_CHECK int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr);

@@ -152,6 +152,7 @@ int br_os_dir_lock(struct br_dir *base, const char *name, struct br_err *reterr)
 {
     struct br_os_dir *dir = (struct br_os_dir *)base;
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat st;
 
     struct br_os_lock *locks = realloc(dir->locks, (dir->lock_count + 1) * sizeof(*locks));
     if (!locks) {
@@ -174,6 +175,12 @@ int br_os_dir_lock(struct br_dir *base, const char *name, struct br_err *reterr)
         close(fd);
         free(own_name);
         return rc;
+    }
+    // Removed between our opening and our locking, with all that it guarded: the next one to come makes another.
+    if (fstat(fd, &st) || !st.st_nlink) {
+        close(fd);
+        free(own_name);
+        return br_err_set(reterr, BR_E_BUSY, "the lock '%s' was just removed", name);
     }
     dir->locks[dir->lock_count++] = (struct br_os_lock){.fd = fd, .name = own_name};
     return 0;
