@@ -178,8 +178,8 @@ static void sync_say(const struct sync_run *run)
         return;
     }
     if (!r->new_version) {
-        cli_print(cli, "%s: is current, generation %llu; %s read in %s", run->target.name,
-                  (unsigned long long)r->generation.counter, read, took);
+        cli_print(cli, "%s: is current, generation %llu; %s read in %s%s", run->target.name,
+                  (unsigned long long)r->generation.counter, read, took, r->verified ? ", verified" : "");
         return;
     }
     cli_print(cli, "%s: generation %llu; %s changed, %s shipped, %s read in %s (%s/s)%s%s", run->target.name,

@@ -160,7 +160,13 @@ static int br_sync_plan(struct br_sync *sync, struct br_err *reterr)
     }
     if (!br_uuid_equal(&identity->volume, &sync->result->volume)) {
         if (!sync->params->overwrite) {
-            return br_sync_foreign(sync, "another volume's replica", reterr);
+            // Also when this source's own record was lost: a new disk at an old name looks just like that, and must not cost the old
+            // disk's replica.
+            char label[BR_LABEL_BYTES];
+            char what[BR_LABEL_BYTES + 64];
+            br_quote(identity->label, label, sizeof(label));
+            snprintf(what, sizeof(what), "another volume's replica, last copied from %s", label);
+            return br_sync_foreign(sync, what, reterr);
         }
         br_sync_anew(sync, "first-copy");
         return 0;
