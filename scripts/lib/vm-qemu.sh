@@ -82,7 +82,7 @@ vm_qemu_args() {
     if [ -n "$shell" ]; then
         qemu_args+=(-serial mon:stdio -append "console=ttyS0 panic=-1 quiet random.trust_cpu=on")
     else
-        qemu_args+=(-serial "file:$run/console.log" -append "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on"
+        qemu_args+=(-serial "file:$run/console.log" -append "console=ttyS0 oops=panic panic=-1 loglevel=5 random.trust_cpu=on"
             -device virtio-serial-pci
             -chardev "file,id=control,path=$run/control.fifo" -device "virtserialport,chardev=control,name=control"
             -chardev "file,id=out,path=$run/out.fifo" -device "virtserialport,chardev=out,name=out")

@@ -13,4 +13,4 @@ set -u
 
 cut_mount
 replica=/mnt/replica.img
-cut_main 5
+cut_main 3
