@@ -60,7 +60,10 @@ int audit_ready(struct cli *cli, struct br_err *reterr)
     }
     // Space for a line behind the end, kept outside the size: a full file system is noticed before the act, not after it.
     if (fstat(fd, &st) || (fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, AUDIT_LINE_MAX) && errno != EOPNOTSUPP)) {
-        error = br_err_os(reterr, errno, "making room in " AUDIT_NAME " in the state folder");
+        int os_errno = errno;
+        char state[PATH_MAX];
+        error = place_state(cli, state, NULL);
+        error = br_err_os(reterr, os_errno, "making room in %s/" AUDIT_NAME, error ? "the state folder" : state);
     }
     close(fd);
     return error;

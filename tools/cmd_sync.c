@@ -252,6 +252,10 @@ static void sync_remember(struct sync_run *run, int result)
                               sync_audit_details(run, result), &err)) {
         cli_warn(run->cli, "the audit line could not be written: %s", err.text);
     }
+    // A target that was refused and never was a replica is no pair of this host: `status` would show a mistyped name for ever.
+    if (br_err_exit(result) == BR_EXIT_REFUSED && br_uuid_is_nil(&run->result.replica)) {
+        return;
+    }
     if (known_record(run->cli, run->source.place.path, run->target.name, sync_known_facts(run, result), &err)) {
         cli_warn(run->cli, "the run could not be noted for status: %s", err.text);
     }

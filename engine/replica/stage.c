@@ -11,6 +11,10 @@ static int br_stage_reserve(struct br_stage *stage, uint64_t end_bytes, struct b
     }
     uint64_t len = br_align_up(end_bytes - stage->reserved_bytes, BR_STAGE_RESERVE_STEP);
     int r = br_file_allocate(stage->file, stage->reserved_bytes, len, reterr);
+    if (r == -BR_E_NO_SPACE) { // the step is for speed; a small delta needs no more than itself
+        len = br_align_up(end_bytes - stage->reserved_bytes, BR_PAGE_BYTES);
+        r = br_file_allocate(stage->file, stage->reserved_bytes, len, reterr);
+    }
     if (r < 0) {
         return br_err_prefix(reterr, "%s: reserving %" PRIu64 " bytes for the staged delta", stage->queue.what, len);
     }

@@ -268,6 +268,9 @@ static int br_send_scan(struct br_send *send, struct br_tree *ret_tree, struct b
     };
     int rc = br_pipe_run(&pipe, ret_tree, &progress, reterr);
 
+    if (rc == -BR_E_SOURCE_MOVED || rc == -BR_E_SOURCE_READ) {
+        br_err_prefix(reterr, "%s", params->label);
+    }
     while (send->used) {
         int head = br_send_head(send, rc < 0, rc < 0 ? NULL : reterr);
         rc = rc < 0 ? rc : head;

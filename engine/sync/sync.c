@@ -484,6 +484,9 @@ static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
     sync->result->bytes_data = progress.bytes_shipped;
     sync->result->zero_bytes = progress.zero_bytes;
     sync->result->unreadable_blocks = progress.unreadable_blocks;
+    if (rc == -BR_E_SOURCE_MOVED || rc == -BR_E_SOURCE_READ) {
+        br_err_prefix(reterr, "%s", params->label);
+    }
     if (rc < 0) {
         return rc;
     }

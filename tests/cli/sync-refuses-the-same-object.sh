@@ -27,7 +27,8 @@ same --dry-run a soft
 [[ ! -e a.blkrep ]] || [[ ! -e a.blkrep/identity ]] || t_fail "a became a replica"
 
 t_root
-mkdir bound && mount --bind "$T/d" bound 2>/dev/null || t_skip "no bind mount can be made"
+mkdir bound
+mount --bind "$T/d" bound 2>/dev/null || t_skip "no bind mount can be made"
 t_undo+=("umount -l $(printf %q "$T/d/bound")")
 same a bound/a
 t_loop a

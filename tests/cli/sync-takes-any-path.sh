@@ -4,6 +4,7 @@
 . "$(dirname "$0")/../lib/cli.sh"
 
 mkdir "$T/d" && cd "$T/d"
+# shellcheck disable=SC2016 # not to be expanded
 for name in 'with space' $'new\nline' $'tab\t' 'qu"o'\''te' $'no\xffutf8\xfe' '*' '%s%n' '$(reboot)' ünïcödé '-dash' '--json' '..x' "$(printf 'l%.0s' {1..200})"; do
     t_random "./$name" 70000 3
     t_ok blkrep sync --json -- "$name" "$name.to"
