@@ -29,7 +29,7 @@ static const struct cli_option sync_options[] = {
      "within recheck-period (30 days)."},
     {"bwlimit", CLI_SIZE, "SIZE", "Ship at most SIZE bytes per second."},
     {"compress", CLI_CHOICE, "auto|on|off",
-     "zstd on the way to a remote replica; auto compresses while the link is slower than the compressor."},
+     "zstd on the way to a remote replica; auto compresses while that is the faster way."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
     {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},

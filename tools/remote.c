@@ -9,7 +9,7 @@
 #include "engine/net/tls.h"
 #include "engine/sync/remote.h"
 
-#define REMOTE_LEVEL 1 // of zstd: what keeps up with a fast network; auto leaves out what does not shrink
+#define REMOTE_LEVEL 1 // of zstd: what keeps up with a fast network
 
 static int remote_connect(struct cli *cli, const struct place_address *address, struct br_tls **ret_tls,
                           struct br_err *reterr)
@@ -53,6 +53,7 @@ int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct pla
         .role = BR_ROLE_WRITER,
         .discard_damaged = cli_flag(cli, "force-full"),
         .level = compress && !strcmp(compress, "off") ? 0 : REMOTE_LEVEL,
+        .level_if_it_pays = !compress || !strcmp(compress, "auto"),
         .cancel = &cli_cancel,
         .program = "blkrep " BR_VERSION,
     };

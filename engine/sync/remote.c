@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "engine/base/units.h"
+#include "engine/sync/pace.h"
 #include "engine/sync/wire.h"
 
 #define REMOTE_QUEUE      8u
@@ -27,6 +28,7 @@ struct remote_record {
     br_release_fn *release;
     void *release_ctx;
     struct br_stream_frame frame;
+    int level;  // zstd's
     int result; // of packing
     struct br_err err;
 };
@@ -49,6 +51,7 @@ struct br_remote {
     unsigned first;
     unsigned count;
     bool sending; // send_ready() is at work
+    struct br_pace pace;
 
     struct br_buf in;
 };
@@ -291,8 +294,8 @@ static void pack_record(struct br_job *job)
 {
     struct remote_record *record = job->ctx;
 
-    record->result = br_stream_pack_batch(&record->remote->encoder.geometry, &record->batch,
-                                          record->remote->params.level, &record->frame, &record->err);
+    record->result = br_stream_pack_batch(&record->remote->encoder.geometry, &record->batch, record->level,
+                                          &record->frame, &record->err);
 }
 
 static void record_is_packed(struct br_job *job)
@@ -389,6 +392,15 @@ static int remote_begin(void *ctx, const struct br_replica_begin *begin, bool ov
     return rc;
 }
 
+static int level_of(struct br_remote *remote, const struct br_batch *batch)
+{
+    if (remote->params.level_if_it_pays &&
+        !br_pace_batch(&remote->pace, batch->data_bytes, br_ring_now_ns(remote->params.ring))) {
+        return 0;
+    }
+    return remote->params.level;
+}
+
 static int remote_batch(void *ctx, const struct br_batch *batch, br_release_fn *release, void *release_ctx,
                         struct br_err *reterr)
 {
@@ -401,7 +413,7 @@ static int remote_batch(void *ctx, const struct br_batch *batch, br_release_fn *
     record->job = (struct br_job){.run = pack_record, .done = record_is_packed, .ctx = record};
     if (remote->failed.code) {
         record->packed = true; // is let go in its turn
-    } else if (remote->params.level) {
+    } else if ((record->level = level_of(remote, batch)) != 0) {
         br_ring_job(remote->params.ring, &record->job);
     } else {
         pack_record(&record->job);

@@ -20,6 +20,7 @@ struct br_remote_params {
     uint8_t role;                // enum br_role (engine/net/registry.h)
     bool discard_damaged;        // --force-full: an identity with two damaged slots counts as none
     int level;                   // zstd's; 0 sends everything as it is
+    bool level_if_it_pays;       // compress only while that is faster (engine/sync/pace.h)
     const volatile bool *cancel; // ends every wait but that for a commit; NULL never
     const char *program;         // name and version, for HELLO; copied
 };
