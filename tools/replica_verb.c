@@ -43,7 +43,7 @@ int replica_verb_open(struct cli *cli, const char *word, enum place_mode mode, s
 void replica_verb_close(struct replica_verb *verb)
 {
     br_replica_close(verb->replica);
-    place_close(&verb->place, false);
+    place_close(&verb->place, true); // a question about a plain file leaves no folder beside it
     br_ring_close(verb->ring);
 }
 
