@@ -9,7 +9,10 @@ static int br_stage_reserve(struct br_stage *stage, uint64_t end_bytes, struct b
     if (end_bytes <= stage->reserved_bytes) {
         return 0;
     }
-    uint64_t len = br_align_up(end_bytes - stage->reserved_bytes, BR_STAGE_RESERVE_STEP);
+    // Large steps keep the file in one piece; on a small volume they would ask for more space than any delta of it needs.
+    uint64_t step =
+        stage->geometry.size_bytes < 8 * BR_STAGE_RESERVE_STEP ? BR_STAGE_PIECE_BYTES : BR_STAGE_RESERVE_STEP;
+    uint64_t len = br_align_up(end_bytes - stage->reserved_bytes, step);
     int r = br_file_allocate(stage->file, stage->reserved_bytes, len, reterr);
     if (r == -BR_E_NO_SPACE) { // the step is for speed; a small delta needs no more than itself
         len = br_align_up(end_bytes - stage->reserved_bytes, BR_PAGE_BYTES);
