@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Each option that --help shows is taken by its verb, with each value that it may have; what --help does not show is refused with status 2,
 # as is a bad value, a value twice, a value where none belongs, and a number of arguments that the usage line does not allow.
+# timeout: 240
 . "$(dirname "$0")/../lib/cli.sh"
 
 verbs() { # the verbs as typed, from blkrep --help

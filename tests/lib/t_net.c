@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/lib/t_env.h"
+
 static void t_must(int rc, const char *what, const struct br_err *err)
 {
     if (rc < 0) {
@@ -19,10 +21,10 @@ static void t_must(int rc, const char *what, const struct br_err *err)
 
 void t_host_make(struct t_host *host)
 {
-    const char *base = getenv("TMPDIR");
     struct br_err err = {0};
 
-    snprintf(host->path, sizeof(host->path), "%s/t_host.XXXXXX", base && *base ? base : "/tmp");
+    *host = (struct t_host){.state_fd = -1};
+    snprintf(host->path, sizeof(host->path), "%s/t_host.XXXXXX", t_folder());
     host->state_fd = mkdtemp(host->path) ? open(host->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     t_must(host->state_fd < 0 ? -BR_E_IO : 0, host->path, &err);
     t_must(br_keys_load(host->state_fd, true, &host->keys, &err), "identity", &err);

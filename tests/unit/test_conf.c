@@ -11,14 +11,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/lib/t_env.h"
 #include "tools/conf.h"
 
-static char conf_path[64];
+static char conf_path[512];
 
 static int setup(void **state)
 {
     (void)state;
-    snprintf(conf_path, sizeof(conf_path), "/tmp/test_conf.XXXXXX");
+    snprintf(conf_path, sizeof(conf_path), "%s/test_conf.XXXXXX", t_folder());
     int fd = mkstemp(conf_path);
     assert_true(fd >= 0);
     close(fd);

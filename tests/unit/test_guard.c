@@ -17,10 +17,11 @@
 #include <unistd.h>
 
 #include "engine/guard/guard.h"
+#include "tests/lib/t_env.h"
 
 struct bed {
-    char dir[64];
-    char file[128];
+    char dir[256];
+    char file[288];
     char loop[64]; // "" when there is none
 };
 
@@ -28,7 +29,7 @@ static int bed_setup(void **state)
 {
     struct bed *bed = calloc(1, sizeof(*bed));
 
-    snprintf(bed->dir, sizeof(bed->dir), "/tmp/test_guard.XXXXXX");
+    snprintf(bed->dir, sizeof(bed->dir), "%s/test_guard.XXXXXX", t_folder());
     assert_non_null(mkdtemp(bed->dir));
     snprintf(bed->file, sizeof(bed->file), "%s/file", bed->dir);
     int fd = open(bed->file, O_RDWR | O_CREAT, 0600);
@@ -51,7 +52,7 @@ static void loop_detach(const struct bed *bed)
 static int bed_teardown(void **state)
 {
     struct bed *bed = *state;
-    char command[128];
+    char command[2048];
 
     if (bed->loop[0]) {
         loop_detach(bed);
@@ -173,9 +174,9 @@ static void hard_and_symbolic_links_are_the_same_object(void **state)
     struct bed *bed = *state;
     struct br_err err = {0};
     char text[BR_GUARD_TEXT_BYTES];
-    char hard[160];
-    char soft[160];
-    char other[160];
+    char hard[288];
+    char soft[288];
+    char other[288];
 
     snprintf(hard, sizeof(hard), "%s/hard", bed->dir);
     snprintf(soft, sizeof(soft), "%s/soft", bed->dir);
@@ -229,7 +230,7 @@ static void a_mounted_device_is_in_use_and_its_mount_point_named(void **state)
 {
     struct bed *bed = *state;
     struct br_err err = {0};
-    char command[512];
+    char command[2048];
 
     loop_attach(bed);
     snprintf(command, sizeof(command), "mke2fs -q -F %s && mkdir -p %s/mnt && mount %s %s/mnt 2>/dev/null", bed->loop,
@@ -256,7 +257,7 @@ static void what_a_target_holds_is_said_in_words(void **state)
     struct bed *bed = *state;
     struct br_err err = {0};
     char text[BR_GUARD_TEXT_BYTES];
-    char command[256];
+    char command[2048];
     int fd = open_read(bed->file);
 
     assert_int_equal(br_guard_content(fd, text, &err), 1);

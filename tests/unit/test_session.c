@@ -615,10 +615,11 @@ static void another_protocol_version_is_named_with_ours(void **state)
 static void bring_to(struct world *w, int session_state, struct br_stream_encoder *encoder)
 {
     struct br_wire_message hello = hello_of(1, 1), open = {.type = BR_WIRE_OPEN, .open = {.role = 2, .volume = "db"}};
-    struct br_wire_message begin = {.type = BR_WIRE_BEGIN, .begin = {.begin = {.mode = BR_MODE_FIRST}}};
+    struct br_wire_message begin = {.type = BR_WIRE_BEGIN};
     struct br_delta_header header = t_delta_header(64 * BR_MIB, UINT64_MAX);
     struct br_stream_frame frame = {0};
 
+    begin.begin.begin.mode = BR_MODE_FIRST;
     assert_int_equal(br_stream_start(encoder, &header, &frame, NULL), 0);
     begin.stream = frame.head;
     begin.stream_len = frame.head_len;
