@@ -27,7 +27,7 @@ t_remote_check() {
     [[ $T_STATUS -eq 0 ]] || t_fail "finish after a kill at $1"
     state=complete
     ! grep -q 'finished, now' "$T/out" || state=applying
-    t_seen[$state]=$((${t_seen[$state]:-0} + 1))
+    t_seen["$state"]=$((${t_seen[$state]:-0} + 1))
     if [[ $state == applying ]]; then
         t_file_equal "$K/a" "$R"
     else
@@ -71,7 +71,7 @@ t_remote_sweep_server() {
         t_wait_for 10 s_up
         s_as alice t_run blkrep sync "$K/a" "$S_URL/db"
         rc=$T_STATUS
-        t_alive "$S_PID" && kill -KILL "$S_PID"
+        kill -KILL "$S_PID" 2>/dev/null || true
         wait "$S_PID" 2>/dev/null || true
         [[ $rc -ne 0 ]] || break
         t_status 5
