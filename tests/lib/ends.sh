@@ -33,8 +33,14 @@ t_loop() {
     t_undo+=("losetup -d $T_LOOP")
 }
 
-# t_unloop DEVICE
-t_unloop() { losetup -d "$1"; }
+# t_unloop DEVICE: detached now, and not once more at the end, when its number may be another test's
+t_unloop() {
+    local i
+    for i in "${!t_undo[@]}"; do
+        [[ ${t_undo[$i]} != "losetup -d $1" ]] || t_undo[i]=:
+    done
+    losetup -d "$1"
+}
 
 # t_mount WHAT WHERE [OPTIONS]: WHAT may be "tmpfs"
 t_mount() {
