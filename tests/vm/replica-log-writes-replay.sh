@@ -93,7 +93,7 @@ complete_version() {
 # look WHERE DURABLE [FROM TO] - a snapshot of the replay, with what a drive may have kept of entries FROM..TO-1
 look() {
     dmsetup create moment --table "0 $all_sectors snapshot /dev/vm/replay $store N 16" || fail "create moment"
-    [[ $# -eq 2 ]] || replay_log apply --lose "$((VM_SEED + $3))" /dev/vm/log /dev/mapper/moment "$3" "$4" || fail "apply --lose"
+    [[ $# -eq 2 ]] || replay_log apply --lose "$((VM_SEED + $3)),$((home_sectors * 512))" /dev/vm/log /dev/mapper/moment "$3" "$4" || fail "apply --lose"
     verdict_at "$1" "$2"
     remove moment
     seen[$verdict]=$((${seen[$verdict]:-0} + 1))

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=8M disk=replica=8M disk=home=64M tools=mke2fs,e2fsck timeout=1700 power-cut
+# vm: kernels=all disk=source=8M disk=replica=8M disk=home=64M,sector=4096 tools=mke2fs,e2fsck timeout=1700 power-cut
 #
 # soak: 30 cuts take about ten minutes for each kernel
 # timeout: 1800

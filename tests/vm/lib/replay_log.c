@@ -6,6 +6,9 @@
  *   replay_log apply LOG DEVICE FROM TO      write entries FROM..TO-1 to DEVICE
  *   replay_log apply --lose SEED LOG ...     ... as a drive may that loses power: what no flush in FROM..TO-1 covers is
  *                                            written whole, in part, or not at all
+ *   replay_log apply --lose SEED,BYTES ...   ... where the first BYTES of the disk are torn at multiples of 4096 only: for
+ *                                            ext4, which checks its superblock before it looks at the journal, and does
+ *                                            not survive a half of it
  *
  * KIND is what the entry did: write, fua (a write that was durable when it completed), flush (everything before it was
  * durable; one that carried data is both, told as "flush" with a length), discard, mark. Entries are numbered from 0.
@@ -34,6 +37,7 @@
 #define LOG_MAGIC        0x6a736677736872u
 #define LOG_VERSION      1u
 #define SECTOR_BYTES_MAX 4096
+#define PAGE_BYTES       4096u
 #define WRITE_BYTES_MAX  (64u << 20)
 
 enum { FLAG_FLUSH = 1, FLAG_FUA = 2, FLAG_DISCARD = 4, FLAG_MARK = 8 };
@@ -60,6 +64,7 @@ struct log_file {
 };
 
 static uint64_t random_state;
+static uint64_t whole_pages_bytes; // so much of the disk is torn at multiples of PAGE_BYTES only
 
 static uint64_t random_next(void)
 {
@@ -190,9 +195,15 @@ static void apply_entry(const struct log_file *log, int device, bool may_lose)
     if (fate == 0) {
         write_exactly(device, data, len, offset);
     } else {
-        for (size_t from = 0; from < len; from += log->sector_bytes)
+        for (size_t from = 0, piece; from < len; from += piece) {
+            piece = log->sector_bytes;
+            if (offset + from < whole_pages_bytes)
+                piece = PAGE_BYTES - (offset + from) % PAGE_BYTES;
+            if (piece > len - from)
+                piece = len - from;
             if (random_next() % 2)
-                write_exactly(device, data + from, log->sector_bytes, offset + from);
+                write_exactly(device, data + from, piece, offset + from);
+        }
     }
     free(data);
 }
@@ -250,10 +261,16 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "list") == 0)
         return list(argv[2]);
     if (lose) {
+        char *comma = strchr(argv[3], ',');
+
+        if (comma) {
+            whole_pages_bytes = number(comma + 1);
+            *comma = '\0';
+        }
         random_state = number(argv[3]);
         argv += 2;
     }
     if ((lose || argc == 6) && strcmp(argv[lose ? -1 : 1], "apply") == 0)
         return apply(argv[2], argv[3], number(argv[4]), number(argv[5]), lose);
-    errx(2, "usage: replay_log list LOG | apply [--lose SEED] LOG DEVICE FROM TO");
+    errx(2, "usage: replay_log list LOG | apply [--lose SEED[,BYTES]] LOG DEVICE FROM TO");
 }

@@ -21,7 +21,8 @@ old=${old:--1} new=${new:-0} durable=${durable:--1} writes=${writes:-60} seen=${
 
 writes_so_far() { cat /sys/block/vd*/stat | awk '{ n += $5 + $16 } END { print n }'; }
 
-# cut_mount - the file system that holds blkrep's state, at /mnt
+# cut_mount - the file system that holds blkrep's state, at /mnt. Its disk has sectors of 4096 bytes, the unit in which writes are torn:
+# ext4 checks its superblock before it looks at the journal, and does not survive a half of it.
 cut_mount() {
     make_base 2048 # 8 MiB
     if [[ $VM_BOOT -eq 0 ]]; then
