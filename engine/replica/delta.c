@@ -212,6 +212,7 @@ static int br_old_check_block(struct br_delta *delta, uint64_t block, const stru
     check->leaf = *leaf;
     check->merge = change != NULL;
     if (change) {
+        assert(data);
         check->new_pages = check->new_pages ? check->new_pages : malloc(BR_BLOCK_BYTES);
         if (!check->new_pages) {
             check->next_free = delta->free_checks;

@@ -340,8 +340,8 @@ static int br_foreign_prove(struct br_replica *replica, const struct br_evidence
 
 int br_replica_check_foreign(struct br_replica *replica, struct br_err *reterr)
 {
-    struct br_evidence now, *then = &replica->identity.evidence;
-    struct br_file_info info;
+    struct br_evidence now = {0}, *then = &replica->identity.evidence;
+    struct br_file_info info = {0};
     int r = br_replica_need_complete(replica, reterr);
     r = r < 0 ? r : br_file_stat(replica->file, &info, reterr);
     r = r < 0 ? r : br_evidence_take(replica->file, &now, reterr);

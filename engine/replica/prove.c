@@ -228,7 +228,7 @@ static int br_recheck_part(struct br_replica *replica, uint64_t end, uint64_t bu
                            struct br_replica_result *result, struct br_err *reterr)
 {
     struct br_identity *identity = &replica->identity;
-    struct br_proof proof;
+    struct br_proof proof = {0};
     int r =
         br_prove(replica, &identity->tree, identity->recheck_next_block, end, budget_bytes, NULL, NULL, &proof, reterr);
     if (r < 0) {

@@ -129,6 +129,7 @@ static int hear(struct br_remote *remote, uint64_t timeout_ns, struct br_wire_me
     struct br_channel *channel = &remote->params.channel;
     struct br_err err = {0};
 
+    *ret_message = (struct br_wire_message){0};
     if (remote->dead) {
         return told(remote, reterr);
     }

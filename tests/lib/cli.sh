@@ -32,17 +32,20 @@ if [[ -z ${T:-} ]]; then
 fi
 : >"$T/out" && : >"$T/err"
 
+# t_own_child PID: runs, and is a child of this test; the number of one that ended may be another test's by now
+t_own_child() { grep -q "^[0-9]* (.*) [^Z] $$ " "/proc/$1/stat" 2>/dev/null; }
+
 # shellcheck disable=SC2317 # called by the trap
 t_at_exit() {
     local rc=$? pid i
     trap - EXIT
-    for pid in "${t_pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "${t_pids[@]}"; do ! t_own_child "$pid" || kill -TERM "$pid" 2>/dev/null || true; done
     for pid in "${t_pids[@]}"; do
         for ((i = 0; i < 40; i++)); do
-            kill -0 "$pid" 2>/dev/null || break
+            t_own_child "$pid" || break
             sleep 0.05
         done
-        kill -KILL "$pid" 2>/dev/null || true
+        ! t_own_child "$pid" || kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
     if [[ -n $t_own ]]; then
@@ -197,7 +200,7 @@ t_alive() { [[ -r /proc/$1/stat ]] && ! grep -q '^[0-9]* (.*) Z' "/proc/$1/stat"
 # t_end PID [SIGNAL [SECONDS]]: sends SIGNAL (TERM), waits at most SECONDS (10) for the end, leaves the status in T_STATUS
 t_end() {
     local i
-    kill "-${2:-TERM}" "$1" 2>/dev/null || true
+    ! t_own_child "$1" || kill "-${2:-TERM}" "$1" 2>/dev/null || true
     for ((i = 0; i < ${3:-10} * 20; i++)); do
         t_alive "$1" || break
         sleep 0.05

@@ -71,7 +71,7 @@ t_remote_sweep_server() {
         t_wait_for 10 s_up
         s_as alice t_run blkrep sync "$K/a" "$S_URL/db"
         rc=$T_STATUS
-        kill -KILL "$S_PID" 2>/dev/null || true
+        ! t_own_child "$S_PID" || kill -KILL "$S_PID" 2>/dev/null || true
         wait "$S_PID" 2>/dev/null || true
         [[ $rc -ne 0 ]] || break
         t_status 5

@@ -259,10 +259,9 @@ static void t_ship_facts(struct t_shipper *s)
         } else if (!resume) {
             bool zero = ship->target_is_zero || !ship->absent_keeps_facts || ship->mode == BR_MODE_REPLACE;
             s->facts[i] = zero ? br_hash_zero : br_hash_unknown;
-        } else if (br_tree_read(reader, i, 1, &s->facts[i], NULL, NULL) < 0) {
-            s->facts[i] = br_hash_unknown;
-        } else if (i < identity->tree.geometry.block_count && !br_hash_equal(&s->facts[i], &br_hash_zero) &&
-                   br_block_bytes(&identity->tree.geometry, i) != br_block_bytes(&ship->result->geometry, i)) {
+        } else if (br_tree_read(reader, i, 1, &s->facts[i], NULL, NULL) < 0 ||
+                   (i < identity->tree.geometry.block_count && !br_hash_equal(&s->facts[i], &br_hash_zero) &&
+                    br_block_bytes(&identity->tree.geometry, i) != br_block_bytes(&ship->result->geometry, i))) {
             s->facts[i] = br_hash_unknown;
         }
     }

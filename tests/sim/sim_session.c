@@ -283,7 +283,7 @@ static bool is_view(const struct br_sim *there, const struct view *view, const s
 static void check_left(const struct round *r, struct pair *pair, bool returned_ok)
 {
     struct br_endpoint endpoint = {0};
-    struct br_endpoint_info info;
+    struct br_endpoint_info info = {0};
     struct br_err err = {0};
     struct server server;
 

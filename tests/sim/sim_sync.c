@@ -505,6 +505,7 @@ static void stream_chain(struct round *r, uint64_t tries)
         r->before = r->now;
         r->now = (struct view){0};
     }
+    r->stream = NULL;
     br_buf_free(&stream);
 }
 
