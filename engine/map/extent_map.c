@@ -137,6 +137,27 @@ int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_bytes, uint64_
     return rc;
 }
 
+int br_extent_map_mark_outside(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes,
+                               const struct br_extent_map *except, struct br_err *reterr)
+{
+    uint64_t end;
+    uint64_t at = offset_bytes;
+    int rc = 0;
+
+    if (!br_add_u64(offset_bytes, len_bytes, &end)) {
+        return br_err_set(reterr, BR_E_LIMIT, "extent %llu+%llu", (unsigned long long)offset_bytes,
+                          (unsigned long long)len_bytes);
+    }
+    for (size_t i = br_extent_map_next(except, at); !rc && at < end; i++) {
+        const uint64_t stop = i < except->count ? BR_MIN(except->extents[i].offset_bytes, end) : end;
+        if (stop > at) {
+            rc = br_extent_map_mark(map, at, stop - at, reterr);
+        }
+        at = i < except->count ? end_of(&except->extents[i]) : end;
+    }
+    return rc;
+}
+
 int br_extent_map_align(struct br_extent_map *map, uint64_t grain, uint64_t size_bytes, struct br_err *reterr)
 {
     size_t kept = 0;

@@ -30,6 +30,12 @@ void br_extent_map_free(struct br_extent_map *map);
  */
 BR_MUST_CHECK int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes,
                                      struct br_err *reterr);
+/**
+ * br_extent_map_mark_outside - add what lies in a range and not in @except
+ * Errors: as br_extent_map_mark(); then some of it may be marked
+ */
+BR_MUST_CHECK int br_extent_map_mark_outside(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes,
+                                             const struct br_extent_map *except, struct br_err *reterr);
 /** br_extent_map_align - widens every extent to multiples of @grain (a power of two), cut at @size_bytes */
 BR_MUST_CHECK int br_extent_map_align(struct br_extent_map *map, uint64_t grain, uint64_t size_bytes,
                                       struct br_err *reterr);

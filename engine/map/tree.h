@@ -120,6 +120,9 @@ struct br_tree_store {
     void *ctx;
 };
 
+/** br_tree_keep_nothing - a keep() for versions that are only looked at: drops the node, gives a ref that leads nowhere */
+int br_tree_keep_nothing(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr);
+
 // Reading -----------------------------------------------------------------------------------------------------------------------------
 
 struct br_tree_reader; // keeps the last path, so that ascending reads fetch each node once

@@ -2,6 +2,8 @@
 //
 // The pipeline into a stream. Frames are packed (checked, compressed) on workers and sealed and written in order:
 //
+// The tracker, if there is one, is asked and rechecked before the first frame.
+//
 //     head                                    tail
 //     [run packed][batch packed][batch packing]   <- sink
 //        `-> seal -> write -> release the batch's buffer
@@ -41,6 +43,8 @@ struct br_send {
     struct br_generation previous; // the parent's
     struct br_delta_header header;
     struct br_file_info seen;
+    struct br_scope scope;
+    bool parent_unreadable;
     struct br_send_item items[BR_SEND_FRAMES];
     unsigned head;
     unsigned used;
@@ -208,6 +212,8 @@ static int br_send_since(struct br_send *send, struct br_err *reterr)
                           send->params->label, digits);
     }
     send->parent = *before;
+    // Only of the newest is it known whether it has any; what is not known is looked for.
+    send->parent_unreadable = before != &held->tree || held->unreadable_blocks > 0;
     send->previous = *generation;
     send->header.parent_root = root;
     send->header.parent_size_bytes = before->geometry.size_bytes;
@@ -247,6 +253,21 @@ static void br_send_header(struct br_send *send)
 
 // The run -----------------------------------------------------------------------------------------------------------------------------
 
+// Before a byte of the stream is written: what was written can't be taken back.
+static int br_send_scope(struct br_send *send, const struct br_pipe_params *pipe, struct br_err *reterr)
+{
+    struct br_tracked_params params = {
+        .tracker = send->params->tracker,
+        .source = send->source,
+        .version = send->header.full ? NULL : &send->previous.id,
+        .unreadable = send->parent_unreadable,
+        .recheck_bytes = send->params->recheck_bytes,
+        .recheck_period_ns = send->params->recheck_period_ns,
+    };
+
+    return br_tracked_open(&send->scope, &params, pipe, &send->result->tracked, reterr);
+}
+
 static int br_send_scan(struct br_send *send, struct br_tree *ret_tree, struct br_err *reterr)
 {
     const struct br_send_params *params = send->params;
@@ -266,8 +287,12 @@ static int br_send_scan(struct br_send *send, struct br_tree *ret_tree, struct b
         .progress = params->progress,
         .progress_ctx = params->progress_ctx,
     };
-    int rc = br_pipe_run(&pipe, ret_tree, &progress, reterr);
-
+    int rc = br_send_scope(send, &pipe, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    pipe.changed = br_scope_changed(&send->scope);
+    rc = br_pipe_run(&pipe, ret_tree, &progress, reterr);
     if (rc == -BR_E_SOURCE_MOVED || rc == -BR_E_SOURCE_READ) {
         br_err_prefix(reterr, "%s", params->label);
     }
@@ -317,6 +342,7 @@ static int br_send_record(struct br_send *send, const struct br_tree *tree, bool
         }
     }
     memcpy(identity.label, send->header.label, sizeof(identity.label));
+    br_tracked_record(&send->scope, send->source, identity.finished_unix_ns, &identity);
     return br_source_record(send->source, &identity, reterr);
 }
 
@@ -326,10 +352,15 @@ static int br_send_end(struct br_send *send, const struct br_tree *tree, struct 
 
     br_tree_root(tree, &send->result->root);
     int rc = br_send_record(send, tree, false, reterr);
+    rc = rc < 0 ? rc : br_tracked_mark(send->params->tracker, &send->header.generation.id, reterr);
     rc = rc < 0 ? rc : br_stream_end(&send->encoder, &send->result->root, &frame, reterr);
     rc = rc < 0 ? rc : br_send_write(send, &frame, reterr);
     br_stream_frame_free(&frame);
-    return rc < 0 ? rc : br_send_record(send, tree, true, reterr);
+    rc = rc < 0 ? rc : br_send_record(send, tree, true, reterr);
+    if (!rc) {
+        br_tracked_settle(send->params->tracker, &send->header.generation.id);
+    }
+    return rc;
 }
 
 static int br_send_stream(struct br_send *send, struct br_err *reterr)
@@ -394,6 +425,7 @@ int br_send_run(const struct br_send_params *params, struct br_send_result *ret_
     for (unsigned i = 0; i < BR_SEND_FRAMES; i++) {
         br_stream_frame_free(&send->items[i].frame);
     }
+    br_scope_close(&send->scope);
     br_source_close(send->source);
     free(send);
     return rc;

@@ -7,6 +7,7 @@
 
 #include "engine/base/units.h"
 #include "engine/sync/source.h"
+#include "engine/sync/tracked.h"
 
 struct br_sync {
     const struct br_sync_params *params;
@@ -28,6 +29,7 @@ struct br_sync {
     struct br_tree_store parent_store;
     struct br_tree_store store; // where the result's nodes go
     uint8_t secret[BR_PAGE_SECRET_BYTES];
+    struct br_scope scope;
     struct br_delta_header header;
     struct br_delta_end end;
     struct br_tree tree;
@@ -242,16 +244,6 @@ static int br_sync_fetch_one(void *ctx, uint64_t ref, uint8_t *bytes, struct br_
     return rc;
 }
 
-static int br_sync_keep_nothing(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr)
-{
-    (void)ctx;
-    (void)bytes;
-    (void)len;
-    (void)reterr;
-    *ret_ref = 1;
-    return 0;
-}
-
 // Is what we recorded the version that the replica has? Says which of the record's trees it is.
 static bool br_sync_recorded(const struct br_sync *sync, struct br_tree *ret_tree)
 {
@@ -278,7 +270,7 @@ static int br_sync_copy_nodes(struct br_sync *sync, struct br_err *reterr)
     if (sync->params->dry_run) {
         sync->parent = sync->info.identity.tree;
         sync->parent_store =
-            (struct br_tree_store){.fetch = br_sync_fetch_one, .keep = br_sync_keep_nothing, .ctx = sync};
+            (struct br_tree_store){.fetch = br_sync_fetch_one, .keep = br_tree_keep_nothing, .ctx = sync};
         return 0;
     }
     br_sync_phase(sync, BR_SYNC_COPY, 0);
@@ -399,7 +391,7 @@ static int br_sync_begin(struct br_sync *sync, struct br_err *reterr)
 static int br_sync_stores(struct br_sync *sync, struct br_err *reterr)
 {
     if (sync->params->dry_run) {
-        sync->store = (struct br_tree_store){.fetch = br_sync_fetch_one, .keep = br_sync_keep_nothing, .ctx = sync};
+        sync->store = (struct br_tree_store){.fetch = br_sync_fetch_one, .keep = br_tree_keep_nothing, .ctx = sync};
         if (!sync->parent_store.fetch) {
             sync->parent_store = sync->store;
         }
@@ -457,6 +449,28 @@ static void br_sync_scan_progress(void *ctx, const struct br_pipe_progress *prog
     br_sync_tell(sync);
 }
 
+// Asks the tracker, and checks a share of what it calls unchanged.
+static int br_sync_scope(struct br_sync *sync, const struct br_pipe_params *pipe, struct br_err *reterr)
+{
+    const struct br_identity *there = &sync->info.identity;
+    struct br_sync_result *result = sync->result;
+    struct br_tracked_params params = {
+        .tracker = sync->params->tracker,
+        .source = sync->source,
+        .version = result->mode == BR_MODE_DELTA ? &there->generation.id : NULL,
+        .unreadable = there->unreadable_blocks > 0,
+        .finished_unix_ns = there->finished_unix_ns,
+        .recheck_bytes = sync->params->recheck_bytes,
+        .recheck_period_ns = sync->params->recheck_period_ns,
+    };
+    int rc = br_tracked_open(&sync->scope, &params, pipe, &result->tracked, reterr);
+
+    if (result->tracked.reason) {
+        result->fallback_reason = result->tracked.reason;
+    }
+    return rc;
+}
+
 static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
 {
     const struct br_sync_params *params = sync->params;
@@ -478,7 +492,12 @@ static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
     };
 
     br_sync_phase(sync, BR_SYNC_SCAN, params->size_bytes);
-    int rc = br_pipe_run(&pipe, &sync->tree, &progress, reterr);
+    int rc = br_sync_scope(sync, &pipe, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    pipe.changed = br_scope_changed(&sync->scope);
+    rc = br_pipe_run(&pipe, &sync->tree, &progress, reterr);
     sync->result->bytes_read = progress.bytes_read;
     sync->result->bytes_changed = progress.bytes_changed;
     sync->result->bytes_data = progress.bytes_shipped;
@@ -504,27 +523,6 @@ static int br_sync_source_unmoved(struct br_sync *sync, struct br_err *reterr)
 }
 
 // Commit ------------------------------------------------------------------------------------------------------------------------------
-
-uint64_t br_recheck_budget(const struct br_identity *identity, uint64_t bytes_changed, uint64_t now_unix_ns,
-                           uint64_t period_ns)
-{
-    uint64_t volume_bytes = identity->tree.geometry.size_bytes;
-    uint64_t done_bytes = BR_MIN(identity->recheck_next_block * BR_BLOCK_BYTES, volume_bytes);
-    uint64_t left_bytes = volume_bytes - done_bytes;
-    uint64_t began = identity->recheck_round_unix_ns ? identity->recheck_round_unix_ns : identity->finished_unix_ns;
-    uint64_t budget = BR_MAX(BR_RECHECK_BYTES_MIN, bytes_changed);
-    uint64_t passed_ns = now_unix_ns > began ? now_unix_ns - began : 0;
-    uint64_t step_ns = now_unix_ns > identity->finished_unix_ns ? now_unix_ns - identity->finished_unix_ns : 0;
-
-    if (!period_ns) {
-        period_ns = BR_RECHECK_PERIOD_DEFAULT_NS;
-    }
-    // The next runs are taken to come as this one did after the last.
-    uint64_t left_ns = passed_ns < period_ns ? period_ns - passed_ns : 0;
-    uint64_t runs = left_ns / BR_MAX(step_ns, BR_NS_PER_S);
-    budget = BR_MAX(budget, left_bytes / BR_MAX(runs, UINT64_C(1)));
-    return BR_MIN(budget, volume_bytes);
-}
 
 static uint64_t br_sync_recheck_bytes(const struct br_sync *sync)
 {
@@ -568,6 +566,7 @@ static void br_sync_identity(const struct br_sync *sync, struct br_identity *ret
         .unreadable_blocks = sync->result->unreadable_blocks,
     };
     memcpy(ret_identity->label, sync->header.label, sizeof(ret_identity->label));
+    br_tracked_record(&sync->scope, sync->source, br_ring_unix_ns(sync->params->ring), ret_identity);
 }
 
 // No new version: what was learned (page hashes, a copied tree) is kept under the version that the replica has.
@@ -590,7 +589,12 @@ static int br_sync_unchanged(struct br_sync *sync, struct br_err *reterr)
     identity.finished_unix_ns = br_ring_unix_ns(sync->params->ring);
     sync->result->generation = identity.generation;
     sync->result->consistency = (enum br_consistency)identity.consistency;
-    return br_source_record(sync->source, &identity, reterr);
+    rc = br_source_record(sync->source, &identity, reterr);
+    rc = rc < 0 ? rc : br_tracked_mark(sync->params->tracker, &identity.generation.id, reterr);
+    if (!rc) {
+        br_tracked_settle(sync->params->tracker, &identity.generation.id);
+    }
+    return rc;
 }
 
 static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
@@ -607,6 +611,7 @@ static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
         identity.previous_tree = sync->parent;
     }
     int rc = br_source_record(sync->source, &identity, reterr);
+    rc = rc < 0 ? rc : br_tracked_mark(sync->params->tracker, &identity.generation.id, reterr);
     if (rc < 0) {
         return rc;
     }
@@ -624,6 +629,7 @@ static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
     identity.finished_unix_ns = br_ring_unix_ns(sync->params->ring);
     // The replica is the new version, durably, and the pending record is enough to recognise it: no reason to call the run failed.
     (void)!br_source_record(sync->source, &identity, NULL);
+    br_tracked_settle(sync->params->tracker, &identity.generation.id);
     if (sync->result->mode != BR_MODE_DELTA) {
         (void)!br_source_distrust(sync->source, false, NULL);
     }
@@ -678,7 +684,7 @@ static int br_sync_verify_replica_progress(void *ctx, uint64_t done_bytes, uint6
 static int br_sync_verify(struct br_sync *sync, struct br_err *reterr)
 {
     const struct br_sync_params *params = sync->params;
-    struct br_tree_store nowhere = {.fetch = sync->store.fetch, .keep = br_sync_keep_nothing, .ctx = sync->store.ctx};
+    struct br_tree_store nowhere = {.fetch = sync->store.fetch, .keep = br_tree_keep_nothing, .ctx = sync->store.ctx};
     struct br_pipe_params pipe = {
         .ring = params->ring,
         .source = params->source,
@@ -793,7 +799,7 @@ int br_sync_run(const struct br_sync_params *params, struct br_sync_result *resu
     };
 
     *result = (struct br_sync_result){
-        .tracker = "scan",
+        .tracker = params->tracker ? params->tracker->name : "scan",
         .dry_run = params->dry_run,
         .consistency = params->consistency,
         .size_bytes = params->size_bytes,
@@ -818,6 +824,7 @@ int br_sync_run(const struct br_sync_params *params, struct br_sync_result *resu
         br_sync_account(&sync);
     }
     result->duration_ns = br_ring_now_ns(params->ring) - sync.start_ns;
+    br_scope_close(&sync.scope);
     br_source_close(sync.source);
     return rc;
 }

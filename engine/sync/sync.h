@@ -6,6 +6,7 @@
 //     plan     who is the replica, what do both sides know of it, what may be done to it           nothing is changed
 //     copy     our state of it is lost or stale: copy the replica's tree nodes (0.05 % of the volume)
 //     scan     read the source, compare with the replica's version, ship what differs              (engine/pipe/pipe.h)
+//              what is read is what the tracker names, after its rolling recheck                   (engine/pipe/scope.h)
 //     commit   source unmoved? own tree durable -> pending record -> the replica commits, applies, rechecks -> record
 //     verify   on request: read both sides whole
 //
@@ -24,10 +25,7 @@
 
 #include "engine/pipe/pipe.h"
 #include "engine/sync/endpoint.h"
-
-#define BR_RECHECK_DEFAULT           UINT64_MAX // "recheck_bytes": let the rule of G3 decide
-#define BR_RECHECK_BYTES_MIN         (UINT64_C(64) << 20)
-#define BR_RECHECK_PERIOD_DEFAULT_NS (UINT64_C(30) * 24 * 3600 * 1000000000)
+#include "engine/sync/tracked.h"
 
 enum br_sync_phase {
     BR_SYNC_PLAN,
@@ -62,6 +60,8 @@ struct br_sync_params {
     // transition are refused by it.
     const struct br_identity *source_identity;
     struct br_endpoint endpoint; // the caller closes it
+    // Tells what may differ in the source from the replica's version, and holds this consumer's marks; NULL: all is read and compared.
+    const struct br_tracker *tracker;
 
     bool force_full; // make the whole replica anew
     bool overwrite;  // the user accepts the loss of what is there
@@ -83,8 +83,10 @@ struct br_sync_params {
 
 // What the exit object says. Times are nanoseconds.
 struct br_sync_result {
-    const char *tracker;         // "scan"
-    const char *fallback_reason; // NULL; "first-copy", "state-lost", "replica-moved", "recheck-mismatch", "forced"
+    const char *tracker; // "scan", or the tracker's name
+    const char *
+        fallback_reason; // why all was compared or copied; NULL: a delta from what both sides knew. "first-copy", "state-lost",
+    // "replica-moved", "recheck-mismatch", "forced", or the tracker's own word (then valid as long as it)
     enum br_replica_mode mode;
     bool resumed;       // went on with an unfinished first copy
     bool new_version;   // false: the replica is what it was
@@ -106,6 +108,7 @@ struct br_sync_result {
     uint64_t bytes_written; // to the replica itself
     uint64_t bytes_rechecked;
     uint64_t recheck_mismatches;
+    struct br_tracked_result tracked;
     uint64_t unreadable_blocks; // in this version; > 0: exit status 8
     bool verified;
     uint64_t verify_bad_blocks;
@@ -127,13 +130,5 @@ struct br_sync_result {
  */
 BR_MUST_CHECK int br_sync_run(const struct br_sync_params *params, struct br_sync_result *result,
                               struct br_err *reterr);
-
-/**
- * br_recheck_budget - how many bytes of the replica this run must prove anew (G3)
- * The larger of 64 MiB, @bytes_changed and the share of what is left of this round that keeps the round within @period_ns; never more
- * than the volume. Clocks that jumped (@now_unix_ns before the round began) count as no time passed.
- */
-uint64_t br_recheck_budget(const struct br_identity *identity, uint64_t bytes_changed, uint64_t now_unix_ns,
-                           uint64_t period_ns);
 
 #endif

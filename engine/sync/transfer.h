@@ -10,6 +10,7 @@
 
 #include "engine/pipe/pipe.h"
 #include "engine/sync/endpoint.h"
+#include "engine/sync/tracked.h"
 
 #define BR_TRANSFER_SINCE_TEXT_MIN 8u // digits of a root or generation id that --since needs at least
 
@@ -21,6 +22,10 @@ struct br_send_params {
     enum br_consistency consistency;
     const char *label;
     struct br_dir *dir; // SOURCE.blkrep/
+    const struct br_tracker
+        *tracker;               // NULL: all is read and compared; whose consumer is the volume itself, not a replica
+    uint64_t recheck_bytes;     // of what the tracker calls unchanged: BR_RECHECK_DEFAULT, or a budget
+    uint64_t recheck_period_ns; // 0: 30 days
     // What --since named: NULL for a full stream; "last" (that surely has its END), or the first digits (at least 8) of the root or the
     // generation id of the version that was sent last.
     const char *since;
@@ -45,6 +50,7 @@ struct br_send_result {
     bool full;
     uint64_t size_bytes;
     uint64_t stream_bytes;
+    struct br_tracked_result tracked;
     uint64_t bytes_read;
     uint64_t bytes_changed;
     uint64_t bytes_data;

@@ -69,8 +69,36 @@ static void an_extent_map_says_what_a_byte_map_says(void **state)
     }
 }
 
+static void what_is_marked_outside_another_map_is_the_difference(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < t_scaled(300); round++) {
+        struct t_rand r = t_rand_seeded(t_seed(), round);
+        struct br_extent_map map = {0}, except = {0};
+        uint8_t marked[SPACE] = {0}, kept[SPACE] = {0};
+        for (uint64_t step = t_rand_below(&r, 20); step; step--) {
+            const uint64_t from = t_rand_below(&r, SPACE), len = t_rand_below(&r, SPACE - from + 1);
+            struct br_extent_map *to = t_rand_below(&r, 3) ? &except : &map;
+            memset((to == &map ? marked : kept) + from, 1, BR_MIN(len, (uint64_t)20));
+            assert_int_equal(br_extent_map_mark(to, from, BR_MIN(len, (uint64_t)20), NULL), 0);
+        }
+        const uint64_t from = t_rand_below(&r, SPACE), len = t_rand_below(&r, SPACE - from + 1);
+        for (uint64_t at = from; at < from + len; at++) {
+            marked[at] |= !kept[at];
+        }
+        assert_int_equal(br_extent_map_mark_outside(&map, from, len, &except, NULL), 0);
+        check_shape(&map, marked, true);
+        assert_int_equal(br_extent_map_mark_outside(&map, UINT64_MAX, 2, &except, NULL), -BR_E_LIMIT);
+        br_extent_map_free(&map);
+        br_extent_map_free(&except);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(an_extent_map_says_what_a_byte_map_says)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_extent_map_says_what_a_byte_map_says),
+        cmocka_unit_test(what_is_marked_outside_another_map_is_the_difference),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,19 @@
 #include "engine/sync/transfer.h"
 #include "tests/lib/t_env.h"
 
+// A tracker that says what the test lets it say.
+struct teller {
+    struct br_tracker tracker;
+    struct br_extent_map says;
+    struct br_uuid version; // that says starts from; the last one settled
+    struct br_uuid marked;
+    bool mark_fails;
+    unsigned asked, marks, settled, distrusted;
+    uint64_t distrusted_offset_bytes;
+};
+
 struct world {
+    struct teller teller;
     struct br_ring *ring;
     char path[1024];
     int fd; // the source
@@ -107,6 +119,7 @@ static int tear_down(void **state)
     struct world *w = *state;
     char command[4000];
 
+    br_extent_map_free(&w->teller.says);
     br_file_close(w->source);
     br_dir_close(w->source_dir);
     br_dir_close(w->parent);
@@ -677,6 +690,8 @@ static int send_stream(struct world *w, const char *since, struct br_send_result
         .consistency = BR_CONSISTENCY_CLEAN,
         .label = "source",
         .dir = w->source_dir,
+        .tracker = w->params.tracker,
+        .recheck_bytes = BR_RECHECK_DEFAULT,
         .since = since,
         .level = 1,
         .write = stream_write,
@@ -840,6 +855,218 @@ static void a_stream_that_got_out_although_its_sender_died_can_be_gone_on_from(v
     check_equal(w);
 }
 
+// Trackers ----------------------------------------------------------------------------------------------------------------------------
+
+static int teller_changed(void *ctx, const struct br_uuid *version, struct br_extent_map *map, const char **ret_reason,
+                          struct br_err *reterr)
+{
+    struct teller *teller = ctx;
+    int rc = 0;
+
+    teller->asked++;
+    if (teller->distrusted || !br_uuid_equal(version, &teller->version)) {
+        *ret_reason = teller->distrusted ? "distrusted" : "no-mark";
+        return 0;
+    }
+    for (size_t i = 0; !rc && i < teller->says.count; i++) {
+        rc = br_extent_map_mark(map, teller->says.extents[i].offset_bytes, teller->says.extents[i].len_bytes, reterr);
+    }
+    return rc < 0 ? rc : 1;
+}
+
+static int teller_mark(void *ctx, const struct br_uuid *version, struct br_err *reterr)
+{
+    struct teller *teller = ctx;
+
+    teller->marks++;
+    teller->marked = *version;
+    return teller->mark_fails ? br_err_set(reterr, BR_E_NO_SPACE, "the test's mark") : 0;
+}
+
+static void teller_settle(void *ctx, const struct br_uuid *version)
+{
+    struct teller *teller = ctx;
+
+    assert_true(br_uuid_equal(version, &teller->marked));
+    teller->settled++;
+    teller->version = *version;
+    br_extent_map_free(&teller->says);
+}
+
+static int teller_distrust(void *ctx, uint64_t offset_bytes, struct br_err *reterr)
+{
+    struct teller *teller = ctx;
+
+    (void)reterr;
+    teller->distrusted++;
+    teller->distrusted_offset_bytes = offset_bytes;
+    return 0;
+}
+
+static const struct br_tracker_ops teller_ops = {
+    .changed = teller_changed, .mark = teller_mark, .settle = teller_settle, .distrust = teller_distrust};
+
+static void use_teller(struct world *w)
+{
+    w->teller.tracker = (struct br_tracker){.name = "teller", .ops = &teller_ops, .ctx = &w->teller};
+    w->params.tracker = &w->teller.tracker;
+}
+
+static void write_tracked(struct world *w, uint64_t at, size_t len, uint64_t seed)
+{
+    write_source(w, at, len, seed);
+    assert_int_equal(0, br_extent_map_mark(&w->teller.says, at, len, NULL));
+}
+
+static void a_tracker_narrows_what_is_read_and_its_mark_comes_before_the_commit(void **state)
+{
+    struct world *w = *state;
+
+    use_teller(w);
+    w->params.recheck_bytes = 0;
+    write_source(w, 0, 20 * BR_MIB, 1);
+    sync_ok(w);
+    assert_string_equal("teller", w->result.tracker);
+    assert_string_equal("first-copy", w->result.fallback_reason);
+    assert_int_equal(0, w->teller.asked);
+    assert_int_equal(1, w->teller.settled);
+    assert_true(br_uuid_equal(&w->teller.version, &w->result.generation.id));
+    write_tracked(w, 7 * BR_MIB + 5, 10, 2);
+    write_tracked(w, 20 * BR_MIB - 1, 1, 3);
+    sync_ok(w);
+    assert_null(w->result.fallback_reason);
+    assert_int_equal(2 * BR_BLOCK_BYTES, w->result.bytes_read);
+    assert_int_equal(2 * BR_BLOCK_BYTES, w->result.tracked.bytes_named);
+    assert_int_equal(2 * BR_PAGE_BYTES, w->result.bytes_shipped);
+    assert_true(br_uuid_equal(&w->teller.version, &w->result.generation.id));
+    // What was called changed and is not: no new version, and yet a mark, for the same one.
+    assert_int_equal(0, br_extent_map_mark(&w->teller.says, 0, 1, NULL));
+    struct br_uuid version = w->teller.version;
+    sync_ok(w);
+    assert_false(w->result.new_version);
+    assert_int_equal(3, w->teller.settled);
+    assert_true(br_uuid_equal(&w->teller.version, &version));
+    // Without its mark there is no new version.
+    write_tracked(w, 0, 1, 4);
+    w->teller.mark_fails = true;
+    assert_int_equal(-BR_E_NO_SPACE, run(w));
+    assert_int_equal(3, w->teller.settled);
+    w->teller.mark_fails = false;
+    sync_ok(w);
+    assert_null(w->result.fallback_reason);
+}
+
+static void a_tracker_without_a_proof_costs_a_full_compare_and_says_why(void **state)
+{
+    struct world *w = *state;
+
+    use_teller(w);
+    write_source(w, 0, 4 * BR_MIB, 1);
+    sync_ok(w);
+    w->teller.version.bytes[0] ^= 1;
+    write_source(w, BR_MIB, 100, 2); // nothing says so
+    sync_ok(w);
+    assert_string_equal("no-mark", w->result.fallback_reason);
+    assert_int_equal(4 * BR_MIB, w->result.bytes_read);
+    assert_int_equal(0, w->teller.distrusted);
+}
+
+static void a_tracker_that_under_reports_is_caught_within_a_round(void **state)
+{
+    struct world *w = *state;
+    unsigned runs = 0;
+
+    use_teller(w);
+    w->params.recheck_bytes = 0;
+    write_source(w, 0, 4 * BR_MIB + 1234, 1);
+    sync_ok(w);
+    w->params.recheck_bytes = BR_MIB;
+    write_tracked(w, 0, 1, 2);
+    sync_ok(w);
+    assert_int_equal(BR_MIB, w->result.tracked.bytes_rechecked);
+    // Behind the first share, and nothing says so; each run names a block that it has to leave out.
+    write_source(w, 4 * BR_MIB + 1000, 1, 3);
+    do {
+        write_tracked(w, runs * 3 * BR_BLOCK_BYTES, 10, runs + 9);
+        assert_int_equal(0, run(w));
+        runs++;
+    } while (!w->result.tracked.caught && runs < 8);
+    assert_true(w->result.tracked.caught && runs <= 4);
+    assert_int_equal(4 * BR_MIB, w->result.tracked.caught_offset_bytes);
+    assert_int_equal(1, w->teller.distrusted);
+    assert_int_equal(4 * BR_MIB, w->teller.distrusted_offset_bytes);
+    assert_string_equal("recheck-mismatch", w->result.fallback_reason);
+    check_equal(w); // the same run compared everything
+    sync_ok(w);
+    assert_string_equal("distrusted", w->result.fallback_reason);
+}
+
+static void a_recheck_goes_round_and_is_a_full_proof(void **state)
+{
+    struct world *w = *state;
+    static const uint64_t next[] = {0, 17, 34, 51, 4}; // of 64 blocks
+    struct br_source *source;
+    uint64_t proven = 0;
+
+    use_teller(w);
+    write_source(w, 0, 4 * BR_MIB, 1);
+    sync_ok(w);
+    w->params.recheck_bytes = BR_MIB + BR_BLOCK_BYTES;
+    for (unsigned i = 0; i < BR_ARRAY_LEN(next); i++) {
+        assert_int_equal(0, br_source_open(w->ring, w->source_dir, &w->result.replica, true, &source, NULL));
+        const struct br_identity *identity = br_source_identity(source);
+        assert_int_equal(next[i], identity->recheck_next_block);
+        assert_true(i < 4 ? !proven || identity->full_proof_unix_ns == proven : identity->full_proof_unix_ns > proven);
+        proven = identity->full_proof_unix_ns;
+        br_source_close(source);
+        sync_ok(w);
+        assert_int_equal(BR_MIB + BR_BLOCK_BYTES, w->result.tracked.bytes_rechecked);
+    }
+}
+
+static void growth_shrinking_and_a_tracker_end_equal(void **state)
+{
+    struct world *w = *state;
+    static const uint64_t sizes[] = {3 * BR_MIB + 99, 5 * BR_MIB, 2 * BR_MIB + 4097, 0, 70000, 9 * BR_MIB};
+
+    use_teller(w);
+    write_source(w, 0, 3 * BR_MIB, 1);
+    sync_ok(w);
+    for (unsigned i = 0; i < BR_ARRAY_LEN(sizes); i++) {
+        assert_int_equal(0, ftruncate(w->fd, (off_t)sizes[i]));
+        if (sizes[i] > 20000) {
+            write_tracked(w, sizes[i] - 20000, 9000, i);
+        }
+        sync_ok(w);
+        assert_null(w->result.fallback_reason);
+        assert_int_equal(0, w->teller.distrusted);
+    }
+}
+
+static void a_stream_of_a_tracked_source_reads_what_changed(void **state)
+{
+    struct world *w = *state;
+    struct br_send_result sent;
+    struct br_receive_result got;
+
+    use_teller(w);
+    write_source(w, 0, 8 * BR_MIB, 1);
+    assert_int_equal(0, send_stream(w, NULL, &sent));
+    assert_int_equal(0, receive_stream(w, &got));
+    write_tracked(w, 3 * BR_MIB, 5000, 2);
+    assert_int_equal(0, send_stream(w, "last", &sent));
+    assert_int_equal(BR_BLOCK_BYTES, sent.bytes_read);
+    assert_int_equal(8 * BR_MIB - BR_BLOCK_BYTES, sent.tracked.bytes_rechecked);
+    assert_int_equal(0, receive_stream(w, &got));
+    check_equal(w);
+    write_source(w, 5 * BR_MIB, 10, 3); // nothing says so
+    assert_int_equal(0, send_stream(w, "last", &sent));
+    assert_true(sent.tracked.caught);
+    assert_int_equal(1, w->teller.distrusted);
+    assert_int_equal(0, receive_stream(w, &got));
+    check_equal(w);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -872,6 +1099,12 @@ int main(void)
         T(a_cut_stream_leaves_the_replica_as_it_was),
         T(a_delta_that_was_missed_is_refused_and_a_full_stream_puts_it_right),
         T(since_names_only_what_was_sent),
+        T(a_tracker_narrows_what_is_read_and_its_mark_comes_before_the_commit),
+        T(a_tracker_without_a_proof_costs_a_full_compare_and_says_why),
+        T(a_tracker_that_under_reports_is_caught_within_a_round),
+        T(a_recheck_goes_round_and_is_a_full_proof),
+        T(growth_shrinking_and_a_tracker_end_equal),
+        T(a_stream_of_a_tracked_source_reads_what_changed),
         T(a_stream_that_got_out_although_its_sender_died_can_be_gone_on_from),
     };
 
