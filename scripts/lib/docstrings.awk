@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every br_ function in a header is documented: its prototype, or the inline definition, follows a comment that begins
+# Every br_, dmh_ and kmc_ function in a header is documented: its prototype, or the inline definition, follows a comment that begins
 # with "/**". One comment may cover a group: prototypes that follow each other without an empty line between.
 # Prints one line per function without one and ends with 1 when there is any.
 
 function finish_statement(text) {
-    if (text ~ /(^|[^A-Za-z0-9_])br_[a-z0-9_]+[ \t]*\(/ && text !~ /^[ \t]*typedef/ && text !~ /=/) {
+    if (text ~ /(^|[^A-Za-z0-9_])(br|dmh|kmc)_[a-z0-9_]+[ \t]*\(/ && text !~ /^[ \t]*typedef/ && text !~ /=/) {
         if (!documented) {
-            match(text, /br_[a-z0-9_]+[ \t]*\(/)
+            match(text, /(br|dmh|kmc)_[a-z0-9_]+[ \t]*\(/)
             name = substr(text, RSTART, RLENGTH - 1)
             gsub(/[ \t]/, "", name)
             printf "%s:%d: %s() has no docstring\n", FILENAME, started, name
