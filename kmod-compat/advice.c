@@ -80,8 +80,8 @@ static bool advice_kind(const struct kmc_device *device, struct kmc_way_answer *
         advice_way(answer, KMC_WAY_NONE, "it is read-only, so nothing changes that could be tracked: sync it once");
         return true;
     }
-    if (device->swap) {
-        advice_way(answer, KMC_WAY_NONE, "it is used as swap");
+    if (device->swap || !strcmp(device->holds, "swap")) {
+        advice_way(answer, KMC_WAY_NONE, "it is swap space");
         return true;
     }
     return false;

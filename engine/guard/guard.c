@@ -753,16 +753,48 @@ int br_guard_target(int fd, const char *path, struct br_err *reterr)
     return 0;
 }
 
-static bool br_guard_probe_value(blkid_probe probe, const char *name, const char **ret_value)
+static bool br_guard_probe_value(blkid_probe probe, const char *name, char *text, size_t text_size)
 {
-    return !blkid_probe_lookup_value(probe, name, ret_value, NULL) && *ret_value && **ret_value;
+    const char *value;
+
+    if (blkid_probe_lookup_value(probe, name, &value, NULL) || !value || !*value) {
+        return false;
+    }
+    snprintf(text, text_size, "%s", value);
+    return true;
+}
+
+int br_guard_signature(int fd, struct br_guard_signature *ret_signature, struct br_err *reterr)
+{
+    struct br_guard_signature signature = {0};
+    blkid_probe probe = blkid_new_probe();
+
+    if (!probe || blkid_probe_set_device(probe, fd, 0, 0)) {
+        blkid_free_probe(probe);
+        return br_err_set(reterr, BR_E_IO, "looking for signatures on the target");
+    }
+    blkid_probe_enable_superblocks(probe, 1);
+    blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_USAGE);
+    blkid_probe_enable_partitions(probe, 1);
+    int found = blkid_do_safeprobe(probe);
+    signature.several = found == -2;
+    if (found == 0 && br_guard_probe_value(probe, "TYPE", signature.type, sizeof(signature.type))) {
+        br_guard_probe_value(probe, "LABEL", signature.label, sizeof(signature.label));
+    } else if (found == 0) {
+        signature.partition_table = br_guard_probe_value(probe, "PTTYPE", signature.type, sizeof(signature.type));
+    }
+    blkid_free_probe(probe);
+    if (found == -1) {
+        return br_err_set(reterr, BR_E_IO, "looking for signatures on the target");
+    }
+    *ret_signature = signature;
+    return signature.several || signature.type[0];
 }
 
 int br_guard_content(int fd, char ret_text[BR_GUARD_TEXT_BYTES], struct br_err *reterr)
 {
+    struct br_guard_signature signature;
     struct stat st;
-    const char *value;
-    const char *label;
     int error = br_guard_stat(fd, "target", &st, reterr);
 
     ret_text[0] = 0;
@@ -772,28 +804,18 @@ int br_guard_content(int fd, char ret_text[BR_GUARD_TEXT_BYTES], struct br_err *
     if (S_ISREG(st.st_mode) && !st.st_size) {
         return 0;
     }
-    blkid_probe probe = blkid_new_probe();
-    if (!probe || blkid_probe_set_device(probe, fd, 0, 0)) {
-        blkid_free_probe(probe);
-        return br_err_set(reterr, BR_E_IO, "looking for signatures on the target");
+    int found = br_guard_signature(fd, &signature, reterr);
+    if (found < 0) {
+        return found;
     }
-    blkid_probe_enable_superblocks(probe, 1);
-    blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_USAGE);
-    blkid_probe_enable_partitions(probe, 1);
-    int found = blkid_do_safeprobe(probe);
-    if (found == -2) {
+    if (signature.several) {
         snprintf(ret_text, BR_GUARD_TEXT_BYTES, "several signatures at once");
-    } else if (found == 0 && br_guard_probe_value(probe, "TYPE", &value)) {
-        bool labelled = br_guard_probe_value(probe, "LABEL", &label);
-        snprintf(ret_text, BR_GUARD_TEXT_BYTES, "%s%s%s", value, labelled ? " labelled " : "", labelled ? label : "");
-    } else if (found == 0 && br_guard_probe_value(probe, "PTTYPE", &value)) {
-        snprintf(ret_text, BR_GUARD_TEXT_BYTES, "%s partition table", value);
-    }
-    blkid_free_probe(probe);
-    if (found == -1) {
-        return br_err_set(reterr, BR_E_IO, "looking for signatures on the target");
-    }
-    if (!ret_text[0] && S_ISREG(st.st_mode)) {
+    } else if (signature.partition_table) {
+        snprintf(ret_text, BR_GUARD_TEXT_BYTES, "%s partition table", signature.type);
+    } else if (found) {
+        snprintf(ret_text, BR_GUARD_TEXT_BYTES, "%s%s%s", signature.type, signature.label[0] ? " labelled " : "",
+                 signature.label);
+    } else if (S_ISREG(st.st_mode)) {
         char size[32];
         br_size_text((uint64_t)st.st_size, size, sizeof(size));
         snprintf(ret_text, BR_GUARD_TEXT_BYTES, "a file of %s", size);

@@ -58,6 +58,21 @@ BR_MUST_CHECK int br_guard_source(int fd, const char *path, struct br_err *reter
  */
 BR_MUST_CHECK int br_guard_target(int fd, const char *path, struct br_err *reterr);
 
+// What libblkid finds on an object.
+struct br_guard_signature {
+    char type[64];        // "ext4", "LVM2_member"; "gpt" and "dos" for partition tables; "" for nothing
+    char label[128];      // of a file system
+    bool partition_table; // type names one
+    bool several;         // signatures that contradict each other; type is ""
+};
+
+/**
+ * br_guard_signature - what the bytes of @fd look like
+ * Blocks: reads a few hundred KiB    Errors: -BR_E_IO it can't be read
+ * Returns 1 when there is any, 0 when not.
+ */
+BR_MUST_CHECK int br_guard_signature(int fd, struct br_guard_signature *ret_signature, struct br_err *reterr);
+
 /**
  * br_guard_content - what the object holds, in words: "ext4 file system labelled root", "gpt partition table", "a file of 3 MiB"
  * Returns 1 when it holds something, 0 when not (nothing that libblkid knows and, for files, size 0).
