@@ -46,6 +46,7 @@ struct kmc_mount {
     char fs[32];
     bool writable;
     bool discard; // mounted with the option discard
+    bool part;    // a bind mount of a folder in it: it holds the file system, and shows a part only
 };
 
 struct kmc_device {

@@ -86,6 +86,7 @@ static bool use_mount_line(char *line, struct kmc_devices *devices)
     snprintf(mount.fs, sizeof(mount.fs), "%s", after[0]);
     mount.writable = use_option(after[2], "rw");
     mount.discard = use_option(after[2], "discard");
+    mount.part = strcmp(fields[3], "/") != 0 && strcmp(mount.fs, "btrfs") != 0; // a subvolume is no part
     return use_add_mount(&devices->list[index], &mount);
 }
 

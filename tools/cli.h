@@ -66,6 +66,7 @@ struct cli_verb {
     const char *schema;                 // of the JSON exit object, "blkrep.sync/1"
     const struct cli_field *fields;     // of it, besides cli_common_fields; ends with a NULL name; NULL for none
     const struct cli_line *lines;       // before it; ends with a NULL type; NULL for none
+    void (*manual)(void);               // prints more sections of its page; NULL for none
     int (*run)(struct cli *cli, struct br_err *reterr); // 0 or -BR_E_*
 };
 

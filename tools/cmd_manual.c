@@ -69,6 +69,9 @@ static void manual_verb(const struct cli_verb *verb)
             man_item(example->command, "", example->text);
         }
     }
+    if (verb->manual) {
+        verb->manual();
+    }
     manual_json(verb);
     man_section("EXIT STATUS");
     man_text("0 when it is done. `blkrep-errors`(7) says what every other status means, and what to do.");

@@ -21,6 +21,7 @@
     X(dump)              \
     X(adopt)             \
     X(forget)            \
+    X(doctor)            \
     X(manual)
 // clang-format on
 
