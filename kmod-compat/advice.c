@@ -76,7 +76,7 @@ static bool advice_kind(const struct kmc_device *device, struct kmc_way_answer *
         return true;
     default: break;
     }
-    if (device->read_only) {
+    if (device->read_only && device->kind != KMC_KIND_INTERNAL) {
         advice_way(answer, KMC_WAY_NONE, "it is read-only, so nothing changes that could be tracked: sync it once");
         return true;
     }

@@ -86,8 +86,9 @@ static int doctor_find(struct cli *cli, const struct doctor *doctor, const char 
 // Which devices were asked about; all when none was named. A name that the user gave is better than one that a reboot may change.
 static int doctor_wanted(struct cli *cli, struct doctor *doctor, bool *wanted, struct br_err *reterr)
 {
+    doctor->all = !cli->arg_count;
     for (size_t i = 0; i < doctor->devices.count; i++) {
-        wanted[i] = !cli->arg_count;
+        wanted[i] = doctor->all;
     }
     for (int i = 0; i < cli->arg_count; i++) {
         size_t index;
@@ -131,7 +132,7 @@ static int doctor_answer(struct cli *cli, struct doctor *doctor, struct br_err *
     doctor_look(doctor, wanted);
     doctor_merge(doctor);
     if (doctor->hurried) {
-        cli_warn(cli, "not everything was looked at: something did not answer within %d s", DOCTOR_LOOK_LIMIT_S);
+        cli_warn(cli, "not everything was looked at: something did not answer in time");
     }
     doctor_print(cli, doctor, wanted);
     doctor_report(cli, doctor, wanted);
@@ -177,7 +178,7 @@ const struct cli_verb cmd_doctor = {
         "use. A plain partition can't: it is unmounted first, or attached at boot before it is mounted; the root file system only at "
         "boot. Both ways are shown.\n\n"
         "Nothing is changed, no module is loaded, and no device is opened for writing. What does not answer (a dead path of a multipath "
-        "device) is left alone after two seconds, all of it after ten. An ordinary user gets what an ordinary user may see; what only "
+        "device) is left alone after five seconds, all of it after twenty. An ordinary user gets what an ordinary user may see; what only "
         "root can see is named. The status is 0 when sync works here, whatever else does not.",
     .options = doctor_options,
     .examples = doctor_examples,

@@ -64,6 +64,7 @@ struct doctor {
     struct doctor_pv *pvs;
     size_t pv_count;
     bool pvs_known; // LVM was asked and answered
+    bool all;       // no device was named, so all are shown
     bool hurried;   // something hung or time was short: not everything was looked at
 };
 
@@ -82,7 +83,7 @@ void doctor_free(struct doctor *doctor);
  * What could not be read says so in its doctor_look; memory that is short leaves room unknown.
  */
 void doctor_look(struct doctor *doctor, const bool *wanted);
-#define DOCTOR_LOOK_LIMIT_S 10
+#define DOCTOR_LOOK_LIMIT_S 20
 
 enum doctor_place_kind { DOCTOR_PLACE_VG, DOCTOR_PLACE_DEVICE, DOCTOR_PLACE_FILES };
 

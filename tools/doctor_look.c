@@ -19,7 +19,7 @@
 
 #include "tools/doctor.h"
 
-#define LOOK_EACH_MS    2000
+#define LOOK_EACH_MS    5000
 #define LOOK_HANGS_MAX  3
 #define LOOK_PVS_MAX    64
 #define LOOK_LINE_BYTES 512
@@ -339,7 +339,9 @@ void doctor_look(struct doctor *doctor, const bool *wanted)
     for (size_t i = 0; i < doctor->devices.count; i++) {
         look_add_device(&run, i, wanted[i]);
     }
-    if (doctor->facts.bits[KMC_BIT_LVM2] && doctor->facts.bits[KMC_BIT_ADMIN]) {
+    // Without device-mapper LVM would have it loaded, and there is no logical volume to ask for.
+    if (doctor->facts.bits[KMC_BIT_LVM2] && doctor->facts.bits[KMC_BIT_ADMIN] &&
+        doctor->facts.drivers[KMC_DRIVER_DM].presence == KMC_PRESENT) {
         run.tasks[run.task_count++] = (struct look_task){.kind = LOOK_PVS};
     }
     look_all(&run);

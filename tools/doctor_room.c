@@ -83,20 +83,25 @@ static void room_vgs(const struct doctor *doctor, size_t index, struct doctor_ro
     }
 }
 
-// A device that was looked at, has nothing on it, and is used by nobody.
+// Not a logical volume: it was made for something, and LVM is asked for room by naming its VG.
+static bool room_plain(const struct kmc_device *device)
+{
+    return device->kind == KMC_KIND_DISK || device->kind == KMC_KIND_PARTITION || device->kind == KMC_KIND_MD;
+}
+
+// A plain device that was looked at, has nothing on it, and is used by nobody.
 static void room_devices(const struct doctor *doctor, size_t index, struct doctor_room *room)
 {
     for (size_t i = 0; i < doctor->devices.count; i++) {
         const struct kmc_device *device = &doctor->devices.list[i];
         const struct doctor_look *look = &doctor->looks[i];
         struct kmc_way_answer way;
-        if (i == index || look->seen != DOCTOR_SEEN || !look->blank || look->users[0] ||
-            device->kind == KMC_KIND_LOOP || kmc_lies_on(&doctor->devices, i, index) ||
-            kmc_lies_on(&doctor->devices, index, i)) {
+        if (i == index || look->seen != DOCTOR_SEEN || !look->blank || look->users[0] || !room_plain(device) ||
+            kmc_lies_on(&doctor->devices, i, index) || kmc_lies_on(&doctor->devices, index, i)) {
             continue;
         }
         kmc_way_of(&doctor->devices, i, &way);
-        if (way.way != KMC_WAY_IDLE && !(way.way == KMC_WAY_ONLINE && !device->mount_count)) {
+        if (way.way != KMC_WAY_IDLE) {
             continue;
         }
         struct doctor_place place = {.kind = DOCTOR_PLACE_DEVICE,

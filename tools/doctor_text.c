@@ -313,7 +313,8 @@ void doctor_print(struct cli *cli, const struct doctor *doctor, const bool *want
     text_machine(cli, &doctor->facts);
     text_features(cli, doctor);
     for (size_t i = 0; i < doctor->devices.count; i++) {
-        if (wanted[i]) {
+        // LVM's layers are named on request: a person means the logical volume
+        if (wanted[i] && (!doctor->all || doctor->devices.list[i].kind != KMC_KIND_INTERNAL)) {
             text_device(cli, doctor, i);
         }
     }

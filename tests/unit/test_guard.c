@@ -266,6 +266,11 @@ static void what_a_target_holds_is_said_in_words(void **state)
     assert_int_equal(system(command), 0);
     assert_int_equal(br_guard_content(fd, text, &err), 1);
     assert_non_null(strstr(text, "ext2 labelled books"));
+    struct br_guard_signature signature;
+    assert_int_equal(br_guard_signature(fd, &signature, &err), 1);
+    assert_string_equal(signature.type, "ext2");
+    assert_string_equal(signature.label, "books");
+    assert_false(signature.partition_table || signature.several);
     close(fd);
     fd = open(bed->file, O_RDWR | O_TRUNC);
     assert_int_equal(br_guard_content(fd, text, &err), 0);
