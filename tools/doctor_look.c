@@ -12,7 +12,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,8 +25,8 @@
 #define LOOK_HANGS_MAX  3
 #define LOOK_PVS_MAX    64
 #define LOOK_LINE_BYTES 512
-#define LOOK_PVS_COMMAND                                                                                       \
-    "LVM_SUPPRESS_FD_WARNINGS=1 exec lvm pvs --readonly --noheadings --nosuffix --units b --separator '|' -o " \
+#define LOOK_PVS_COMMAND                                                                                                                          \
+    "PATH=/usr/sbin:/usr/bin:/sbin:/bin LVM_SUPPRESS_FD_WARNINGS=1 exec lvm pvs --readonly --noheadings --nosuffix --units b --separator '|' -o " \
     "pv_name,vg_name,pv_free 2>/dev/null"
 
 enum look_kind { LOOK_DEVICE, LOOK_SPACE, LOOK_PVS };
@@ -54,17 +56,36 @@ struct look_run {
 
 // In the child ------------------------------------------------------------------------------------------------------------------------------
 
+static bool look_is(const struct kmc_device *device, dev_t number)
+{
+    return major(number) == device->major_number && minor(number) == device->minor_number;
+}
+
+// Its node by the kernel's name; that it leads to this device is checked.
+static int look_open(const struct kmc_device *device, char *path, size_t path_size)
+{
+    struct stat st;
+
+    snprintf(path, path_size, "/dev/%s", device->name);
+    for (char *bang = strchr(path, '!'); bang; bang = strchr(bang, '!')) {
+        *bang = '/';
+    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && (fstat(fd, &st) || !S_ISBLK(st.st_mode) || !look_is(device, st.st_rdev))) {
+        close(fd);
+        errno = ENXIO;
+        return -1;
+    }
+    return fd;
+}
+
 static void look_device(const struct kmc_device *device, struct doctor_look *look)
 {
     struct br_guard_signature signature;
     struct br_err err = {0};
     char path[128];
 
-    snprintf(path, sizeof(path), "/dev/%s", device->name);
-    for (char *bang = strchr(path, '!'); bang; bang = strchr(bang, '!')) {
-        *bang = '/';
-    }
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = look_open(device, path, sizeof(path));
     if (fd < 0) {
         look->seen = errno == EACCES || errno == EPERM ? DOCTOR_DENIED : DOCTOR_FAILED;
         return;
@@ -73,7 +94,7 @@ static void look_device(const struct kmc_device *device, struct doctor_look *loo
     look->seen = found < 0 ? DOCTOR_FAILED : DOCTOR_SEEN;
     if (found >= 0) {
         look->blank = !found;
-        snprintf(look->holds, sizeof(look->holds), "%s", signature.type);
+        snprintf(look->holds, sizeof(look->holds), "%s", signature.several ? "several signatures" : signature.type);
         snprintf(look->label, sizeof(look->label), "%s", signature.label);
     }
     // Of a mounted or held device it is known who uses it; of others a process may.
@@ -83,6 +104,17 @@ static void look_device(const struct kmc_device *device, struct doctor_look *loo
         snprintf(look->users, sizeof(look->users), "%.380s", text ? text + 2 : err.text);
     }
     close(fd);
+}
+
+// The room of a mount point, as long as it still is that file system's: something else may be mounted over it.
+static void look_space(const struct kmc_device *device, const char *where, struct look_result *result)
+{
+    struct statvfs space;
+    struct stat st;
+    bool seen = !stat(where, &st) && look_is(device, st.st_dev) && !statvfs(where, &space);
+
+    result->look.seen = seen ? DOCTOR_SEEN : DOCTOR_FAILED;
+    result->free_bytes = seen ? (uint64_t)space.f_bavail * space.f_frsize : 0;
 }
 
 static bool look_send(int fd, const struct look_result *result)
@@ -115,17 +147,13 @@ static void look_pvs(int fd, size_t task)
 
 static void look_child(const struct look_run *run, size_t first, int fd)
 {
-    struct statvfs space;
-
     for (size_t i = first; i < run->task_count; i++) {
         const struct look_task *task = &run->tasks[i];
+        const struct kmc_device *device = &run->doctor->devices.list[task->device];
         struct look_result result = {.task = i, .end = true};
         switch (task->kind) {
-        case LOOK_DEVICE: look_device(&run->doctor->devices.list[task->device], &result.look); break;
-        case LOOK_SPACE:
-            result.look.seen = statvfs(task->where, &space) ? DOCTOR_FAILED : DOCTOR_SEEN;
-            result.free_bytes = result.look.seen == DOCTOR_SEEN ? (uint64_t)space.f_bavail * space.f_frsize : 0;
-            break;
+        case LOOK_DEVICE: look_device(device, &result.look); break;
+        case LOOK_SPACE: look_space(device, task->where, &result); break;
         case LOOK_PVS: look_pvs(fd, i); continue;
         }
         if (!look_send(fd, &result)) {

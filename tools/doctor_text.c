@@ -227,7 +227,7 @@ static void text_trackers(const struct cli *cli, const struct doctor_advice *adv
               advice->trackers[advice->chosen].reason);
     for (int i = 0; i < KMC_TRACKER_MAX; i++) {
         if (i != (int)advice->chosen && i != KMC_TRACKER_SCAN) {
-            cli_print(cli, "             %s%s: %s", advice->trackers[i].fits ? "" : "not ", kmc_tracker_name(i),
+            cli_print(cli, "             %s%s: %s", advice->trackers[i].fits ? "or " : "not ", kmc_tracker_name(i),
                       advice->trackers[i].reason);
         }
     }

@@ -90,13 +90,14 @@ static void is_blank(struct bed *bed, const char *device)
 static void plan_is(struct bed *bed, const char *device, const char *when, const char *commands)
 {
     char text[8192] = "";
+    size_t used = 0;
 
     doctor_advise(&bed->doctor, index_of(bed, device), &bed->advice);
     for (size_t i = 0; i < bed->advice.plan_count; i++) {
         const struct doctor_plan *plan = &bed->advice.plans[i];
         for (size_t j = 0; j < plan->count && !strcmp(plan->when, when); j++) {
-            strcat(text, plan->commands[j]);
-            strcat(text, "\n");
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s\n", plan->commands[j]);
+            assert_true(used < sizeof(text));
         }
     }
     assert_string_equal(text, commands);

@@ -15,6 +15,8 @@ row() { echo ".features[] | select(.name == \"$1\")"; }
 dev() { echo ".devices[] | select(.name == \"$1\")"; }
 kernel_name() { basename "$(readlink -f "$1")"; }
 sectors() { blockdev --getsz "$1"; }
+must() { "$@" || fail "$*: status $?"; } # this works
+can() { "$@" 2>/dev/null; }             # does this?
 
 # ---- a kernel that nobody used device-mapper on yet: all is loadable, and stays so
 rmmod dm_mod # the test bed has it loaded
@@ -49,14 +51,19 @@ printf '\0\0\0\0\203\0\0\0\0\010\0\0\0\0\002\0\0\0\0\0\203\0\0\0\0\010\002\0\0\3
     dd of=/dev/vm/parts bs=1 seek=446 conv=notrunc status=none
 printf '\125\252' | dd of=/dev/vm/parts bs=1 seek=510 conv=notrunc,fsync status=none
 blockdev --rereadpt /dev/vm/parts || fail "rereadpt"
-disk=$(kernel_name /dev/vm/parts) whole=$(kernel_name /dev/vm/whole) spare=$(kernel_name /dev/vm/spare)
+disk=$(kernel_name /dev/vm/parts)
+whole=$(kernel_name /dev/vm/whole)
+spare=$(kernel_name /dev/vm/spare)
 [[ -b /dev/${disk}2 ]] || fail "the disk has no second partition"
-mke2fs -q -t ext4 "/dev/${disk}1" && mkdir "$T/srv" && mount -t ext4 "/dev/${disk}1" "$T/srv" || fail "mount of the partition"
-dmsetup create real --table "0 $(sectors /dev/vm/whole) linear /dev/vm/whole 0" || fail "dmsetup create"
-mke2fs -q -t ext4 /dev/mapper/real && mkdir "$T/data" && mount -t ext4 /dev/mapper/real "$T/data" || fail "mount of the linear device"
-dm=$(kernel_name /dev/mapper/real)
-[[ -e /sys/class/block/$dm ]] || dm=dm-0
-mkdosfs /dev/vm/spare >/dev/null && mkdir "$T/fat" && mount -t vfat /dev/vm/spare "$T/fat" || fail "mount of vfat"
+mkdir "$T/srv" "$T/data" "$T/fat"
+must mke2fs -q -t ext4 "/dev/${disk}1"
+must mount -t ext4 "/dev/${disk}1" "$T/srv"
+must dmsetup create real --table "0 $(sectors /dev/vm/whole) linear /dev/vm/whole 0"
+must mke2fs -q -t ext4 /dev/mapper/real
+must mount -t ext4 /dev/mapper/real "$T/data"
+must mkdosfs /dev/vm/spare >/dev/null
+must mount -t vfat /dev/vm/spare "$T/fat"
+dm="dm-0" # the first one made
 doctor
 is "$(dev "$disk") | .attach == \"elsewhere\" and (.instead | length) == 2" "$(dev "$disk")"
 is "$(dev "${disk}1") | .attach == \"release\" and .kind == \"partition\" and .disk == \"$disk\" and .holds == \"ext4\" and .mounts[0].where == \"$T/srv\"" "$(dev "${disk}1")"
@@ -72,19 +79,22 @@ doctor /dev/vm/whole "/dev/${disk}1"
 is ".devices | length == 2" .devices
 
 # ---- ways: a table is changed under a mount, a mounted partition can't be mapped
-dmsetup create era-meta --table "0 8192 linear /dev/${disk}2 0" || fail "era-meta"
+must dmsetup create era-meta --table "0 8192 linear /dev/${disk}2 0"
 dd if=/dev/zero of=/dev/mapper/era-meta bs=1M count=1 conv=fsync status=none
-! dmsetup create below --table "0 $(sectors "/dev/${disk}1") linear /dev/${disk}1 0" 2>/dev/null || fail "a mounted partition could be mapped after all"
-dmsetup create base --table "0 $(sectors /dev/vm/whole) linear /dev/vm/whole 0" 2>/dev/null || fail "a second table over the same disk"
-dmsetup load real --table "0 $(sectors /dev/vm/whole) linear /dev/mapper/base 0" && dmsetup suspend real && dmsetup resume real ||
-    fail "the table of a mounted device could not be changed"
-echo alive >"$T/data/file" && sync && [[ $(cat "$T/data/file") == alive ]] || fail "the mount did not survive"
+! can dmsetup create below --table "0 $(sectors "/dev/${disk}1") linear /dev/${disk}1 0" || fail "a mounted partition could be mapped after all"
+must dmsetup create base --table "0 $(sectors /dev/vm/whole) linear /dev/vm/whole 0"
+must dmsetup load real --table "0 $(sectors /dev/vm/whole) linear /dev/mapper/base 0"
+must dmsetup suspend real
+must dmsetup resume real
+echo alive >"$T/data/file"
+sync
+[[ $(cat "$T/data/file") == alive ]] || fail "the mount did not survive a change of its table"
 
 # ---- targets: era is created exactly where doctor said so, and is seen then with its version
-can() { dmsetup create try --table "0 65536 era /dev/mapper/era-meta /dev/mapper/base 2048" 2>/dev/null && dmsetup remove try; }
+era_works() { can dmsetup create try --table "0 65536 era /dev/mapper/era-meta /dev/mapper/base 2048" && must dmsetup remove try; }
 says_era=$(jq "$(row era) | .ok" "$T/json")
 works=false
-! can || works=true
+! era_works || works=true
 [[ $works == "$says_era" ]] || fail "era: doctor says $says_era, creating it: $works"
 doctor
 is '.machine.drivers[] | select(.name == "era") | .presence == "present" and .version == "1.0.0"' .machine.drivers
@@ -92,20 +102,23 @@ is '.machine.drivers[] | select(.name == "era") | .presence == "present" and .ve
 # ---- TRIM: taken now, refused by what attach puts on top
 is "$(dev "$dm") | .trim_now and (.trim_attached | not)" "$(dev "$dm")"
 fstrim "$T/data" || fail "doctor says that TRIM reaches the device, fstrim does not"
-dmsetup create origin --table "0 65536 snapshot-origin /dev/mapper/base" || fail "snapshot-origin"
-origin=$(kernel_name "$(ls -d /sys/block/dm-*/dm/name | while read -r f; do [[ $(cat "$f") != origin ]] || echo "${f%/dm/name}"; done)")
+must dmsetup create origin --table "0 65536 snapshot-origin /dev/mapper/base"
+origin=$(grep -lx origin /sys/block/dm-*/dm/name)
+origin=$(basename "${origin%/dm/name}")
 [[ $(cat "/sys/block/$origin/queue/discard_max_bytes") == 0 ]] || fail "snapshot-origin takes discards after all"
-dmsetup remove origin || fail "remove origin"
+must dmsetup remove origin
 
 # ---- freezing: as the list of file systems says
 is "$(dev "$dm") | .mounts[0].freezes" "$(dev "$dm")"
 is "$(dev "$spare") | .mounts[0].fs == \"vfat\" and (.mounts[0].freezes | not)" "$(dev "$spare")"
-fsfreeze --freeze "$T/data" && fsfreeze --unfreeze "$T/data" || fail "ext4 can't be frozen"
-! fsfreeze --freeze "$T/fat" 2>/dev/null || { fsfreeze --unfreeze "$T/fat"; fail "vfat can be frozen after all"; }
+must fsfreeze --freeze "$T/data"
+must fsfreeze --unfreeze "$T/data"
+! can fsfreeze --freeze "$T/fat" || fail "vfat can be frozen after all"
 
 # ---- devices that do not answer: a suspended one is not read, a slow one is given up
-dmsetup create still --table "0 8192 linear /dev/mapper/base 0" && dmsetup suspend still || fail "suspend"
-dmsetup create slow --table "0 8192 delay /dev/mapper/base 0 60000" || fail "delay"
+must dmsetup create still --table "0 8192 linear /dev/mapper/base 0"
+must dmsetup suspend still
+must dmsetup create slow --table "0 8192 delay /dev/mapper/base 0 60000"
 started=$SECONDS
 doctor
 [[ $((SECONDS - started)) -le 22 ]] || fail "doctor took $((SECONDS - started)) s"
@@ -113,8 +126,10 @@ is '.devices[] | select(.dm_name == "still") | .seen == "suspended"' '.devices[]
 is '.devices[] | select(.dm_name == "slow") | .seen == "hung"' '.devices[] | [.name, .seen]'
 is '.hurried and (.warnings | length) == 1' .hurried
 is "$(dev "${disk}1") | .seen == \"seen\"" '.devices[] | [.name, .seen]' # the others were looked at
-dmsetup resume still && dmsetup remove still
-dmsetup suspend --noflush --nolockfs slow && dmsetup resume slow # dm-delay lets go of what it holds back
+must dmsetup resume still
+must dmsetup remove still
+must dmsetup suspend --noflush --nolockfs slow # dm-delay lets go of what it holds back
+must dmsetup resume slow
 for ((i = 0; i < 100; i++)); do dmsetup remove slow 2>/dev/null && break; sleep 0.1; done
 
 # ---- io_uring forbidden: noticed, and the rest goes on over libaio
@@ -131,5 +146,5 @@ rmmod dm_era || fail "rmmod dm_era"
 echo 1 >/proc/sys/kernel/modules_disabled
 doctor
 is "$(row era) | (.ok | not) and (.reason | contains(\"modules_disabled\")) and (.remedy | contains(\"dm_era\"))" "$(row era)"
-! can || fail "era works although modules are forbidden"
+! era_works || fail "era works although modules are forbidden"
 is "$(dev "${disk}1") | .tracker != \"era\"" "$(dev "${disk}1")"
