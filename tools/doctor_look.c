@@ -25,9 +25,11 @@
 #define LOOK_HANGS_MAX  3
 #define LOOK_PVS_MAX    64
 #define LOOK_LINE_BYTES 512
-#define LOOK_PVS_COMMAND                                                                                                                          \
-    "PATH=/usr/sbin:/usr/bin:/sbin:/bin LVM_SUPPRESS_FD_WARNINGS=1 exec lvm pvs --readonly --noheadings --nosuffix --units b --separator '|' -o " \
-    "pv_name,vg_name,pv_free 2>/dev/null"
+// Without locks, and without the hints that LVM would write to /run.
+#define LOOK_PVS_COMMAND                                                                     \
+    "PATH=/usr/sbin:/usr/bin:/sbin:/bin LVM_SUPPRESS_FD_WARNINGS=1 exec lvm pvs --readonly " \
+    "--config 'devices{hints=\"none\"}' --noheadings --nosuffix --units b --separator '|' "  \
+    "-o pv_name,vg_name,pv_free 2>/dev/null"
 
 enum look_kind { LOOK_DEVICE, LOOK_SPACE, LOOK_PVS };
 

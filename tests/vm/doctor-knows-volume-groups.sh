@@ -9,7 +9,7 @@ set -u
 . /vm/lib/guest.sh
 
 export BLKREP_STATE=$T/state
-mkdir -p /etc/lvm /run/lock/lvm
+mkdir -p /etc/lvm /run/lvm /run/lock/lvm
 cat >/etc/lvm/lvm.conf <<'CONF'
 devices { obtain_device_list_from_udev=0 use_devicesfile=0 external_device_info_source="none" }
 activation { udev_sync=0 udev_rules=0 verify_udev_operations=1 monitoring=0 }
@@ -47,6 +47,7 @@ is '[.devices[] | select(.kind == "logical volume" or .kind == "thin logical vol
 
 # LVM is asked so that it neither writes nor locks
 before=$(dd if=/dev/vm/pv bs=1M count=2 iflag=direct status=none | sha256sum)
+rm -f /run/lvm/hints
 files() { find /etc/lvm /run -xdev -type f ! -path "$T/*" -exec stat -c '%n %s %y' {} + | sort; }
 files >"$T/files"
 strace -f --seccomp-bpf -e trace=open,openat,execve -qq -o "$T/trace" blkrep doctor --json >/dev/null || fail "doctor under strace: status $?"
