@@ -268,7 +268,6 @@ static void facts_device_mapper(const struct kmc_source *source, const struct km
         dm->presence = KMC_PRESENT;
         source->dm(source, &answer);
         facts->dm_errno = answer.os_errno;
-        memcpy(facts->dm_version, answer.version, sizeof(facts->dm_version));
         memcpy(dm->version, answer.version, sizeof(dm->version));
         dm->versioned = !answer.os_errno;
     } else if (dm->presence == KMC_PRESENT) {

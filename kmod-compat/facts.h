@@ -91,7 +91,6 @@ struct kmc_facts {
     char modules_why[160];  // why no module can be loaded; "" when they can
     char lockdown[24];      // "none", "integrity", "confidentiality"; "" the kernel has no lockdown
     int dm_errno;           // why device-mapper did not answer, 0 when it did or was not asked
-    uint32_t dm_version[3]; // of its ioctl interface
     int uring_errno;        // why io_uring_setup() failed
     int uring_disabled;     // sysctl kernel.io_uring_disabled; -1 when the kernel has none
     char uring_lacks[64];   // set up, but without this

@@ -113,16 +113,6 @@ const char *kmc_feature_name(enum kmc_feature feature)
     return matrix_features[feature];
 }
 
-enum kmc_feature kmc_feature_of(const char *name)
-{
-    int feature = 0;
-
-    while (feature < KMC_FEATURE_MAX && strcmp(name, matrix_features[feature]) != 0) {
-        feature++;
-    }
-    return (enum kmc_feature)feature;
-}
-
 void kmc_needs_text(enum kmc_feature feature, char *text, size_t text_size)
 {
     const struct kmc_row *row = &kmc_matrix[feature];

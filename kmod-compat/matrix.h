@@ -94,8 +94,6 @@ void kmc_supports(const struct kmc_facts *facts, enum kmc_feature feature, struc
 
 /** kmc_feature_name - "mirror-ublk" */
 const char *kmc_feature_name(enum kmc_feature feature);
-/** kmc_feature_of - the feature of that name, KMC_FEATURE_MAX when there is none */
-enum kmc_feature kmc_feature_of(const char *name);
 /** kmc_needs_text - what a row needs, "dm linear, dm snapshot" */
 void kmc_needs_text(enum kmc_feature feature, char *text, size_t text_size);
 /** kmc_since_text - from which kernel on a row works: "5.13", "any" */

@@ -25,7 +25,7 @@ static const struct cli_example doctor_examples[] = {
 
 int doctor_read(const struct kmc_source *source, struct doctor *ret_doctor, struct br_err *reterr)
 {
-    *ret_doctor = (struct doctor){.source = source};
+    *ret_doctor = (struct doctor){.all = false};
     kmc_facts_read(source, &ret_doctor->facts);
     for (int i = 0; i < KMC_FEATURE_MAX; i++) {
         kmc_supports(&ret_doctor->facts, i, &ret_doctor->supports[i]);
@@ -131,6 +131,9 @@ static int doctor_answer(struct cli *cli, struct doctor *doctor, struct br_err *
     }
     doctor_look(doctor, wanted);
     doctor_merge(doctor);
+    if (doctor->devices.truncated) {
+        cli_warn(cli, "there are more than %d block devices: the rest is not shown", KMC_DEVICES_MAX);
+    }
     if (doctor->hurried) {
         cli_warn(cli, "not everything was looked at: something did not answer in time");
     }

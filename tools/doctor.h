@@ -54,7 +54,6 @@ struct doctor_pv {
 };
 
 struct doctor {
-    const struct kmc_source *source;
     struct kmc_facts facts;
     struct kmc_support supports[KMC_FEATURE_MAX];
     struct kmc_devices devices;

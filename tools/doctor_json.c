@@ -5,14 +5,11 @@
 
 #include "tools/doctor.h"
 
-#define JSON_BIT(name, json, text) json ", "
-
 const struct cli_field doctor_fields[] = {
     {"machine", "object", "The kernel and what is around it."},
     {"machine.kernel", "text", "Its release."},
     {"machine.os", "text|null", "The ID of os-release."},
-    {"machine.facts", "object",
-     "Plain facts, each true or false: " KMC_BIT_TABLE(JSON_BIT) "and others in later versions."},
+    {"machine.facts", "object", "Plain facts, each true or false; the section FACTS lists them."},
     {"machine.modules_why", "text|null", "Why no module can be loaded; null when they can."},
     {"machine.lockdown", "text|null", "none, integrity or confidentiality; null where the kernel has no lockdown."},
     {"machine.io_uring_disabled", "number|null", "The sysctl of that name; null where the kernel has none."},

@@ -47,4 +47,10 @@ void doctor_manual(void)
         snprintf(text + used, sizeof(text) - (size_t)used, " Without it: %s. To get it: %s.", row->without, row->get);
         man_item(kmc_feature_name(i), "", text);
     }
+    man_section("FACTS");
+    man_text("What the field machine.facts of the JSON object has:");
+    for (int i = 0; i < KMC_BIT_MAX; i++) {
+        snprintf(text, sizeof(text), "%s.", kmc_bit_text(i));
+        man_item(kmc_bit_name(i), "", text);
+    }
 }

@@ -249,7 +249,9 @@ static void text_room(const struct cli *cli, const struct doctor *doctor, const 
     }
     if (!advice->room.count) {
         cli_print(cli, "  room       none seen for a store%s",
-                  doctor->facts.bits[KMC_BIT_ADMIN] ? "" : "; the free space of volume groups only root can see");
+                  !doctor->facts.bits[KMC_BIT_ADMIN] ? "; the free space of volume groups only root can see"
+                  : doctor->facts.bits[KMC_BIT_LVM2] && !doctor->pvs_known ? "; LVM was not asked, or did not answer"
+                                                                           : "");
     }
 }
 
