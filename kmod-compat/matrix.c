@@ -51,7 +51,7 @@ const struct kmc_row kmc_matrix[KMC_FEATURE_MAX] = {
         .get = "a kernel with CONFIG_DM_ERA; on Ubuntu it is in linux-modules-extra-RELEASE"},
     [KMC_THIN] = {
         .what = "tracker: what differs between two thin snapshots",
-        .needs = {KMC_NEED_DM, KMC_NEED_THIN, KMC_NEED_THIN_POOL, KMC_NEED_THIN_TOOLS},
+        .needs = {KMC_NEED_NOT_OFF, KMC_NEED_DM, KMC_NEED_THIN, KMC_NEED_THIN_POOL, KMC_NEED_THIN_TOOLS},
         .base = KMC_FEATURE_MAX,
         .debian_6_1 = true, .debian_6_12 = true,
         .without = "tracker era or cow on the thin volume",

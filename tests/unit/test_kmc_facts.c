@@ -332,6 +332,7 @@ static void blkrep_off_on_the_command_line_is_noticed(void **state)
     t_machine_file(machine, "/proc/cmdline", "quiet blkrep=off root=/dev/vda1\n");
     struct kmc_facts facts = facts_of(machine);
     says(&facts, KMC_ATTACH, KMC_NO, "blkrep=off", "reboot");
+    says(&facts, KMC_THIN, KMC_NO, "blkrep=off", "reboot");
     says(&facts, KMC_SYNC, KMC_YES, "", "");
     t_machine_file(machine, "/proc/cmdline", "quiet xblkrep=off blkrep=offline\n");
     facts = facts_of(machine);
