@@ -57,7 +57,7 @@ LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -ljansson -linih -lxxhas
 # ---- what there is ---------------------------------------------------------------------------------------------------
 ENGINE_SRC := $(sort $(wildcard engine/*.c engine/*/*.c kmod-compat/*.c))
 DMH_SRC    := $(sort $(filter-out dm-helper/main.c,$(wildcard dm-helper/*.c)))
-TOOLS_SRC  := $(sort $(wildcard tools/*.c))
+TOOLS_SRC  := $(sort $(wildcard tools/*.c tools/*/*.c))
 TLIB_SRC   := $(sort $(wildcard tests/lib/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/prop/prop_*.c tests/sim/sim_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))

@@ -27,10 +27,14 @@ int dmh_sandbox_drop(struct br_err *reterr)
     if (geteuid()) {
         return 0;
     }
+    // One that this process was not given (a container) is not asked for: the request that needs it will say so.
+    bool have[BR_ARRAY_LEN(dmh_capabilities)];
+    for (size_t i = 0; i < BR_ARRAY_LEN(dmh_capabilities); i++) {
+        have[i] = capng_have_capability(CAPNG_PERMITTED, dmh_capabilities[i]);
+    }
     capng_clear(CAPNG_SELECT_CAPS);
     for (size_t i = 0; i < BR_ARRAY_LEN(dmh_capabilities); i++) {
-        // One that this process was not given (a container) is not asked for: the request that needs it will say so.
-        if (capng_have_capability(CAPNG_PERMITTED, dmh_capabilities[i])) {
+        if (have[i]) {
             capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, dmh_capabilities[i]);
         }
     }
@@ -143,6 +147,7 @@ static const int dmh_helper_calls[] = {
     SCMP_SYS(setpriority),
     SCMP_SYS(setsid),
     SCMP_SYS(setsockopt),
+    SCMP_SYS(socketpair),
     SCMP_SYS(stat),
     SCMP_SYS(statfs),
     SCMP_SYS(statx),

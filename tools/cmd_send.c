@@ -123,7 +123,9 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
         .source = place->file,
         .size_bytes = place->object.size_bytes,
         .sector_bytes = place->object.sector_bytes,
-        .consistency = run->source.live ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN,
+        .consistency = source_end_consistency(&run->source),
+        .tracker = source_end_tracker(&run->source),
+        .recheck_bytes = BR_RECHECK_DEFAULT,
         .label = place->path,
         .dir = place->dir,
         .since = cli_text(cli, "since"),
@@ -131,7 +133,7 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
         .bytes_per_second = cli_size(cli, "bwlimit", 0),
         .continue_on_read_error = cli_flag(cli, "continue-on-read-error"),
         .cancel = &cli_cancel,
-        .source_check = run->source.live ? NULL : source_end_check,
+        .source_check = source_end_check,
         .source_check_ctx = &run->source,
         .write = send_write,
         .progress = send_on_progress,
@@ -142,7 +144,7 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
     int error = br_send_run(&params, &result, reterr);
     progress_end(&run->progress);
     if (error) {
-        return error;
+        return source_end_blame(&run->source, error, reterr);
     }
     send_report(cli, &result);
     char size[32];

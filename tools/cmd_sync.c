@@ -95,11 +95,12 @@ static int sync_engine(struct sync_run *run, struct br_err *reterr)
         .source = run->source.place.file,
         .size_bytes = run->source.place.object.size_bytes,
         .sector_bytes = run->source.place.object.sector_bytes,
-        .consistency = run->source.live ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN,
+        .consistency = source_end_consistency(&run->source),
         .label = run->source.place.path,
         .dir = run->source.place.dir,
         .source_identity = source_end_identity(&run->source),
         .endpoint = run->target.endpoint,
+        .tracker = source_end_tracker(&run->source),
         .force_full = cli_flag(cli, "force-full"),
         .overwrite = cli_flag(cli, "overwrite"),
         .verify = cli_flag(cli, "verify"),
@@ -109,14 +110,14 @@ static int sync_engine(struct sync_run *run, struct br_err *reterr)
         .recheck_period_ns = period_ns,
         .bytes_per_second = run->target.address.remote ? 0 : cli_size(cli, "bwlimit", 0), // TLS limits its own,
         .cancel = &cli_cancel,
-        .source_check = run->source.live ? NULL : source_end_check,
+        .source_check = source_end_check,
         .source_check_ctx = &run->source,
         .progress = sync_on_progress,
         .progress_ctx = run,
     };
     error = br_sync_run(&params, &run->result, reterr);
     progress_end(&run->progress);
-    return error;
+    return source_end_blame(&run->source, error, reterr);
 }
 
 static void sync_report(struct sync_run *run)
@@ -143,6 +144,10 @@ static void sync_report(struct sync_run *run)
     cli_report_number(cli, "bytes_written", r->bytes_written);
     cli_report_number(cli, "bytes_rechecked", r->bytes_rechecked);
     cli_report_number(cli, "recheck_mismatches", r->recheck_mismatches);
+    cli_report_number(cli, "bytes_tracked", r->tracked.bytes_named);
+    cli_report_number(cli, "bytes_rechecked_source", r->tracked.bytes_rechecked);
+    cli_report_bool(cli, "tracker_caught", r->tracked.caught);
+    cli_report_seconds(cli, "seconds_window", source_end_window_ns(&run->source));
     cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
     cli_report_bool(cli, "verified", r->verified);
     cli_report_seconds(cli, "seconds", r->duration_ns);
@@ -233,6 +238,8 @@ static json_t *sync_audit_details(const struct sync_run *run, int result)
     json_object_set_new(details, "root", json_string(root));
     json_object_set_new(details, "consistency", json_string(br_consistency_name((uint8_t)r->consistency)));
     json_object_set_new(details, "recheck_mismatches", json_integer((json_int_t)r->recheck_mismatches));
+    json_object_set_new(details, "tracker", json_string(r->tracker));
+    json_object_set_new(details, "tracker_caught", json_boolean(r->tracked.caught));
     json_object_set_new(details, "overwrite", json_boolean(cli_flag(run->cli, "overwrite")));
     json_object_set_new(details, "force_full", json_boolean(cli_flag(run->cli, "force-full")));
     return details;
@@ -243,7 +250,7 @@ static void sync_remember(struct sync_run *run, int result)
 {
     struct br_err err = {0};
     bool acted =
-        run->result.new_version || run->result.recheck_mismatches || run->result.mode == BR_MODE_REPLACE || result;
+        run->result.new_version || run->result.recheck_mismatches || run->result.tracked.caught || run->result.mode == BR_MODE_REPLACE || result;
 
     if (run->result.dry_run || !run->target.name[0]) {
         return;
@@ -442,9 +449,13 @@ static const struct cli_field sync_fields[] = {
     {"bytes_shipped", "number", "What the pages came to on their way, compressed and framed."},
     {"bytes_durable", "number", "Of what was shipped, durable at the replica when the run ended."},
     {"bytes_written", "number", "Written to the replica itself."},
-    {"bytes_rechecked", "number", "Called unchanged, and hashed again on both sides all the same."},
+    {"bytes_rechecked", "number", "Of the replica, called unchanged and proven all the same."},
     {"recheck_mismatches", "number",
      "Blocks of those that were not as they should be; the tracker is then distrusted."},
+    {"bytes_tracked", "number", "What the tracker said may have changed, in whole blocks of 64 KiB; 0 with scan."},
+    {"bytes_rechecked_source", "number", "Of what the tracker called unchanged, read and proven all the same."},
+    {"tracker_caught", "boolean", "One of these had changed: the tracker is distrusted, and this run compared everything."},
+    {"seconds_window", "number", "How long writes to an attached volume waited for the snapshot; 0 of others."},
     {"unreadable_blocks", "number", "Blocks of the version that the source could not read."},
     {"verified", "boolean", "Both sides were read whole and compared, by --verify."},
     {"seconds", "number", "The whole run took."},
@@ -489,6 +500,9 @@ const struct cli_verb cmd_sync = {
         "When the exit status is 0, the replica is durable and identical to the source as it was read. At any instant, whatever crashes or "
         "is cut, the replica is the old version or the new one, or says that it is between both; then `blkrep finish` completes it without "
         "the source. A first copy that was cut goes on where it is needed: run the same command again.\n\n"
+        "A volume that is attached (blkrep-attach(1)), named by its name or its device, is read from a snapshot that the run takes, in use or "
+        "not, and of it only what its tracker names; a share of the rest is read and proven in every run. VOLUME@SNAPSHOT reads a snapshot "
+        "that is there.\n\n"
         "A source that can change while it is read (mounted read-write, open for writing elsewhere, seen to move) is refused. A target "
         "that holds something else is refused without --overwrite; a mounted or held one always.",
     .options = sync_options,

@@ -5,17 +5,58 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/net/registry.h"
 #include "engine/sync/local.h"
 #include "tools/remote.h"
+#include "tools/volume/view.h"
 
-int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look, struct source_end *ret_end,
-                    struct br_err *reterr)
+// The attached volume that the word names, and its snapshot behind an @, if any. Returns 1, 0 when it is none, or an error.
+static int source_end_volume(struct cli *cli, const char *word, char name[VOLUME_NAME_MAX],
+                             char snapshot[VOLUME_NAME_MAX], struct br_err *reterr)
 {
-    struct source_end *end = ret_end;
-    struct place_address address;
+    char before[PATH_MAX];
+    const char *at = strrchr(word, '@');
+    int found = volume_find(cli, word, name, reterr);
 
-    *end = (struct source_end){.place = {.look_fd = -1}, .live = cli_flag(cli, "live-source")};
+    snapshot[0] = 0;
+    if (found || !at || !br_volume_name_ok(at + 1)) {
+        return found;
+    }
+    snprintf(before, sizeof(before), "%.*s", (int)(at - word), word);
+    snprintf(snapshot, VOLUME_NAME_MAX, "%s", at + 1);
+    return volume_find(cli, before, name, reterr);
+}
+
+static int source_end_open_view(struct cli *cli, struct br_ring *ring, struct source_end *end, const char *name,
+                                const char *snapshot, bool look, struct br_err *reterr)
+{
+    struct place *place = &end->place;
+
+    end->view = calloc(1, sizeof(*end->view));
+    if (!end->view) {
+        return br_err_set(reterr, BR_E_NOMEM, "a view of %s", name);
+    }
+    int error = view_open(cli, ring, name, snapshot[0] ? snapshot : NULL, end->view, reterr);
+    if (error) {
+        return error;
+    }
+    const struct volume_record *record = &end->view->volume.record;
+    volume_top_path(record, place->path, sizeof(place->path));
+    place->exists = true;
+    place->file = end->view->file;
+    place->object.is_block = true;
+    place->object.size_bytes = end->view->size_bytes;
+    place->object.sector_bytes = end->view->sector_bytes;
+    place->look_fd = open(place->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return place_device_state(cli, ring, record->wwid, !look, &place->dir, reterr);
+}
+
+static int source_end_open_place(struct cli *cli, struct br_ring *ring, struct source_end *end, const char *word,
+                                 bool look, struct br_err *reterr)
+{
+    struct place_address address;
     int error = place_resolve(cli, word, "volume", &address, reterr);
+
     if (!error && address.remote) {
         error = br_err_set(reterr, BR_E_USAGE, "the source must be on this host; run blkrep %s where it is",
                            cli->verb->name);
@@ -26,8 +67,22 @@ int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
     if (!error && !end->place.exists) {
         error = br_err_set(reterr, BR_E_NOT_FOUND, "the source %s", address.path);
     }
-    if (!error) {
-        error = br_guard_watch_begin(end->place.look_fd, &end->watch, reterr);
+    return error ? error : br_guard_watch_begin(end->place.look_fd, &end->watch, reterr);
+}
+
+int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look, struct source_end *ret_end,
+                    struct br_err *reterr)
+{
+    struct source_end *end = ret_end;
+    char name[VOLUME_NAME_MAX];
+    char snapshot[VOLUME_NAME_MAX];
+
+    *end = (struct source_end){.place = {.look_fd = -1}, .live = cli_flag(cli, "live-source")};
+    int error = source_end_volume(cli, word, name, snapshot, reterr);
+    if (error > 0) {
+        error = source_end_open_view(cli, ring, end, name, snapshot, look, reterr);
+    } else if (!error) {
+        error = source_end_open_place(cli, ring, end, word, look, reterr);
     }
     if (!error) {
         struct br_replica_params params = {
@@ -39,15 +94,50 @@ int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
 
 int source_end_guard(const struct source_end *end, struct br_err *reterr)
 {
-    return end->live ? 0 : br_guard_source(end->place.look_fd, end->place.path, reterr);
+    return end->live || end->view ? 0 : br_guard_source(end->place.look_fd, end->place.path, reterr);
 }
 
 int source_end_check(void *ctx, struct br_err *reterr)
 {
     struct source_end *end = ctx;
-    int error = br_guard_watch_check(end->place.look_fd, &end->watch, end->place.path, reterr);
 
+    if (end->view) {
+        return view_check(end->view, reterr);
+    }
+    if (end->live) {
+        return 0;
+    }
+    int error = br_guard_watch_check(end->place.look_fd, &end->watch, end->place.path, reterr);
     return error ? error : br_guard_source(end->place.look_fd, end->place.path, reterr);
+}
+
+enum br_consistency source_end_consistency(const struct source_end *end)
+{
+    if (end->view) {
+        return view_consistency(end->view);
+    }
+    return end->live ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN;
+}
+
+const struct br_tracker *source_end_tracker(const struct source_end *end)
+{
+    return end->view ? &end->view->tracker : NULL;
+}
+
+uint64_t source_end_window_ns(const struct source_end *end)
+{
+    return end->view ? end->view->window->window_ns : 0;
+}
+
+int source_end_blame(struct source_end *end, int error, struct br_err *reterr)
+{
+    struct br_err err;
+
+    if (error && error != -BR_E_NO_SPACE && end->view && view_check(end->view, &err) == -BR_E_NO_SPACE) {
+        *reterr = err;
+        return -BR_E_NO_SPACE;
+    }
+    return error;
 }
 
 const struct br_identity *source_end_identity(const struct source_end *end)
@@ -60,8 +150,16 @@ const struct br_identity *source_end_identity(const struct source_end *end)
 void source_end_close(struct source_end *end, bool undo)
 {
     br_replica_close(end->replica);
-    place_close(&end->place, undo);
     end->replica = NULL;
+    if (end->view) {
+        end->place.file = NULL; // the view's
+    }
+    place_close(&end->place, undo && !end->view);
+    if (end->view) {
+        view_close(end->view);
+        free(end->view);
+        end->view = NULL;
+    }
 }
 
 int source_end_is_not(struct cli *cli, const struct source_end *end, const char *word, struct br_err *reterr)

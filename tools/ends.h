@@ -11,13 +11,16 @@
 
 struct source_end {
     struct place place;
+    struct volume_view *view; // of an attached volume: what is read; NULL: the object itself is read
     struct br_guard_watch watch;
     struct br_replica *replica; // what SOURCE.blkrep says of it as a replica; never NULL after opening
     bool live;                  // --live-source
 };
 
 /**
- * source_end_open - open the source that @word names
+ * source_end_open - open the source that @word names: a file, a device, an attached volume (its name, its device, /dev/mapper/NAME), or a
+ * snapshot of one (NAME@SNAPSHOT)
+ * Of an attached volume a view is taken, also for a dry run.
  * @look  for dry runs: nothing is made beside it
  * Reads the "live-source" option. Errors: -BR_E_NOT_FOUND -BR_E_USAGE a remote source
  * Owner: source_end_close(), also after a failure
@@ -30,10 +33,21 @@ BR_MUST_CHECK int source_end_open(struct cli *cli, struct br_ring *ring, const c
  */
 BR_MUST_CHECK int source_end_is_not(struct cli *cli, const struct source_end *end, const char *word,
                                     struct br_err *reterr);
-/** source_end_guard - can something change it while it is read? -BR_E_SOURCE_IN_USE; not asked with --live-source */
+/** source_end_guard - can something change it while it is read? -BR_E_SOURCE_IN_USE; not asked with --live-source, nor of a view */
 BR_MUST_CHECK int source_end_guard(const struct source_end *end, struct br_err *reterr);
 /** source_end_check - has the source moved since it was opened? For struct br_sync_params' source_check; @ctx is the source_end */
 BR_MUST_CHECK int source_end_check(void *ctx, struct br_err *reterr);
+/** source_end_consistency - what the caller can vouch for: of a view what the window found, of an object that nobody writes clean */
+enum br_consistency source_end_consistency(const struct source_end *end);
+/** source_end_tracker - of an attached volume; NULL: everything is read */
+const struct br_tracker *source_end_tracker(const struct source_end *end);
+/** source_end_window_ns - how long writes waited for the view; 0 without one */
+uint64_t source_end_window_ns(const struct source_end *end);
+/**
+ * source_end_blame - what a failed run failed of: a view whose store overflowed gives read errors, which are not the disk's
+ * Returns @error, or what replaces it
+ */
+int source_end_blame(struct source_end *end, int error, struct br_err *reterr);
 /** source_end_identity - its record as a replica, NULL when it is none */
 const struct br_identity *source_end_identity(const struct source_end *end);
 /** source_end_close - @undo: remove the folder of its state again, if opening made it and nothing was put there */

@@ -17,7 +17,7 @@
 
 // State folder ------------------------------------------------------------------------------------------------------------------------
 
-static int place_state_path(struct cli *cli, char *path, struct br_err *reterr)
+int place_state_path(struct cli *cli, char *path, struct br_err *reterr)
 {
     const char *given = cli_text(cli, "state") ? cli_text(cli, "state") : getenv("BLKREP_STATE");
     const char *xdg = getenv("XDG_STATE_HOME");
@@ -252,14 +252,13 @@ static int place_side_of_file(struct cli *cli, int parent_fd, struct place *plac
     return make ? place_state_dir(cli, leaf, ret_fd, reterr) : place_nowhere(ret_fd, reterr);
 }
 
-static int place_side_of_device(struct cli *cli, const struct place *place, bool make, int *ret_fd,
-                                struct br_err *reterr)
+static int place_side_of_device(struct cli *cli, const char *wwid, bool make, int *ret_fd, struct br_err *reterr)
 {
     char leaf[256];
     char path[PATH_MAX];
     int error;
 
-    snprintf(leaf, sizeof(leaf), "devices/%s", place->object.wwid);
+    snprintf(leaf, sizeof(leaf), "devices/%s", wwid);
     if (make) {
         return place_state_dir(cli, leaf, ret_fd, reterr);
     }
@@ -273,6 +272,15 @@ static int place_side_of_device(struct cli *cli, const struct place *place, bool
     return *ret_fd >= 0 ? 0 : place_nowhere(ret_fd, reterr);
 }
 
+int place_device_state(struct cli *cli, struct br_ring *ring, const char *wwid, bool make, struct br_dir **ret_dir,
+                       struct br_err *reterr)
+{
+    int fd;
+    int error = place_side_of_device(cli, wwid, make, &fd, reterr);
+
+    return error ? error : br_dir_wrap(ring, fd, ret_dir, reterr);
+}
+
 static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place *place, bool make,
                             struct br_err *reterr)
 {
@@ -280,7 +288,7 @@ static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place 
     int error;
 
     if (place->object.is_block) {
-        error = place_side_of_device(cli, place, make, &side_fd, reterr);
+        error = place_side_of_device(cli, place->object.wwid, make, &side_fd, reterr);
         return error ? error : br_dir_wrap(ring, side_fd, &place->dir, reterr);
     }
     char folder[PATH_MAX];

@@ -25,10 +25,18 @@ struct place_address {
     char text[BR_ADDRESS_TEXT_BYTES + 300]; // remote: blkrep://HOST:PORT/NAME, the same for every way to write it
 };
 
+/** place_state_path - where the state folder is or would be; nothing is made; @path holds PATH_MAX */
+BR_MUST_CHECK int place_state_path(struct cli *cli, char *path, struct br_err *reterr);
 /** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX */
 BR_MUST_CHECK int place_state(struct cli *cli, char *ret_path, struct br_err *reterr);
 /** place_state_dir - a subfolder of the state folder as an open descriptor, made when missing; @leaf "" is the folder itself */
 BR_MUST_CHECK int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr);
+/**
+ * place_device_state - the folder in which the state of the device of that WWID is kept
+ * @make  make it when it is not there; else an empty folder stands for one that is missing
+ */
+BR_MUST_CHECK int place_device_state(struct cli *cli, struct br_ring *ring, const char *wwid, bool make,
+                                     struct br_dir **ret_dir, struct br_err *reterr);
 /** place_resolve - what a word on the command line means; @section "volume" or "replica" */
 BR_MUST_CHECK int place_resolve(struct cli *cli, const char *word, const char *section,
                                 struct place_address *ret_address, struct br_err *reterr);

@@ -19,6 +19,12 @@
     X(send)              \
     X(receive)           \
     X(dump)              \
+    X(attach)            \
+    X(detach)            \
+    X(snapshot_create)   \
+    X(snapshot_list)     \
+    X(snapshot_remove)   \
+    X(watch)             \
     X(adopt)             \
     X(forget)            \
     X(doctor)            \

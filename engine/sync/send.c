@@ -352,13 +352,14 @@ static int br_send_end(struct br_send *send, const struct br_tree *tree, struct 
 
     br_tree_root(tree, &send->result->root);
     int rc = br_send_record(send, tree, false, reterr);
-    rc = rc < 0 ? rc : br_tracked_mark(send->params->tracker, &send->header.generation.id, reterr);
+    rc =
+        rc < 0 ? rc : br_tracked_mark(send->params->tracker, &send->header.volume, &send->header.generation.id, reterr);
     rc = rc < 0 ? rc : br_stream_end(&send->encoder, &send->result->root, &frame, reterr);
     rc = rc < 0 ? rc : br_send_write(send, &frame, reterr);
     br_stream_frame_free(&frame);
     rc = rc < 0 ? rc : br_send_record(send, tree, true, reterr);
     if (!rc) {
-        br_tracked_settle(send->params->tracker, &send->header.generation.id);
+        br_tracked_settle(send->params->tracker, &send->header.volume, &send->header.generation.id);
     }
     return rc;
 }

@@ -590,9 +590,9 @@ static int br_sync_unchanged(struct br_sync *sync, struct br_err *reterr)
     sync->result->generation = identity.generation;
     sync->result->consistency = (enum br_consistency)identity.consistency;
     rc = br_source_record(sync->source, &identity, reterr);
-    rc = rc < 0 ? rc : br_tracked_mark(sync->params->tracker, &identity.generation.id, reterr);
+    rc = rc < 0 ? rc : br_tracked_mark(sync->params->tracker, &identity.replica, &identity.generation.id, reterr);
     if (!rc) {
-        br_tracked_settle(sync->params->tracker, &identity.generation.id);
+        br_tracked_settle(sync->params->tracker, &identity.replica, &identity.generation.id);
     }
     return rc;
 }
@@ -611,7 +611,7 @@ static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
         identity.previous_tree = sync->parent;
     }
     int rc = br_source_record(sync->source, &identity, reterr);
-    rc = rc < 0 ? rc : br_tracked_mark(sync->params->tracker, &identity.generation.id, reterr);
+    rc = rc < 0 ? rc : br_tracked_mark(sync->params->tracker, &identity.replica, &identity.generation.id, reterr);
     if (rc < 0) {
         return rc;
     }
@@ -629,7 +629,7 @@ static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
     identity.finished_unix_ns = br_ring_unix_ns(sync->params->ring);
     // The replica is the new version, durably, and the pending record is enough to recognise it: no reason to call the run failed.
     (void)!br_source_record(sync->source, &identity, NULL);
-    br_tracked_settle(sync->params->tracker, &identity.generation.id);
+    br_tracked_settle(sync->params->tracker, &identity.replica, &identity.generation.id);
     if (sync->result->mode != BR_MODE_DELTA) {
         (void)!br_source_distrust(sync->source, false, NULL);
     }

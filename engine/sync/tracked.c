@@ -69,14 +69,15 @@ void br_tracked_record(const struct br_scope *scope, const struct br_source *sou
     identity->recheck_next_block = scope->narrowed ? scope->recheck_next_block : 0;
 }
 
-int br_tracked_mark(const struct br_tracker *tracker, const struct br_uuid *version, struct br_err *reterr)
+int br_tracked_mark(const struct br_tracker *tracker, const struct br_uuid *consumer, const struct br_uuid *version,
+                    struct br_err *reterr)
 {
-    return tracker ? tracker->ops->mark(tracker->ctx, version, reterr) : 0;
+    return tracker ? tracker->ops->mark(tracker->ctx, consumer, version, reterr) : 0;
 }
 
-void br_tracked_settle(const struct br_tracker *tracker, const struct br_uuid *version)
+void br_tracked_settle(const struct br_tracker *tracker, const struct br_uuid *consumer, const struct br_uuid *version)
 {
     if (tracker) {
-        tracker->ops->settle(tracker->ctx, version);
+        tracker->ops->settle(tracker->ctx, consumer, version);
     }
 }

@@ -43,9 +43,9 @@ BR_MUST_CHECK int br_tracked_open(struct br_scope *scope, const struct br_tracke
 void br_tracked_record(const struct br_scope *scope, const struct br_source *source, uint64_t now_unix_ns,
                        struct br_identity *identity);
 /** br_tracked_mark, br_tracked_settle - the tracker's own (engine/track/tracker.h); without one nothing */
-BR_MUST_CHECK int br_tracked_mark(const struct br_tracker *tracker, const struct br_uuid *version,
-                                  struct br_err *reterr);
-void br_tracked_settle(const struct br_tracker *tracker, const struct br_uuid *version);
+BR_MUST_CHECK int br_tracked_mark(const struct br_tracker *tracker, const struct br_uuid *consumer,
+                                  const struct br_uuid *version, struct br_err *reterr);
+void br_tracked_settle(const struct br_tracker *tracker, const struct br_uuid *consumer, const struct br_uuid *version);
 
 /**
  * br_recheck_budget - how many bytes of the replica this run must prove anew (G3)

@@ -28,10 +28,16 @@ struct br_tracker_ops {
      */
     int (*changed)(void *ctx, const struct br_uuid *version, struct br_extent_map *map, const char **ret_reason,
                    struct br_err *reterr);
-    /** mark - the view of this run is version @version; durable when it returns 0; the marks of other versions stay */
-    int (*mark)(void *ctx, const struct br_uuid *version, struct br_err *reterr);
-    /** settle - the consumer durably holds @version: its other marks may go. What can't be cleaned up now is cleaned up by the next run */
-    void (*settle)(void *ctx, const struct br_uuid *version);
+    /**
+     * mark - the view of this run is what @consumer will hold as @version; durable when it returns 0; other marks stay
+     * @consumer  the replica's uuid; for a stream the volume's own
+     */
+    int (*mark)(void *ctx, const struct br_uuid *consumer, const struct br_uuid *version, struct br_err *reterr);
+    /**
+     * settle - @consumer durably holds @version: its other marks may go
+     * What can't be cleaned up now is cleaned up by the next run.
+     */
+    void (*settle)(void *ctx, const struct br_uuid *consumer, const struct br_uuid *version);
     /**
      * distrust - it said that the block at @offset_bytes had not changed, and it had
      * Durable; changed() answers 0 for every mark there is now, for all consumers.

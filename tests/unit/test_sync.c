@@ -25,6 +25,7 @@ struct teller {
     struct br_extent_map says;
     struct br_uuid version; // that says starts from; the last one settled
     struct br_uuid marked;
+    struct br_uuid consumer;
     bool mark_fails;
     unsigned asked, marks, settled, distrusted;
     uint64_t distrusted_offset_bytes;
@@ -874,19 +875,22 @@ static int teller_changed(void *ctx, const struct br_uuid *version, struct br_ex
     return rc < 0 ? rc : 1;
 }
 
-static int teller_mark(void *ctx, const struct br_uuid *version, struct br_err *reterr)
+static int teller_mark(void *ctx, const struct br_uuid *consumer, const struct br_uuid *version, struct br_err *reterr)
 {
     struct teller *teller = ctx;
 
+    assert_false(br_uuid_is_nil(consumer));
+    teller->consumer = *consumer;
     teller->marks++;
     teller->marked = *version;
     return teller->mark_fails ? br_err_set(reterr, BR_E_NO_SPACE, "the test's mark") : 0;
 }
 
-static void teller_settle(void *ctx, const struct br_uuid *version)
+static void teller_settle(void *ctx, const struct br_uuid *consumer, const struct br_uuid *version)
 {
     struct teller *teller = ctx;
 
+    assert_true(br_uuid_equal(consumer, &teller->consumer));
     assert_true(br_uuid_equal(version, &teller->marked));
     teller->settled++;
     teller->version = *version;

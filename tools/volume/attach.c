@@ -1,0 +1,581 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/volume/attach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "engine/base/units.h"
+#include "engine/codec/era_format.h"
+#include "engine/guard/guard.h"
+#include "engine/sync/source.h"
+#include "kmod-compat/advice.h"
+#include "tools/audit.h"
+#include "tools/volume/continuity.h"
+#include "tools/volume/stack.h"
+
+#define ATTACH_AREA_SHARE     64u // of the volume: what the area begins with
+#define ATTACH_AREA_LEAST     (UINT64_C(128) << 20)
+#define ATTACH_AREA_MOST      (UINT64_C(4) << 30)
+#define ATTACH_AREA_MAX_SHARE 5u // what it may grow to
+#define ATTACH_GROWTH         2u // the metadata of dm-era is sized for a volume that grows to so many times its size
+#define ATTACH_ERAS           64u
+
+// The machine's devices, and the one in question.
+struct attach_look {
+    struct kmc_facts facts;
+    struct kmc_devices devices;
+    size_t index;
+    struct kmc_way_answer way;
+    struct br_guard_object object;
+};
+
+// Looking -----------------------------------------------------------------------------------------------------------------------------
+
+static int attach_describe(const char *path, struct br_guard_object *ret_object, struct br_err *reterr)
+{
+    char name[512];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    br_quote(path, name, sizeof(name));
+    if (fd < 0) {
+        return br_err_os(reterr, errno, "opening %s", name);
+    }
+    int error = br_guard_describe(fd, path, ret_object, reterr);
+    close(fd);
+    if (!error && !ret_object->is_block) {
+        error = br_err_set(reterr, BR_E_USAGE, "%s is not a block device; files are synced without attaching them", name);
+    }
+    if (!error && !ret_object->size_bytes) {
+        error = br_err_set(reterr, BR_E_USAGE, "%s has no medium", name);
+    }
+    return error;
+}
+
+static size_t attach_index(const struct kmc_devices *devices, uint64_t device)
+{
+    return kmc_device_by_number(devices, major(device), minor(device));
+}
+
+static int attach_look_at(const char *path, struct attach_look *look, struct br_err *reterr)
+{
+    int error = attach_describe(path, &look->object, reterr);
+
+    if (error) {
+        return error;
+    }
+    kmc_facts_read(&kmc_running, &look->facts);
+    if (!kmc_devices_read(&kmc_running, &look->facts, &look->devices)) {
+        return br_err_set(reterr, BR_E_NOMEM, "the machine's devices");
+    }
+    look->index = attach_index(&look->devices, look->object.device);
+    if (look->index == KMC_NO_DEVICE) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "%s is no block device that the kernel lists", path);
+    }
+    kmc_way_of(&look->devices, look->index, &look->way);
+    return 0;
+}
+
+// Can it be attached now? What it takes otherwise is what blkrep doctor prints.
+static int attach_allowed(const struct attach_look *look, struct br_err *reterr)
+{
+    struct kmc_support support;
+
+    kmc_supports(&look->facts, KMC_ATTACH, &support);
+    if (support.answer == KMC_NO) {
+        return br_err_set(reterr, BR_E_UNSUPPORTED, "attaching: %s; %s", support.reason, support.remedy);
+    }
+    if (look->way.way == KMC_WAY_IDLE || look->way.way == KMC_WAY_ONLINE) {
+        return 0;
+    }
+    return br_err_set(reterr, BR_E_REFUSED, "%s: %s; blkrep doctor %s shows the ways that there are",
+                      look->object.text, look->way.reason, look->devices.list[look->index].stable);
+}
+
+// A DM device that nobody uses gets the stack on top like any other device: its table is changed only when there is no other way.
+static bool attach_retables(const struct attach_look *look)
+{
+    const struct kmc_device *device = &look->devices.list[look->index];
+
+    return look->way.way == KMC_WAY_ONLINE && (device->mount_count || device->above_count || device->swap);
+}
+
+// The area ----------------------------------------------------------------------------------------------------------------------------
+
+static int attach_area_default(struct volume *volume, struct volume_area *area, struct br_err *reterr)
+{
+    char state[PATH_MAX];
+    int error = place_state(volume->cli, state, reterr);
+
+    if (error) {
+        return error;
+    }
+    int len = snprintf(area->path, sizeof(area->path), "%.200s/volumes/%s/area", state, volume->record.name);
+    if (len >= (int)sizeof(area->path) || strlen(state) > 200) {
+        return br_err_set(reterr, BR_E_USAGE, "the state folder's path is too long for an area in it: name a place with --cow");
+    }
+    area->kind = VOLUME_AREA_FILE;
+    return 0;
+}
+
+static int attach_area_path(const char *path, struct volume_area *area, struct br_err *reterr)
+{
+    char folder[PATH_MAX];
+    char real[PATH_MAX];
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+
+    if (!stat(path, &st) && S_ISBLK(st.st_mode)) {
+        struct br_guard_object object;
+        area->kind = VOLUME_AREA_DEVICE;
+        snprintf(area->path, sizeof(area->path), "%.255s", path);
+        int error = attach_describe(path, &object, reterr);
+        area->bytes = area->max_bytes = br_align_down(error ? 0 : object.size_bytes, VOLUME_UNIT_BYTES);
+        return error;
+    }
+    snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (!realpath(folder, real) || !slash || !slash[1] || path[0] != '/') {
+        return br_err_set(reterr, BR_E_USAGE, "--cow: the absolute path of a file in a folder that exists, a block device, or vg:GROUP");
+    }
+    if (snprintf(area->path, sizeof(area->path), "%.200s%s%.50s", real, strcmp(real, "/") ? "/" : "", slash + 1) >=
+        (int)sizeof(area->path)) {
+        return br_err_set(reterr, BR_E_USAGE, "--cow: the path is too long");
+    }
+    area->kind = VOLUME_AREA_FILE;
+    return 0;
+}
+
+// The device that the area lies on, as an index; KMC_NO_DEVICE when that can't be told.
+static size_t attach_area_device(const struct attach_look *look, const struct volume_area *area)
+{
+    char folder[VOLUME_WHERE_MAX];
+    struct stat st;
+    const char *slash = strrchr(area->path, '/');
+
+    if (area->kind == VOLUME_AREA_DEVICE) {
+        return !stat(area->path, &st) ? attach_index(&look->devices, st.st_rdev) : KMC_NO_DEVICE;
+    }
+    if (area->kind == VOLUME_AREA_FILE && slash) {
+        snprintf(folder, sizeof(folder), "%.*s", (int)(slash - area->path) + 1, area->path);
+        return !stat(folder, &st) ? attach_index(&look->devices, st.st_dev) : KMC_NO_DEVICE;
+    }
+    for (size_t i = 0; i < look->devices.count; i++) {
+        if (!strcmp(look->devices.list[i].vg, area->path)) {
+            return i;
+        }
+    }
+    return KMC_NO_DEVICE;
+}
+
+static void attach_area_size(const struct attach_wish *wish, uint64_t volume_bytes, uint64_t meta_bytes,
+                             struct volume_area *area)
+{
+    if (area->kind == VOLUME_AREA_DEVICE) {
+        return;
+    }
+    uint64_t share = BR_MIN(BR_MAX(volume_bytes / ATTACH_AREA_SHARE, ATTACH_AREA_LEAST), ATTACH_AREA_MOST);
+    uint64_t bytes = wish->area_bytes ? wish->area_bytes : share + meta_bytes;
+    uint64_t most = wish->area_max_bytes ? wish->area_max_bytes
+                                         : BR_MAX(volume_bytes / ATTACH_AREA_MAX_SHARE, 2 * bytes);
+
+    area->bytes = br_align_up(bytes, VOLUME_UNIT_BYTES);
+    area->max_bytes = BR_MAX(br_align_up(most, VOLUME_UNIT_BYTES), area->bytes);
+}
+
+static int attach_area_check(const struct attach_look *look, const struct volume_area *area, uint64_t meta_bytes,
+                             struct br_err *reterr)
+{
+    size_t index = attach_area_device(look, area);
+    char text[32];
+
+    if (index != KMC_NO_DEVICE && kmc_lies_on(&look->devices, index, look->index)) {
+        return br_err_set(reterr, BR_E_REFUSED,
+                          "the area %s lies on the volume itself: a freeze would wait for its own store; name another place with --cow",
+                          area->path);
+    }
+    if (area->bytes < meta_bytes + VOLUME_UNIT_BYTES) {
+        br_size_text(meta_bytes + VOLUME_UNIT_BYTES, text, sizeof(text));
+        return br_err_set(reterr, BR_E_TARGET_SMALL, "the area %s is smaller than %s, which is the least", area->path, text);
+    }
+    return 0;
+}
+
+static int attach_area(struct volume *volume, const struct attach_wish *wish, struct br_err *reterr)
+{
+    struct volume_area *area = &volume->record.area;
+
+    *area = (struct volume_area){0};
+    if (!wish->area) {
+        return attach_area_default(volume, area, reterr);
+    }
+    if (!strncmp(wish->area, "vg:", 3)) {
+        area->kind = VOLUME_AREA_VG;
+        snprintf(area->path, sizeof(area->path), "%.120s", wish->area + 3);
+        return 0;
+    }
+    return attach_area_path(wish->area, area, reterr);
+}
+
+// The plan ----------------------------------------------------------------------------------------------------------------------------
+
+// Metadata of dm-era that fails makes writes of the source fail: only where a failure takes the source along anyway is that no new risk.
+static int attach_tracker(const struct attach_look *look, const struct attach_wish *wish, struct volume_record *record,
+                          struct br_err *reterr)
+{
+    struct kmc_tracker_answer answers[KMC_TRACKER_MAX];
+    size_t area = attach_area_device(look, &record->area);
+    struct kmc_room room = {.anywhere = true,
+                            .own_disk = area != KMC_NO_DEVICE && kmc_share_disk(&look->devices, area, look->index)};
+    const struct kmc_device *device = &look->devices.list[look->index];
+    enum kmc_tracker best = kmc_trackers(&look->facts, device, look->way.way, &room, answers);
+    enum kmc_tracker asked = wish->tracker == VOLUME_ERA   ? KMC_TRACKER_ERA
+                             : wish->tracker == VOLUME_COW ? KMC_TRACKER_COW
+                                                           : best;
+    struct kmc_support support;
+
+    if (asked == KMC_TRACKER_ERA && wish->tracker) {
+        kmc_supports(&look->facts, KMC_ERA, &support); // on another disk it is the user's decision
+        if (support.answer == KMC_NO) {
+            return br_err_set(reterr, BR_E_UNSUPPORTED, "tracker era: %s; %s", support.reason, support.remedy);
+        }
+    } else if (asked == KMC_TRACKER_SCAN || !answers[asked].fits) {
+        asked = KMC_TRACKER_COW;
+        if (!answers[asked].fits) {
+            return br_err_set(reterr, BR_E_UNSUPPORTED, "tracker cow: %s", answers[asked].reason);
+        }
+    }
+    record->tracker = asked == KMC_TRACKER_ERA ? VOLUME_ERA : VOLUME_COW;
+    return 0;
+}
+
+static int attach_plan(struct volume *volume, const struct attach_wish *wish, const struct attach_look *look,
+                       struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    uint64_t meta_bytes = 0;
+
+    if (strlen(look->devices.list[look->index].stable) >= sizeof(record->device)) {
+        return br_err_set(reterr, BR_E_LIMIT, "the path of the device is too long");
+    }
+    snprintf(record->device, sizeof(record->device), "%.255s", look->devices.list[look->index].stable);
+    snprintf(record->wwid, sizeof(record->wwid), "%s", look->object.wwid);
+    record->size_bytes = look->object.size_bytes;
+    record->retabled = attach_retables(look);
+    record->era_block_bytes = wish->era_block_bytes ? wish->era_block_bytes : VOLUME_ERA_BYTES;
+    int error = attach_area(volume, wish, reterr);
+    error = error ? error : attach_tracker(look, wish, record, reterr);
+    if (!error && record->tracker == VOLUME_ERA) {
+        error = br_era_meta_bytes(record->size_bytes * ATTACH_GROWTH, record->era_block_bytes, ATTACH_ERAS, &meta_bytes,
+                                  reterr);
+    }
+    if (error) {
+        return error;
+    }
+    meta_bytes = br_align_up(meta_bytes, VOLUME_UNIT_BYTES);
+    attach_area_size(wish, record->size_bytes, meta_bytes, &record->area);
+    record->meta = (struct volume_piece){.len_bytes = meta_bytes};
+    return attach_area_check(look, &record->area, meta_bytes, reterr);
+}
+
+// The volume is the one that this device's replicas already know, if there are any.
+static int attach_identity(struct volume *volume, struct br_ring *ring, struct br_err *reterr)
+{
+    struct br_dir *dir;
+    int error = place_device_state(volume->cli, ring, volume->record.wwid, true, &dir, reterr);
+
+    if (!error) {
+        error = br_volume_ensure(ring, dir, &volume->record.volume, reterr);
+        br_dir_close(dir);
+    }
+    return error;
+}
+
+// Building ----------------------------------------------------------------------------------------------------------------------------
+
+static int attach_open_device(const struct volume_record *record, struct br_ring *ring, struct br_file **ret_file,
+                              struct br_err *reterr)
+{
+    int fd = open(record->device, O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? br_err_os(reterr, errno, "opening %s, the device of volume %s", record->device, record->name)
+                  : br_file_wrap(ring, fd, ret_file, reterr);
+}
+
+static int attach_see(struct volume *volume, struct br_ring *ring, struct continuity_now *ret_now,
+                      struct br_err *reterr)
+{
+    struct br_guard_object object;
+    struct br_file *file;
+    int error = attach_describe(volume->record.device, &object, reterr);
+
+    error = error ? error : attach_open_device(&volume->record, ring, &file, reterr);
+    if (!error) {
+        error = continuity_look(&volume->record, file, object.wwid, ret_now, reterr);
+        br_file_close(file);
+    }
+    return error;
+}
+
+// Takes away what a failed first attach made.
+static void attach_undo(struct volume *volume)
+{
+    struct br_err err;
+    int error = stack_down(volume, &err);
+
+    error = error ? error : stack_area_drop(volume, &err);
+    error = error ? error : dmh_unregister(volume->helper, volume->record.name, &err);
+    error = error ? error : volume_remove(volume, &err);
+    if (error) {
+        cli_warn(volume->cli, "not all of the unfinished attach could be undone (run blkrep detach %s): %s",
+                 volume->record.name, err.text);
+    }
+}
+
+static int attach_build_new(struct volume *volume, struct br_ring *ring, struct br_err *reterr)
+{
+    struct continuity_now now;
+    char lost[64];
+    int error = attach_identity(volume, ring, reterr);
+
+    error = error ? error : attach_see(volume, ring, &now, reterr);
+    if (error) {
+        return error;
+    }
+    continuity_take(&volume->record, &now);
+    volume->record.chain = volume_new_uuid();
+    error = volume_save(volume, reterr);
+    error = error ? error : stack_register(volume, reterr);
+    error = error ? error : stack_up(volume, true, lost, reterr);
+    if (error) {
+        attach_undo(volume);
+    }
+    return error;
+}
+
+static void attach_audit(struct volume *volume, const char *act, const char *lost)
+{
+    json_t *details = json_object();
+    struct br_err err;
+
+    json_object_set_new(details, "device", cli_json_text(volume->record.device));
+    json_object_set_new(details, "tracker", json_string(volume_tracker_name(volume->record.tracker)));
+    json_object_set_new(details, "lost", lost ? json_string(lost) : json_null());
+    if (audit_append(volume->cli, act, volume->record.name, details, &err)) {
+        cli_warn(volume->cli, "the audit line could not be written: %s", err.text);
+    }
+}
+
+static int attach_new_locked(struct volume *volume, const struct attach_wish *wish, struct attach_look *look,
+                             struct br_err *reterr)
+{
+    struct br_ring *ring;
+
+    if (volume->exists) {
+        return br_err_set(reterr, BR_E_BUSY, "volume %s is there already, over %s", volume->record.name,
+                          volume->record.device);
+    }
+    int error = attach_look_at(wish->device, look, reterr);
+    error = error ? error : attach_allowed(look, reterr);
+    error = error ? error : attach_plan(volume, wish, look, reterr);
+    error = error ? error : place_ring(volume->cli, &ring, reterr);
+    if (!error) {
+        error = attach_build_new(volume, ring, reterr);
+        br_ring_close(ring);
+    }
+    return error;
+}
+
+int attach_new(struct cli *cli, const struct attach_wish *wish, struct volume *volume, struct attach_done *ret_done,
+               struct br_err *reterr)
+{
+    struct attach_look *look = calloc(1, sizeof(*look));
+
+    if (!look) {
+        return br_err_set(reterr, BR_E_NOMEM, "attaching %s", wish->name);
+    }
+    int error = volume_open(cli, wish->name, true, volume, reterr);
+    error = error ? error : volume_lock(volume, reterr);
+    error = error ? error : attach_new_locked(volume, wish, look, reterr);
+    if (!error) {
+        *ret_done = (struct attach_done){.fresh = true};
+        attach_audit(volume, "attach", NULL);
+    } else if (volume->lock_fd >= 0 && !volume->exists) {
+        struct br_err err;
+        (void)!volume_remove(volume, &err); // the folder, if it is empty
+    }
+    kmc_devices_free(&look->devices);
+    free(look);
+    return error;
+}
+
+// Again -------------------------------------------------------------------------------------------------------------------------------
+
+static int attach_era_now(struct volume *volume, uint64_t *ret_era, struct br_err *reterr)
+{
+    struct dmh_query query = {.device = volume_ref(volume, "era")};
+    struct dmh_status *status = calloc(1, sizeof(*status));
+
+    if (!status) {
+        return br_err_set(reterr, BR_E_NOMEM, "a status");
+    }
+    int error = dmh_status(volume->helper, &query, status, reterr);
+    if (!error && (!status->target_count || !status->targets[0].parsed || status->targets[0].failed)) {
+        error = br_err_set(reterr, BR_E_CORRUPT, "dm-era of %s does not work", volume->record.name);
+    }
+    *ret_era = error ? 0 : status->targets[0].era;
+    free(status);
+    return error;
+}
+
+// Builds it, and when what the tracker remembers can't be used, builds it with new memory: a boot is never stopped.
+static int attach_rebuild(struct volume *volume, const char **lost, struct br_err *reterr)
+{
+    char gone[64];
+    uint64_t era = 0;
+    struct br_err err;
+    int error = stack_up(volume, false, gone, &err);
+
+    if (!error && volume->record.tracker == VOLUME_ERA) {
+        error = attach_era_now(volume, &era, &err);
+    }
+    if (error && volume->record.tracker == VOLUME_ERA) {
+        cli_warn(volume->cli, "the metadata of volume %s can't be used and is made anew: %s", volume->record.name,
+                 err.text);
+        *lost = *lost ? *lost : "era-metadata-damaged";
+        error = stack_down(volume, reterr);
+        volume->record.era_seen = 0;
+        error = error ? error : stack_up(volume, true, gone, reterr);
+    } else if (error && reterr) {
+        *reterr = err;
+    }
+    if (error) {
+        return error;
+    }
+    if (!*lost && volume->record.tracker == VOLUME_ERA && era < volume->record.era_seen) {
+        *lost = "era-metadata-older";
+    }
+    return 0;
+}
+
+static int attach_again_ring(struct volume *volume, struct br_ring *ring, struct attach_done *done,
+                             struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct continuity_now now;
+    int error = attach_see(volume, ring, &now, reterr);
+
+    if (error) {
+        return error;
+    }
+    const char *lost = continuity_judge(record, &now);
+    if (now.off) {
+        volume_break_chain(volume, lost ? lost : "switched-off-at-boot");
+        continuity_take(record, &now);
+        record->up = false;
+        done->off = true;
+        done->lost = record->lost;
+        return volume_save(volume, reterr);
+    }
+    error = stack_down(volume, reterr); // what a crash left half made
+    error = error ? error : stack_register(volume, reterr);
+    error = error ? error : attach_rebuild(volume, &lost, reterr);
+    if (error) {
+        return error;
+    }
+    if (lost) {
+        volume_break_chain(volume, lost);
+        done->lost = record->lost;
+    }
+    continuity_take(record, &now);
+    return volume_save(volume, reterr);
+}
+
+int attach_again(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
+{
+    struct br_ring *ring;
+    int up;
+    int error = volume_lock(volume, reterr);
+
+    *ret_done = (struct attach_done){0};
+    if (error) {
+        return error;
+    }
+    up = stack_is_up(volume, reterr);
+    error = up < 0 ? up : 0;
+    if (up > 0 && volume->record.up) {
+        ret_done->stood = true;
+    } else if (!error) {
+        error = place_ring(volume->cli, &ring, reterr);
+        if (!error) {
+            error = attach_again_ring(volume, ring, ret_done, reterr);
+            br_ring_close(ring);
+        }
+        if (!error) {
+            attach_audit(volume, "attach", ret_done->lost);
+        }
+    }
+    volume_unlock(volume);
+    return error;
+}
+
+// Down --------------------------------------------------------------------------------------------------------------------------------
+
+static int attach_keep(struct volume *volume, struct br_err *reterr)
+{
+    struct br_ring *ring;
+    struct br_file *file;
+    int error = place_ring(volume->cli, &ring, reterr);
+
+    if (error) {
+        return error;
+    }
+    volume->record.up = false;
+    error = attach_open_device(&volume->record, ring, &file, reterr);
+    if (!error) {
+        error = continuity_note_down(&volume->record, file, reterr);
+        br_file_close(file);
+    }
+    br_ring_close(ring);
+    return error ? error : volume_save(volume, reterr);
+}
+
+static int attach_forget(struct volume *volume, struct br_err *reterr)
+{
+    int error = stack_area_drop(volume, reterr);
+
+    error = error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
+    return error ? error : volume_remove(volume, reterr);
+}
+
+static int attach_down_locked(struct volume *volume, bool keep, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    int error = 0;
+
+    for (uint32_t i = 0; !keep && i < record->snapshot_count; i++) {
+        if (record->snapshots[i].use == VOLUME_USER) {
+            return br_err_set(reterr, BR_E_BUSY, "volume %s has a snapshot %s: remove it first", record->name,
+                              record->snapshots[i].name);
+        }
+    }
+    error = stack_down(volume, reterr);
+    error = error ? error : keep ? attach_keep(volume, reterr) : 0;
+    if (!error) {
+        attach_audit(volume, keep ? "stack-down" : "detach", NULL);
+    }
+    return error || keep ? error : attach_forget(volume, reterr);
+}
+
+int attach_down(struct volume *volume, bool keep, struct br_err *reterr)
+{
+    int error = volume_lock(volume, reterr);
+
+    if (!error) {
+        error = attach_down_locked(volume, keep, reterr);
+    }
+    volume_unlock(volume);
+    return error;
+}

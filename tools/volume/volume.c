@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/volume/volume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/units.h"
+#include "engine/guard/guard.h"
+#include "engine/net/registry.h"
+#include "tools/audit.h"
+
+#define VOLUME_RECORD      "stack.json"
+#define VOLUME_RECORD_NEW  "stack.json.new"
+#define VOLUME_LOCK        "stack.lock"
+#define VOLUME_RECORD_MAX  (256 * 1024)
+#define VOLUME_LOCK_TRIES  600
+#define VOLUME_LOCK_NAP_NS 100000000
+
+// Names -------------------------------------------------------------------------------------------------------------------------------
+
+struct dmh_ref volume_ref(const struct volume *volume, const char *where)
+{
+    struct dmh_ref ref = {0};
+
+    snprintf(ref.volume, sizeof(ref.volume), "%s", volume->record.name);
+    snprintf(ref.where, sizeof(ref.where), "%s", where);
+    return ref;
+}
+
+void volume_part(char *ret_part, const char *kind, uint32_t number)
+{
+    snprintf(ret_part, DMH_PART_MAX, "%.12s.%u", kind, number);
+}
+
+const char *volume_base(const struct volume_record *record)
+{
+    return record->tracker == VOLUME_ERA ? "era" : "real";
+}
+
+const char *volume_top(const struct volume_record *record)
+{
+    return record->retabled ? "@device" : "top";
+}
+
+void volume_top_path(const struct volume_record *record, char *ret_path, size_t size)
+{
+    if (record->retabled || record->tracker == VOLUME_THIN || record->tracker == VOLUME_LVM_COW) {
+        snprintf(ret_path, size, "%s", record->device);
+    } else {
+        snprintf(ret_path, size, "/dev/mapper/%s", record->name);
+    }
+}
+
+uint64_t volume_now_unix_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * BR_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+struct br_uuid volume_new_uuid(void)
+{
+    uint8_t random[BR_UUID_BYTES];
+
+    // Never short for so few bytes; without randomness there is no id worth having.
+    if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
+        abort();
+    }
+    return br_uuid_make(random);
+}
+
+void volume_break_chain(struct volume *volume, const char *why)
+{
+    struct br_uuid chain = volume_new_uuid();
+    json_t *details = json_object();
+    struct br_err err;
+
+    volume_record_break(&volume->record, &chain, why, volume_now_unix_ns());
+    json_object_set_new(details, "reason", json_string(why));
+    json_object_set_new(details, "tracker", json_string(volume_tracker_name(volume->record.tracker)));
+    if (audit_append(volume->cli, "tracking-lost", volume->record.name, details, &err)) {
+        cli_warn(volume->cli, "the audit line could not be written: %s", err.text);
+    }
+}
+
+// The record --------------------------------------------------------------------------------------------------------------------------
+
+// Returns 1 when there is a record, 0 when not.
+static int volume_read(int dir_fd, const char *name, struct volume_record *record, struct br_err *reterr)
+{
+    int fd = openat(dir_fd, VOLUME_RECORD, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0) {
+        return errno == ENOENT ? 0 : br_err_os(reterr, errno, "opening the record of volume %s", name);
+    }
+    BR_AUTO_FREE char *text = malloc(VOLUME_RECORD_MAX);
+    ssize_t len = text ? read(fd, text, VOLUME_RECORD_MAX) : -1;
+    int os_errno = errno;
+    close(fd);
+    if (len < 0) {
+        return br_err_os(reterr, os_errno, "reading the record of volume %s", name);
+    }
+    int error = volume_record_decode(text, (size_t)len, record, reterr);
+    if (!error && strcmp(record->name, name) != 0) {
+        error = br_err_set(reterr, BR_E_CORRUPT, "the record is volume %s's", record->name);
+    }
+    if (error) {
+        br_err_prefix(reterr, "volume %s", name);
+    }
+    return error ? error : 1;
+}
+
+int volume_save(struct volume *volume, struct br_err *reterr)
+{
+    BR_AUTO_FREE char *text = volume_record_encode(&volume->record);
+    size_t len = text ? strlen(text) : 0;
+    int fd = -1;
+    bool ok = false;
+
+    if (text) {
+        fd = openat(volume->dir_fd, VOLUME_RECORD_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        errno = fd >= 0 ? ENOSPC : errno; // what a short write means
+        ok = fd >= 0 && write(fd, text, len) == (ssize_t)len && !fsync(fd) &&
+             !renameat(volume->dir_fd, VOLUME_RECORD_NEW, volume->dir_fd, VOLUME_RECORD) && !fsync(volume->dir_fd);
+    } else {
+        errno = ENOMEM;
+    }
+    int os_errno = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    volume->exists = volume->exists || ok;
+    return ok ? 0 : br_err_os(reterr, os_errno, "writing the record of volume %s", volume->record.name);
+}
+
+// Opening -----------------------------------------------------------------------------------------------------------------------------
+
+static int volume_folder(struct cli *cli, const char *name, bool make, int *ret_fd, struct br_err *reterr)
+{
+    char leaf[VOLUME_NAME_MAX + 16];
+    char path[PATH_MAX];
+
+    if (!br_volume_name_ok(name)) {
+        return br_err_set(reterr, BR_E_USAGE, "a volume's name is 1 to 64 letters, digits, _ and -");
+    }
+    snprintf(leaf, sizeof(leaf), "volumes/%s", name);
+    if (make) {
+        return place_state_dir(cli, leaf, ret_fd, reterr);
+    }
+    int error = place_state_path(cli, path, reterr);
+    if (error) {
+        return error;
+    }
+    size_t used = strlen(path);
+    snprintf(path + used, sizeof(path) - used, "/%s", leaf);
+    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*ret_fd < 0 && errno == ENOENT) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "no volume %s is attached", name);
+    }
+    return *ret_fd < 0 ? br_err_os(reterr, errno, "opening %s", path) : 0;
+}
+
+int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret_volume, struct br_err *reterr)
+{
+    struct volume *volume = ret_volume;
+
+    *volume = (struct volume){.cli = cli, .dir_fd = -1, .lock_fd = -1};
+    int error = volume_folder(cli, name, make, &volume->dir_fd, reterr);
+    if (error) {
+        return error;
+    }
+    int found = volume_read(volume->dir_fd, name, &volume->record, reterr);
+    if (found < 0) {
+        return found;
+    }
+    volume->exists = found > 0;
+    if (!found && !make) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "no volume %s is attached", name);
+    }
+    snprintf(volume->record.name, sizeof(volume->record.name), "%s", name);
+    return dmh_client_open(NULL, &volume->helper, reterr);
+}
+
+void volume_close(struct volume *volume)
+{
+    volume_unlock(volume);
+    dmh_client_close(volume->helper);
+    volume->helper = NULL;
+    if (volume->dir_fd >= 0) {
+        close(volume->dir_fd);
+    }
+    volume->dir_fd = -1;
+}
+
+int volume_lock(struct volume *volume, struct br_err *reterr)
+{
+    const struct timespec nap = {.tv_nsec = VOLUME_LOCK_NAP_NS};
+    int fd = openat(volume->dir_fd, VOLUME_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0) {
+        return br_err_os(reterr, errno, "locking volume %s", volume->record.name);
+    }
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB); i++) {
+        if (errno != EWOULDBLOCK || i == VOLUME_LOCK_TRIES || cli_cancel) {
+            close(fd);
+            return br_err_set(reterr, BR_E_BUSY, "another blkrep changes the stack of volume %s", volume->record.name);
+        }
+        nanosleep(&nap, NULL);
+    }
+    volume->lock_fd = fd;
+    int found = volume_read(volume->dir_fd, volume->record.name, &volume->record, reterr);
+    if (found < 0 || (!found && volume->exists)) {
+        volume_unlock(volume);
+        return found < 0 ? found
+                         : br_err_set(reterr, BR_E_NOT_FOUND, "volume %s was detached meanwhile", volume->record.name);
+    }
+    volume->exists = found > 0;
+    return 0;
+}
+
+void volume_unlock(struct volume *volume)
+{
+    if (volume->lock_fd >= 0) {
+        close(volume->lock_fd);
+        volume->lock_fd = -1;
+    }
+}
+
+int volume_remove(struct volume *volume, struct br_err *reterr)
+{
+    char path[PATH_MAX];
+    struct br_err err;
+
+    if ((unlinkat(volume->dir_fd, VOLUME_RECORD, 0) && errno != ENOENT) || fsync(volume->dir_fd)) {
+        return br_err_os(reterr, errno, "removing the record of volume %s", volume->record.name);
+    }
+    volume->exists = false;
+    unlinkat(volume->dir_fd, VOLUME_RECORD_NEW, 0);
+    unlinkat(volume->dir_fd, VOLUME_LOCK, 0);
+    // A folder in which something of the user's lies stays.
+    if (!place_state_path(volume->cli, path, &err)) {
+        size_t used = strlen(path);
+        snprintf(path + used, sizeof(path) - used, "/volumes/%s", volume->record.name);
+        rmdir(path);
+    }
+    return 0;
+}
+
+// Finding -----------------------------------------------------------------------------------------------------------------------------
+
+static int volume_compare_names(const void *a, const void *b)
+{
+    return strcmp(json_string_value(*(json_t *const *)a), json_string_value(*(json_t *const *)b));
+}
+
+static void volume_sort(json_t *names)
+{
+    size_t count = json_array_size(names);
+    BR_AUTO_FREE json_t **all = calloc(count + 1, sizeof(*all));
+
+    for (size_t i = 0; all && i < count; i++) {
+        all[i] = json_incref(json_array_get(names, i));
+    }
+    if (all) {
+        qsort(all, count, sizeof(*all), volume_compare_names);
+    }
+    for (size_t i = 0; all && i < count; i++) {
+        json_array_set_new(names, i, all[i]);
+    }
+}
+
+int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr)
+{
+    char path[PATH_MAX];
+    char record[PATH_MAX + 300];
+    struct dirent *entry;
+    json_t *names = json_array();
+    int error = place_state_path(cli, path, reterr);
+
+    if (error) {
+        json_decref(names);
+        return error;
+    }
+    size_t used = strlen(path);
+    snprintf(path + used, sizeof(path) - used, "/volumes");
+    DIR *dir = opendir(path);
+    while (dir && (entry = readdir(dir))) {
+        snprintf(record, sizeof(record), "%s/%s/" VOLUME_RECORD, path, entry->d_name);
+        if (br_volume_name_ok(entry->d_name) && !access(record, F_OK)) {
+            json_array_append_new(names, json_string(entry->d_name));
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    volume_sort(names);
+    *ret_names = names;
+    return 0;
+}
+
+// Does the object that @word leads to belong to the volume of this record?
+static bool volume_is_of(const struct volume_record *record, const struct br_guard_object *object)
+{
+    char uuid[BR_UUID_TEXT_BYTES];
+    char top[64];
+    size_t used = (size_t)snprintf(top, sizeof(top), "dm-BLKREP-");
+
+    br_uuid_text(&record->volume, uuid);
+    for (const char *c = uuid; *c; c++) {
+        if (*c != '-') {
+            top[used++] = *c;
+        }
+    }
+    snprintf(top + used, sizeof(top) - used, "-top");
+    return !strcmp(object->wwid, record->wwid) || !strcmp(object->wwid, top);
+}
+
+static int volume_find_object(struct cli *cli, const struct br_guard_object *object, char *ret_name,
+                              struct br_err *reterr)
+{
+    json_t *names;
+    size_t i;
+    json_t *name;
+    int found = volume_list(cli, &names, reterr);
+
+    if (found < 0) {
+        return found;
+    }
+    json_array_foreach(names, i, name)
+    {
+        struct volume_record *record = calloc(1, sizeof(*record));
+        int dir_fd = -1;
+        found = record ? volume_folder(cli, json_string_value(name), false, &dir_fd, reterr)
+                       : br_err_set(reterr, BR_E_NOMEM, "the record of a volume");
+        found = found < 0 ? found : volume_read(dir_fd, json_string_value(name), record, reterr);
+        found = found > 0 ? volume_is_of(record, object) : found;
+        free(record);
+        if (dir_fd >= 0) {
+            close(dir_fd);
+        }
+        if (found) {
+            snprintf(ret_name, VOLUME_NAME_MAX, "%s", json_string_value(name));
+            break;
+        }
+    }
+    json_decref(names);
+    return found;
+}
+
+int volume_find(struct cli *cli, const char *word, char *ret_name, struct br_err *reterr)
+{
+    struct br_guard_object object;
+    struct br_err err;
+    int dir_fd;
+
+    if (br_volume_name_ok(word) && !volume_folder(cli, word, false, &dir_fd, &err)) {
+        bool there = !faccessat(dir_fd, VOLUME_RECORD, F_OK, 0);
+        close(dir_fd);
+        snprintf(ret_name, VOLUME_NAME_MAX, "%s", word);
+        if (there) {
+            return 1;
+        }
+    }
+    struct stat st;
+    if (stat(word, &st) || !S_ISBLK(st.st_mode)) {
+        return 0;
+    }
+    int fd = open(word, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        return 0; // whoever opens it tells why
+    }
+    int error = br_guard_describe(fd, word, &object, &err);
+    close(fd);
+    return error ? 0 : volume_find_object(cli, &object, ret_name, reterr);
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An attached volume, as the verbs see it: its record, the lock under which the record and the stack change, the helper.
+//
+//     STATE/volumes/NAME/registration   the helper's own: which devices belong to the volume (dm-helper)
+//     STATE/volumes/NAME/stack.json     tools/volume/record.h
+//     STATE/volumes/NAME/stack.lock     held while the stack or the record changes, never for the time of a run
+//     STATE/volumes/NAME/area           the area, when it is a file and the user named no other place
+//
+// What the source's side remembers of replicas stays where it is without a stack: in the state folder under the device's WWID. So the
+// replicas of a device that is attached are still its replicas, and after a detach again.
+#ifndef BR_TOOLS_VOLUME_VOLUME_H
+#define BR_TOOLS_VOLUME_VOLUME_H
+
+#include "dm-helper/client.h"
+#include "tools/cli.h"
+#include "tools/place.h"
+#include "tools/volume/record.h"
+
+struct volume {
+    struct cli *cli;
+    struct volume_record record;
+    bool exists; // there is a record
+    int dir_fd;
+    int lock_fd; // -1 not locked
+    struct dmh_client *helper;
+};
+
+/**
+ * volume_find - the attached volume that @word means: its name, its device, or /dev/mapper/NAME
+ * @ret_name  VOLUME_NAME_MAX bytes
+ * Returns 1, or 0 when it is none; a record that can't be read is no reason to read its device as if nobody tracked it: its error
+ */
+BR_MUST_CHECK int volume_find(struct cli *cli, const char *word, char *ret_name, struct br_err *reterr);
+/**
+ * volume_open - open the volume @name (as br_volume_name_ok() says, else -BR_E_USAGE) and connect to the helper
+ * @make  make its folder when there is none; else it must have a record: -BR_E_NOT_FOUND
+ * Owner: volume_close(), also after a failure
+ */
+BR_MUST_CHECK int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret_volume,
+                              struct br_err *reterr);
+/** volume_close - gives the lock back, hangs up; a zeroed struct with fds -1 is fine */
+void volume_close(struct volume *volume);
+/** volume_lock - take the lock, waiting up to a minute, and read the record anew; -BR_E_BUSY names who has it */
+BR_MUST_CHECK int volume_lock(struct volume *volume, struct br_err *reterr);
+/** volume_unlock - no effect when not locked */
+void volume_unlock(struct volume *volume);
+/** volume_save - make the record durable; only under the lock */
+BR_MUST_CHECK int volume_save(struct volume *volume, struct br_err *reterr);
+/** volume_remove - forget it: record, lock and folder; only under the lock */
+BR_MUST_CHECK int volume_remove(struct volume *volume, struct br_err *reterr);
+/** volume_list - the names of all volumes with a record, sorted, as a JSON array; the caller's reference */
+BR_MUST_CHECK int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr);
+
+/** volume_ref - a place of the volume, for requests to the helper */
+struct dmh_ref volume_ref(const struct volume *volume, const char *where);
+/** volume_part - "cow.7" for ("cow", 7); the part's name, DMH_PART_MAX bytes */
+void volume_part(char *ret_part, const char *kind, uint32_t number);
+/** volume_base - what snapshots are taken of: "era" or "real" */
+const char *volume_base(const struct volume_record *record);
+/** volume_top - what is suspended and mounted: "top", or "@device" when the stack was slipped under it */
+const char *volume_top(const struct volume_record *record);
+/** volume_top_path - /dev/mapper/NAME, or the device's own path */
+void volume_top_path(const struct volume_record *record, char *ret_path, size_t size);
+/** volume_now_unix_ns - wall clock */
+uint64_t volume_now_unix_ns(void);
+/** volume_new_uuid - a fresh random id */
+struct br_uuid volume_new_uuid(void);
+/** volume_break_chain - end the chain in the record (not saved) and say so in the audit log */
+void volume_break_chain(struct volume *volume, const char *why);
+
+#endif
