@@ -186,6 +186,8 @@ const struct cli_verb cmd_attach = {
         "With NAME alone the stack of a known volume is built again, as the boot does with --all. If it can't be proven that every write "
         "since the last run went through the tracker, because the device was mounted elsewhere, or a boot went without the stack, that is "
         "said here, in the audit log and in the next run, which then compares everything.\n\n"
+        "Scripts that a volume's section in blkrep.conf(5) names (before-snapshot, after-snapshot) are run around each snapshot; those for "
+        "PostgreSQL and MariaDB are installed in share/blkrep/hooks.\n\n"
         "What snapshots need while they exist is kept in the place that --cow names. When it is full a snapshot is given up; the volume "
         "itself goes on.",
     .options = attach_options,

@@ -12,6 +12,13 @@ const struct conf_key conf_keys[] = {
      "The file or block device. `blkrep sync NAME ...` then means this path."},
     {"volume", "recheck-period", CLI_DURATION, "TIME", "30d",
      "Every block of its replicas is proven anew within this time by the rolling recheck."},
+    {"volume", "before-snapshot", CLI_PATH, "PATH", NULL,
+     "A script that is run before each snapshot of this attached volume, as `PATH before NAME`, and must exit with 0: else no snapshot is "
+     "taken. It must be root's, file and folder. For databases see /usr/share/blkrep/hooks."},
+    {"volume", "after-snapshot", CLI_PATH, "PATH", NULL,
+     "A script that is run after it, as `PATH after NAME`, also when there was no snapshot."},
+    {"volume", "hook-timeout", CLI_DURATION, "TIME", "30s",
+     "A hook that takes longer is killed with all that it started. Nothing is frozen while a hook runs."},
     {"replica", "path", CLI_PATH, "PATH", NULL,
      "The replica's file or block device on this host, as a name for `blkrep sync` and as what `blkrep serve` offers under NAME."},
     {"replica", "address", CLI_TEXT, "blkrep://HOST[:PORT]/NAME", NULL, "The replica on another host."},

@@ -81,6 +81,8 @@ enum br_exit {
       "run again when the disk is less busy, or allow a longer freeze")                                             \
     X(FREEZE_DEADLINE, ETIMEDOUT, BR_EXIT_FAILED, "the freeze did not end in time and was undone",                  \
       "run again when the disk is less busy, or allow a longer freeze")                                             \
+    X(HOOK, ECANCELED, BR_EXIT_FAILED, "a hook failed",                                                             \
+      "look at its own messages; without before-snapshot in the volume's section no hook is run")                   \
     X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")
 
 enum br_err_code {

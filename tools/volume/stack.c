@@ -6,6 +6,7 @@
 #include "engine/base/units.h"
 #include "engine/codec/delta.h"
 #include "engine/track/cow_store.h"
+#include "tools/volume/hook.h"
 
 #define STACK_RETRY_MS 3000u
 
@@ -609,7 +610,15 @@ int stack_snapshot_take(struct stack_window *windows, uint32_t count, struct dmh
     }
     window->deadline_ms = STACK_WINDOW_MS;
     window->sync_budget_ms = STACK_SYNC_MS;
-    int error = dmh_window(windows[0].volume->helper, window, ret_done, reterr);
+    uint32_t hooked = 0;
+    int error = 0;
+    while (!error && hooked < count) {
+        error = hook_before(windows[hooked++].volume, reterr);
+    }
+    error = error ? error : dmh_window(windows[0].volume->helper, window, ret_done, reterr);
+    while (hooked) {
+        hook_after(windows[--hooked].volume);
+    }
     for (uint32_t i = 0; !error && i < count; i++) {
         error = stack_window_note(&windows[i], &ret_done->tops[i], reterr);
     }
