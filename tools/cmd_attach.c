@@ -15,6 +15,8 @@ static const struct cli_option attach_options[] = {
     {"cow-size", CLI_SIZE, "SIZE", "How large the place is to begin with. Default: a 64th of the volume, 128 MiB to 4 GiB."},
     {"cow-max", CLI_SIZE, "SIZE", "How large it may grow. Default: a fifth of the volume."},
     {"era-block", CLI_SIZE, "SIZE", "Block size of dm-era, a multiple of 64 KiB. Default 1 MiB: smaller ones name changes more exactly and slow large writes."},
+    {"at-boot", CLI_FLAG, NULL,
+     "The device is in use and can't be released now: remember it, and let the next boot build the stack before anything uses the device."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
     {NULL, CLI_FLAG, NULL, NULL},
@@ -51,6 +53,8 @@ static void attach_say(struct cli *cli, const struct volume *volume, const struc
     volume_top_path(record, top, sizeof(top));
     if (done->off) {
         cli_print(cli, "%s: passed through, blkrep=off is on the kernel command line", record->name);
+    } else if (record->pending) {
+        cli_print(cli, "%s: %s is attached at the next boot, as %s", record->name, record->device, top);
     } else if (done->stood) {
         cli_print(cli, "%s: stands already, at %s", record->name, top);
     } else {
@@ -124,6 +128,7 @@ static int attach_first(struct cli *cli, struct br_err *reterr)
         .area_bytes = cli_size(cli, "cow-size", 0),
         .area_max_bytes = cli_size(cli, "cow-max", 0),
         .era_block_bytes = cli_size(cli, "era-block", 0),
+        .at_boot = cli_flag(cli, "at-boot"),
         .tracker = tracker && !strcmp(tracker, "cow")   ? VOLUME_COW
                    : tracker && !strcmp(tracker, "era") ? VOLUME_ERA
                                                         : 0,

@@ -101,44 +101,31 @@ static void plan_name(const struct doctor *doctor, size_t index, char *name, siz
 
 // Commands ----------------------------------------------------------------------------------------------------------------------------------
 
-// " --cow=vg0": the option that names a place.
-static void plan_place(const char *option, const struct doctor_place *place, const char *volume, char *text,
-                       size_t text_size)
+// " --cow=vg:vg0": the place for stores and metadata, the first that there is; PLACE is for the user to fill in.
+static void plan_place(const struct doctor_advice *advice, char *text, size_t text_size)
 {
+    const struct doctor_place *place = advice->room.count ? &advice->room.places[0] : NULL;
     char path[DOCTOR_LINE_BYTES];
     char word[DOCTOR_LINE_BYTES / 3];
 
-    if (place->kind == DOCTOR_PLACE_FILES) {
-        snprintf(path, sizeof(path), "%s%s%s.%s", place->name, strcmp(place->name, "/") ? "/blkrep-" : "blkrep-",
-                 volume, option);
-    } else {
-        snprintf(path, sizeof(path), "%s", place->name);
-    }
-    doctor_shell_word(path, word, sizeof(word));
-    snprintf(text, text_size, " --%s=%s", option, word);
-}
-
-// One device can't be both; a VG and a file system can.
-static void plan_places(const struct doctor_advice *advice, char *text, size_t text_size)
-{
-    const struct doctor_room *room = &advice->room;
-    size_t used = 0;
-    size_t store = 0;
-
     text[0] = 0;
-    if (advice->chosen == KMC_TRACKER_ERA && room->count) {
-        plan_place("meta", &room->places[0], advice->volume, text, text_size);
-        used = strlen(text);
-        store = room->places[0].kind == DOCTOR_PLACE_DEVICE;
-    }
     if (advice->chosen == KMC_TRACKER_THIN) {
         return;
     }
-    if (store < room->count) {
-        plan_place("cow", &room->places[store], advice->volume, text + used, text_size - used);
-    } else {
-        snprintf(text + used, text_size - used, " --cow=PLACE"); // for the user to fill in
+    if (!place) {
+        snprintf(text, text_size, " --cow=PLACE");
+        return;
     }
+    switch (place->kind) {
+    case DOCTOR_PLACE_FILES:
+        snprintf(path, sizeof(path), "%s%s%s.area", place->name, strcmp(place->name, "/") ? "/blkrep-" : "blkrep-",
+                 advice->volume);
+        break;
+    case DOCTOR_PLACE_VG: snprintf(path, sizeof(path), "vg:%s", place->name); break;
+    default: snprintf(path, sizeof(path), "%s", place->name); break;
+    }
+    doctor_shell_word(path, word, sizeof(word));
+    snprintf(text, text_size, " --cow=%s", word);
 }
 
 static void plan_attach(const struct kmc_device *device, const struct doctor_advice *advice, const char *more,
@@ -148,7 +135,7 @@ static void plan_attach(const struct kmc_device *device, const struct doctor_adv
     char places[DOCTOR_LINE_BYTES * 3 / 4];
 
     doctor_shell_word(device->stable, path, sizeof(path));
-    plan_places(advice, places, sizeof(places));
+    plan_place(advice, places, sizeof(places));
     plan_command(plan, "blkrep attach %s %.290s%.700s%s", advice->volume, path, places, more);
 }
 

@@ -133,7 +133,7 @@ static void a_logical_volume_is_attached_in_use_with_its_stores_in_its_group(voi
     server(bed);
     has_pv(bed, "vdb", "vg0", 5 * GIB);
     has_space(bed, "vda1", 3 * GIB);
-    plan_is(bed, "dm-0", "now", "blkrep attach data /dev/mapper/vg0-data --meta=vg0 --cow=vg0\n");
+    plan_is(bed, "dm-0", "now", "blkrep attach data /dev/mapper/vg0-data --cow=vg:vg0\n");
     plan_is(bed, "dm-0", "at boot", "");
     assert_int_equal(bed->advice.chosen, KMC_TRACKER_ERA);
     assert_int_equal(bed->advice.room.count, 2);
@@ -148,7 +148,7 @@ static void without_room_on_its_own_disk_the_tracker_is_cow(void **state)
     server(bed);
     has_space(bed, "vda2", 3 * GIB);
     has_space(bed, "dm-0", 9 * GIB); // its own file system: never
-    plan_is(bed, "dm-0", "now", "blkrep attach data /dev/mapper/vg0-data --cow=/srv/blkrep-data.cow\n");
+    plan_is(bed, "dm-0", "now", "blkrep attach data /dev/mapper/vg0-data --cow=/srv/blkrep-data.area\n");
     assert_int_equal(bed->advice.chosen, KMC_TRACKER_COW);
     assert_int_equal(bed->advice.room.count, 1);
 }
@@ -171,10 +171,10 @@ static void a_partition_in_use_has_both_ways(void **state)
     has_space(bed, "vda1", 3 * GIB);
     plan_is(bed, "vda2", "now",
             "umount /srv\n"
-            "blkrep attach srv /dev/disk/by-id/virtio-A-part2 --meta=/blkrep-srv.meta --cow=/blkrep-srv.cow\n"
+            "blkrep attach srv /dev/disk/by-id/virtio-A-part2 --cow=/blkrep-srv.area\n"
             "mount /dev/mapper/srv /srv\n");
     plan_is(bed, "vda2", "at boot",
-            "blkrep attach srv /dev/disk/by-id/virtio-A-part2 --meta=/blkrep-srv.meta --cow=/blkrep-srv.cow --at-boot\n"
+            "blkrep attach srv /dev/disk/by-id/virtio-A-part2 --cow=/blkrep-srv.area --at-boot\n"
             "update-initramfs -u\n"
             "systemctl reboot\n");
 }
@@ -186,10 +186,9 @@ static void the_root_file_system_on_a_partition_is_attached_at_boot_only(void **
     server(bed);
     is_blank(bed, "vda3");
     plan_is(bed, "vda1", "now", "");
-    // one empty device can't be both; what is left over is no place yet
     plan_is(
         bed, "vda1", "at boot",
-        "blkrep attach root /dev/disk/by-id/virtio-A-part1 --meta=/dev/disk/by-id/virtio-A-part3 --cow=PLACE --at-boot\n"
+        "blkrep attach root /dev/disk/by-id/virtio-A-part1 --cow=/dev/disk/by-id/virtio-A-part3 --at-boot\n"
         "update-initramfs -u\n"
         "systemctl reboot\n");
 }
@@ -230,7 +229,7 @@ static void an_idle_device_is_attached_as_it_is(void **state)
 
     server(bed);
     has_pv(bed, "vdb", "vg0", 5 * GIB);
-    plan_is(bed, "vda3", "now", "blkrep attach vda3 /dev/disk/by-id/virtio-A-part3 --cow=vg0\n");
+    plan_is(bed, "vda3", "now", "blkrep attach vda3 /dev/disk/by-id/virtio-A-part3 --cow=vg:vg0\n");
 }
 
 static void bind_mounts_are_unmounted_too_and_not_mounted_again(void **state)

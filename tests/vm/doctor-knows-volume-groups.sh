@@ -39,7 +39,7 @@ is '.features[] | select(.name == "thin") | .ok' .features
 is ".devices[] | select(.name == \"$pv\") | .attach == \"elsewhere\" and .holds == \"LVM2_member\" and (.instead | length) == 2"
 is "$(lv vg--1-my--data) | .kind == \"logical volume\" and .vg == \"vg-1\" and .lv == \"my-data\" and .attach == \"online\""
 is "$(lv vg--1-my--data) | .tracker == \"era\" and .places[0] == {kind: \"vg\", name: \"vg-1\", free_bytes: $free, own_disk: true}"
-is "$(lv vg--1-my--data) | .plans[0].commands == [\"blkrep attach data /dev/mapper/vg--1-my--data --meta=vg-1 --cow=vg-1\"]"
+is "$(lv vg--1-my--data) | .plans[0].commands == [\"blkrep attach data /dev/mapper/vg--1-my--data --cow=vg:vg-1\"]"
 is "$(lv vg--1-thin) | .kind == \"thin logical volume\" and .tracker == \"thin\" and .dm_target == \"thin\""
 is "$(lv vg--1-thin) | .plans[0].commands == [\"blkrep attach thin /dev/mapper/vg--1-thin\"]"
 is '[.devices[] | select(.dm_name | . != null and test("pool")) | .attach] | length >= 2 and all(. == "elsewhere")' '[.devices[] | {dm_name, dm_uuid, attach, kind, instead}]'

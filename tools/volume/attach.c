@@ -80,7 +80,7 @@ static int attach_look_at(const char *path, struct attach_look *look, struct br_
 }
 
 // Can it be attached now? What it takes otherwise is what blkrep doctor prints.
-static int attach_allowed(const struct attach_look *look, struct br_err *reterr)
+static int attach_allowed(const struct attach_look *look, bool at_boot, struct br_err *reterr)
 {
     struct kmc_support support;
 
@@ -89,6 +89,9 @@ static int attach_allowed(const struct attach_look *look, struct br_err *reterr)
         return br_err_set(reterr, BR_E_UNSUPPORTED, "attaching: %s; %s", support.reason, support.remedy);
     }
     if (look->way.way == KMC_WAY_IDLE || look->way.way == KMC_WAY_ONLINE) {
+        return 0;
+    }
+    if (at_boot && (look->way.way == KMC_WAY_RELEASE || look->way.way == KMC_WAY_BOOT)) {
         return 0;
     }
     return br_err_set(reterr, BR_E_REFUSED, "%s: %s; blkrep doctor %s shows the ways that there are",
@@ -263,7 +266,8 @@ static int attach_plan(struct volume *volume, const struct attach_wish *wish, co
     snprintf(record->device, sizeof(record->device), "%.255s", look->devices.list[look->index].stable);
     snprintf(record->wwid, sizeof(record->wwid), "%s", look->object.wwid);
     record->size_bytes = look->object.size_bytes;
-    record->retabled = attach_retables(look);
+    record->retabled = !wish->at_boot && attach_retables(look);
+    record->pending = wish->at_boot;
     record->era_block_bytes = wish->era_block_bytes ? wish->era_block_bytes : VOLUME_ERA_BYTES;
     int error = attach_area(volume, wish, reterr);
     error = error ? error : attach_tracker(look, wish, record, reterr);
@@ -348,7 +352,8 @@ static int attach_build_new(struct volume *volume, struct br_ring *ring, struct 
     volume->record.chain = volume_new_uuid();
     error = volume_save(volume, reterr);
     error = error ? error : stack_register(volume, reterr);
-    error = error ? error : stack_up(volume, true, lost, reterr);
+    // The place is taken now, so that a boot does not fail for want of it.
+    error = error ? error : volume->record.pending ? stack_area_make(volume, reterr) : stack_up(volume, true, lost, reterr);
     if (error) {
         attach_undo(volume);
     }
@@ -378,7 +383,7 @@ static int attach_new_locked(struct volume *volume, const struct attach_wish *wi
                           volume->record.device);
     }
     int error = attach_look_at(wish->device, look, reterr);
-    error = error ? error : attach_allowed(look, reterr);
+    error = error ? error : attach_allowed(look, wish->at_boot, reterr);
     error = error ? error : attach_plan(volume, wish, look, reterr);
     error = error ? error : place_ring(volume->cli, &ring, reterr);
     if (!error) {
@@ -433,10 +438,11 @@ static int attach_era_now(struct volume *volume, uint64_t *ret_era, struct br_er
 // Builds it, and when what the tracker remembers can't be used, builds it with new memory: a boot is never stopped.
 static int attach_rebuild(struct volume *volume, const char **lost, struct br_err *reterr)
 {
+    bool fresh = volume->record.pending;
     char gone[64];
     uint64_t era = 0;
     struct br_err err;
-    int error = stack_up(volume, false, gone, &err);
+    int error = stack_up(volume, fresh, gone, &err);
 
     if (!error && volume->record.tracker == VOLUME_ERA) {
         error = attach_era_now(volume, &era, &err);
@@ -470,7 +476,7 @@ static int attach_again_ring(struct volume *volume, struct br_ring *ring, struct
     if (error) {
         return error;
     }
-    const char *lost = continuity_judge(record, &now);
+    const char *lost = record->pending ? NULL : continuity_judge(record, &now);
     if (now.off) {
         volume_break_chain(volume, lost ? lost : "switched-off-at-boot");
         continuity_take(record, &now);
@@ -490,6 +496,7 @@ static int attach_again_ring(struct volume *volume, struct br_ring *ring, struct
         done->lost = record->lost;
     }
     continuity_take(record, &now);
+    record->pending = false;
     return volume_save(volume, reterr);
 }
 

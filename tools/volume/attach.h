@@ -14,6 +14,7 @@ struct attach_wish {
     uint64_t area_bytes;       // to begin with; 0: a share of the volume
     uint64_t area_max_bytes;   // 0: a larger share
     uint64_t era_block_bytes;  // 0: VOLUME_ERA_BYTES
+    bool at_boot;              // record it only: the next attach_again() builds the stack, before anything uses the device
 };
 
 struct attach_done {

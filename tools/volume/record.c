@@ -92,6 +92,7 @@ static const struct record_member volume_members[] = {
     NUMBER(RECORD_UUID, volume_record, chain, 0),
     TEXT(volume_record, lost),
     NUMBER(RECORD_U64, volume_record, lost_unix_ns, 0),
+    NUMBER(RECORD_BOOL, volume_record, pending, 0),
     NUMBER(RECORD_BOOL, volume_record, up, 0),
     NUMBER(RECORD_BOOL, volume_record, clean, 0),
     TEXT(volume_record, boot_id),

@@ -101,6 +101,7 @@ struct volume_record {
     char lost[64]; // why the chain before this one ended, "" never
     uint64_t lost_unix_ns;
 
+    bool pending;                           // attached at the next boot for the first time: no stack stood yet
     bool up;                                // the stack stood when this was written
     bool clean;                             // it was taken down in order, and evidence is of then
     char boot_id[VOLUME_BOOT_ID_BYTES];     // of the boot that it stood in last

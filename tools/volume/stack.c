@@ -299,13 +299,31 @@ int stack_area_drop(struct volume *volume, struct br_err *reterr)
 
 // Up and down -------------------------------------------------------------------------------------------------------------------------
 
+// Whoever else keeps tables of a device that the stack was slipped under (LVM does) may have put its own back: then nothing is tracked.
+static int stack_is_under(struct volume *volume, struct br_err *reterr)
+{
+    struct dmh_query query = {.device = volume_ref(volume, "@device")};
+    struct dmh_rows *rows = calloc(1, sizeof(*rows));
+
+    if (!rows) {
+        return br_err_set(reterr, BR_E_NOMEM, "a table");
+    }
+    int error = dmh_table(volume->helper, &query, rows, reterr);
+    int under = error ? error : rows->target_count == 1 && rows->targets[0].kind == DMH_TARGET_SNAPSHOT_ORIGIN;
+    free(rows);
+    return under;
+}
+
 int stack_is_up(struct volume *volume, struct br_err *reterr)
 {
     struct dmh_info info;
     const char *mark = volume->record.retabled ? "real" : "top";
     int found = stack_look(volume, mark, &info, reterr);
 
-    return found > 0 ? info.live_table : found;
+    if (found <= 0 || !info.live_table) {
+        return found < 0 ? found : 0;
+    }
+    return volume->record.retabled ? stack_is_under(volume, reterr) : 1;
 }
 
 // The device below: a linear over it, or its own table when it is in use and becomes the top.
