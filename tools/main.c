@@ -1,10 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "blkrep_version.h"
 #include "tools/cli.h"
 #include "tools/conf.h"
+
+// Of descriptors 0, 1 and 2 one that is closed would be the next file that is opened, and messages would go into a replica. Each is taken
+// by a /dev/null that fails as it would have: 0 can't be read, 1 and 2 can't be written.
+static bool main_take_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
 
 static int main_usage(const char *what, const char *word)
 {
@@ -18,6 +31,9 @@ int main(int argc, char **argv)
     struct br_err err = {0};
     int words;
 
+    if (!main_take_descriptors()) {
+        return BR_EXIT_FAILED;
+    }
     if (argc < 2) {
         return main_usage("no verb given", "");
     }
