@@ -466,18 +466,19 @@ void place_close(struct place *place, bool undo)
 int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr)
 {
     const char *io = cli_text(cli, "io");
+    uint64_t buffers = cli_number(cli, "buffers", PLACE_BUFFERS);
+
+    if (buffers < 4 || buffers > 1024) {
+        return br_err_set(reterr, BR_E_USAGE, "--buffers must be between 4 and 1024");
+    }
     struct br_ring_options options = {
         .kind = !io || !strcmp(io, "auto") ? BR_RING_AUTO
                 : !strcmp(io, "uring")     ? BR_RING_URING
                                            : BR_RING_AIO,
         .depth = 64,
-        .buffer_count = (unsigned)cli_number(cli, "buffers", PLACE_BUFFERS),
+        .buffer_count = (unsigned)buffers,
         .buffer_bytes = PLACE_BUFFER_BYTES,
     };
-
-    if (options.buffer_count < 4 || options.buffer_count > 1024) {
-        return br_err_set(reterr, BR_E_USAGE, "--buffers must be between 4 and 1024");
-    }
     int error = br_ring_open(&options, ret_ring, reterr);
     if (error) {
         return error;
