@@ -21,7 +21,10 @@ static bool main_take_descriptors(void)
 
 static int main_usage(const char *what, const char *word)
 {
-    fprintf(stderr, "blkrep: %s%s\n  blkrep --help lists the verbs\n", what, word);
+    char shown[256];
+
+    br_visible(word, shown, sizeof(shown));
+    fprintf(stderr, "blkrep: %s%s\n  blkrep --help lists the verbs\n", what, shown);
     return BR_EXIT_USAGE;
 }
 
