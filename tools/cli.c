@@ -336,7 +336,7 @@ void cli_print(const struct cli *cli, const char *fmt, ...)
 void cli_event(const struct cli *cli, json_t *event)
 {
     if (cli->json) {
-        json_dumpf(event, stdout, JSON_COMPACT);
+        json_dumpf(event, stdout, CLI_JSON_FORMAT);
         fputc('\n', stdout);
         fflush(stdout);
     }

@@ -71,6 +71,9 @@ struct cli_verb {
 
 #define CLI_OPTIONS_MAX 40
 
+// How JSON is printed: seconds to a microsecond, not to the last bit of a double.
+#define CLI_JSON_FORMAT (JSON_COMPACT | JSON_REAL_PRECISION(12))
+
 struct conf;
 
 struct cli {

@@ -76,7 +76,7 @@ static json_t *progress_event(const struct progress *progress, const struct prog
 static void progress_write(struct progress *progress, const struct progress_sample *sample)
 {
     json_t *event = progress_event(progress, sample);
-    char *text = json_dumps(event, JSON_COMPACT);
+    char *text = json_dumps(event, CLI_JSON_FORMAT);
 
     if (text && dprintf(progress->fd, "%s\n", text) < 0) {
         progress->fd = -1; // the reader went away: no reason to fail a sync
