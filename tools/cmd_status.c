@@ -40,6 +40,7 @@ struct status_row {
     int64_t every_seconds;
     int last_status;
     const char *last_error;
+    const char *last_error_text;
     char consistency[16];
     char root[2 * BR_HASH_BYTES + 1];
     uint64_t size_bytes;
@@ -73,6 +74,7 @@ static void status_from_known(const json_t *entry, struct status_row *row)
         .every_seconds = status_integer(entry, "every_seconds"),
         .last_status = (int)status_integer(entry, "last_status"),
         .last_error = status_string(entry, "last_error"),
+        .last_error_text = status_string(entry, "last_error_text"),
         .size_bytes = (uint64_t)status_integer(entry, "size_bytes"),
     };
     snprintf(row->state, sizeof(row->state), "%s", row->generation ? "complete" : "never complete");
@@ -160,6 +162,8 @@ static json_t *status_row_json(const struct status_row *row, const char *trouble
     json_object_set_new(item, "every_seconds", json_integer(row->every_seconds));
     json_object_set_new(item, "last_run_unix", json_integer(row->last_run_unix));
     json_object_set_new(item, "last_status", json_integer(row->last_status));
+    json_object_set_new(item, "last_error", row->last_status ? cli_json_text(row->last_error) : json_null());
+    json_object_set_new(item, "last_error_text", row->last_status ? cli_json_text(row->last_error_text) : json_null());
     json_object_set_new(item, "full_proof_unix",
                         row->full_proof_unix ? json_integer(row->full_proof_unix) : json_null());
     json_object_set_new(item, "state_bytes", row->local ? json_integer((json_int_t)row->state_bytes) : json_null());
@@ -213,7 +217,8 @@ static void status_block(struct cli *cli, const struct status_row *row, const ch
     status_age(row->full_proof_unix, now, text, sizeof(text));
     cli_print(cli, "last full proof    %s%s", text, row->full_proof_unix ? " ago" : "");
     status_age(row->last_run_unix, now, text, sizeof(text));
-    cli_print(cli, "last run           %s ago: %s", text, row->last_status ? row->last_error : "ok");
+    cli_print(cli, "last run           %s ago: %s%s%s", text, row->last_status ? row->last_error : "ok",
+              row->last_status ? ": " : "", row->last_status ? row->last_error_text : "");
     cli_bytes(cli, row->size_bytes, text, sizeof(text));
     cli_print(cli, "size               %s", text);
     if (row->local) {
@@ -380,6 +385,8 @@ static const struct cli_field status_replica_fields[] = {
     {"every_seconds", "number", "As it is kept current by sync --every; 0 when it is not."},
     {"last_run_unix", "number", "When the last run to it ended; 0 when there was none from here."},
     {"last_status", "number", "The exit status of that run."},
+    {"last_error", "text|null", "The name of its error, see blkrep-errors(7); null when it went well."},
+    {"last_error_text", "text|null", "What failed, on what, for people."},
     {"full_proof_unix", "number|null", "When all of it was last proven."},
     {"state_bytes", "number|null", "How much room its state takes on this host."},
     {"free_bytes", "number|null", "How much is left where it lies."},

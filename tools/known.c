@@ -64,7 +64,9 @@ static int known_write(int dir_fd, const char *name, const json_t *entry, struct
     return error;
 }
 
-int known_record(struct cli *cli, const char *source, const char *replica, json_t *facts, struct br_err *reterr)
+// @make: a pair that is not known becomes so
+static int known_update(struct cli *cli, const char *source, const char *replica, json_t *facts, bool make,
+                        struct br_err *reterr)
 {
     char name[48];
     int dir_fd;
@@ -73,16 +75,30 @@ int known_record(struct cli *cli, const char *source, const char *replica, json_
     if (!error) {
         known_name(source, replica, name);
         json_t *entry = known_read(dir_fd, name);
-        entry = entry ? entry : json_object();
-        json_object_set_new(entry, "source", cli_json_text(source));
-        json_object_set_new(entry, "replica", cli_json_text(replica));
-        json_object_update(entry, facts);
-        error = known_write(dir_fd, name, entry, reterr);
+        if (!entry && make) {
+            entry = json_object();
+        }
+        if (entry) {
+            json_object_set_new(entry, "source", cli_json_text(source));
+            json_object_set_new(entry, "replica", cli_json_text(replica));
+            json_object_update(entry, facts);
+            error = known_write(dir_fd, name, entry, reterr);
+        }
         json_decref(entry);
         close(dir_fd);
     }
     json_decref(facts);
     return error;
+}
+
+int known_record(struct cli *cli, const char *source, const char *replica, json_t *facts, struct br_err *reterr)
+{
+    return known_update(cli, source, replica, facts, true, reterr);
+}
+
+int known_record_failure(struct cli *cli, const char *source, const char *replica, json_t *facts, struct br_err *reterr)
+{
+    return known_update(cli, source, replica, facts, false, reterr);
 }
 
 static int known_compare(const void *a, const void *b)

@@ -166,13 +166,13 @@ static int place_quoted_error(struct br_err *reterr, int os_errno, const char *d
     return br_err_os(reterr, os_errno, "%s %s", doing, name);
 }
 
-// The real path, so that by-id links, relative names and later runs mean one object. A missing last component is kept.
-static int place_real_path(const char *path, struct place *place, struct br_err *reterr)
+// The real path (PATH_MAX), so that by-id links, relative names and later runs mean one object. A missing last component is kept.
+static int place_real_path(const char *path, char *ret_real, struct br_err *reterr)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
 
-    if (realpath(path, place->path)) {
+    if (realpath(path, ret_real)) {
         return 0;
     }
     if (errno != ENOENT) {
@@ -180,15 +180,27 @@ static int place_real_path(const char *path, struct place *place, struct br_err 
     }
     const char *last = slash ? slash + 1 : path;
     snprintf(folder, sizeof(folder), "%.*s", slash ? (int)BR_MAX(slash - path, (ptrdiff_t)1) : 1, slash ? path : ".");
-    if (!*last || !strcmp(last, ".") || !strcmp(last, "..") || !realpath(folder, place->path)) {
+    if (!*last || !strcmp(last, ".") || !strcmp(last, "..") || !realpath(folder, ret_real)) {
         return place_quoted_error(reterr, ENOENT, "opening", path);
     }
-    size_t used = strlen(place->path);
-    if (used + strlen(last) + 2 > sizeof(place->path)) {
+    size_t used = strlen(ret_real);
+    if (used + strlen(last) + 2 > (size_t)PATH_MAX) {
         return place_quoted_error(reterr, ENAMETOOLONG, "opening", path);
     }
-    snprintf(place->path + used, sizeof(place->path) - used, "%s%s", used > 1 ? "/" : "", last);
+    snprintf(ret_real + used, (size_t)PATH_MAX - used, "%s%s", used > 1 ? "/" : "", last);
     return 0;
+}
+
+int place_name(struct cli *cli, const char *word, const char *section, char *ret_name, struct br_err *reterr)
+{
+    struct place_address address;
+    int error = place_resolve(cli, word, section, &address, reterr);
+
+    if (!error && address.remote) {
+        snprintf(ret_name, PLACE_NAME_BYTES, "%s", address.text);
+        return 0;
+    }
+    return error ? error : place_real_path(address.path, ret_name, reterr);
 }
 
 static int place_split_name(struct place *place, struct br_err *reterr)
@@ -378,7 +390,7 @@ int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum pla
     int error;
 
     *place = (struct place){.look_fd = -1};
-    error = place_real_path(path, place, reterr);
+    error = place_real_path(path, place->path, reterr);
     if (!error) {
         error = place_split_name(place, reterr);
     }

@@ -33,6 +33,12 @@ BR_MUST_CHECK int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd
 BR_MUST_CHECK int place_resolve(struct cli *cli, const char *word, const char *section,
                                 struct place_address *ret_address, struct br_err *reterr);
 
+#define PLACE_NAME_BYTES (PATH_MAX + 600)
+
+/** place_name - how records name what a word means: a real path or a full address, in PLACE_NAME_BYTES; nothing is opened, it may be gone */
+BR_MUST_CHECK int place_name(struct cli *cli, const char *word, const char *section, char *ret_name,
+                             struct br_err *reterr);
+
 // A local file or device, opened.
 struct place {
     char path[PATH_MAX]; // real path
