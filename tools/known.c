@@ -186,27 +186,39 @@ int known_list(struct cli *cli, json_t **ret_list, struct br_err *reterr)
     return 0;
 }
 
-struct known_forget {
+struct known_search {
     const char *replica;
+    bool drop;
     int count;
 };
 
-static void known_drop(int dir_fd, const char *name, json_t *entry, void *ctx)
+static void known_match(int dir_fd, const char *name, json_t *entry, void *ctx)
 {
-    struct known_forget *forget = ctx;
+    struct known_search *search = ctx;
     const char *replica = json_string_value(json_object_get(entry, "replica"));
 
-    if (replica && forget->replica && !strcmp(replica, forget->replica) && !unlinkat(dir_fd, name, 0)) {
-        forget->count++;
+    if (replica && search->replica && !strcmp(replica, search->replica) &&
+        (!search->drop || !unlinkat(dir_fd, name, 0))) {
+        search->count++;
     }
+}
+
+static int known_find(struct cli *cli, const char *replica, bool drop, struct br_err *reterr)
+{
+    json_t *name = cli_json_text(replica); // as it was recorded
+    struct known_search search = {.replica = json_string_value(name), .drop = drop};
+    int error = known_each(cli, known_match, &search, reterr);
+
+    json_decref(name);
+    return error ? error : search.count;
+}
+
+int known_count(struct cli *cli, const char *replica, struct br_err *reterr)
+{
+    return known_find(cli, replica, false, reterr);
 }
 
 int known_forget(struct cli *cli, const char *replica, struct br_err *reterr)
 {
-    json_t *name = cli_json_text(replica); // as it was recorded
-    struct known_forget forget = {.replica = json_string_value(name)};
-    int error = known_each(cli, known_drop, &forget, reterr);
-
-    json_decref(name);
-    return error ? error : forget.count;
+    return known_find(cli, replica, true, reterr);
 }

@@ -69,21 +69,26 @@ int place_state(struct cli *cli, char *ret_path, struct br_err *reterr)
     return error ? error : place_make_folders(ret_path, reterr);
 }
 
+// The path of a subfolder of the state folder, which may not be there.
+static int place_state_leaf(struct cli *cli, const char *leaf, char *ret_path, struct br_err *reterr)
+{
+    int error = place_state_path(cli, ret_path, reterr);
+
+    if (!error && *leaf) {
+        size_t used = strlen(ret_path);
+        snprintf(ret_path + used, PATH_MAX - used, "/%.280s", leaf);
+    }
+    return error;
+}
+
 int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr)
 {
     char path[PATH_MAX];
-    int error = place_state(cli, path, reterr);
+    int error = place_state_leaf(cli, leaf, path, reterr);
 
+    error = error ? error : place_make_folders(path, reterr);
     if (error) {
         return error;
-    }
-    size_t used = strlen(path);
-    if (*leaf) {
-        snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
-        error = place_make_folders(path, reterr);
-        if (error) {
-            return error;
-        }
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
@@ -240,49 +245,76 @@ static void place_hash_text(const char *text, char hex[33])
     }
 }
 
+// Gives *@ret_fd -1 when NAME.blkrep is not there, or may neither be looked into nor made.
+static int place_side_beside(int parent_fd, struct place *place, bool make, int *ret_fd, struct br_err *reterr)
+{
+    const char *name = strrchr(place->side, '/') + 1;
+
+    *ret_fd = -1;
+    place->side_made = make && !mkdirat(parent_fd, name, 0700);
+    if (make && !place->side_made && errno != EEXIST) {
+        return errno == EACCES || errno == EROFS || errno == EPERM
+                   ? 0
+                   : place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
+    }
+    *ret_fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (*ret_fd >= 0 || errno == ENOENT || errno == EACCES) {
+        return 0;
+    }
+    if (errno == ENOTDIR || errno == ELOOP) {
+        return br_err_set(reterr, BR_E_REFUSED, "%s is no folder, but the state of %s belongs there; move it away",
+                          place->side, place->path);
+    }
+    return place_quoted_error(reterr, errno, "opening the state of", place->path);
+}
+
+// In the state folder; gives *@ret_fd -1 when it is not there and none is to be made.
+static int place_side_in_state(struct cli *cli, struct place *place, const char *leaf, bool make, int *ret_fd,
+                               struct br_err *reterr)
+{
+    int error = place_state_leaf(cli, leaf, place->side, make ? reterr : NULL);
+
+    if (make) {
+        return error ? error : place_state_dir(cli, leaf, ret_fd, reterr);
+    }
+    *ret_fd = error ? -1 : open(place->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return 0;
+}
+
+// What is there already comes first: a folder that could not be written once may be writable now.
 static int place_side_of_file(struct cli *cli, int parent_fd, struct place *place, bool make, int *ret_fd,
                               struct br_err *reterr)
 {
-    char side[NAME_MAX + 1];
-    char hex[33];
-    char leaf[64];
+    char leaf[64] = "files/";
 
-    snprintf(side, sizeof(side), "%.*s.blkrep", (int)(sizeof(side) - 8), place->name);
-    place->side_made = make && !mkdirat(parent_fd, side, 0700);
-    if (make && !place->side_made && errno != EEXIST && errno != EACCES && errno != EROFS && errno != EPERM) {
-        return place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
+    place_hash_text(place->path, leaf + strlen(leaf));
+    for (int step = 0; step < (make ? 4 : 2); step++) {
+        int error = 0;
+        if (step % 2 == 0) {
+            snprintf(place->side, sizeof(place->side), "%s.blkrep", place->path);
+            error = place_side_beside(parent_fd, place, step >= 2, ret_fd, reterr);
+        } else {
+            error = place_side_in_state(cli, place, leaf, step >= 2, ret_fd, reterr);
+        }
+        if (error || *ret_fd >= 0) {
+            return error;
+        }
     }
-    *ret_fd = openat(parent_fd, side, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (*ret_fd >= 0) {
-        return 0;
-    }
-    if (errno != ENOENT && errno != EACCES) {
-        return place_quoted_error(reterr, errno, "opening the state of", place->path);
-    }
-    place_hash_text(place->path, hex);
-    snprintf(leaf, sizeof(leaf), "files/%s", hex);
-    return make ? place_state_dir(cli, leaf, ret_fd, reterr) : place_nowhere(ret_fd, reterr);
+    place->side[0] = 0;
+    return place_nowhere(ret_fd, reterr);
 }
 
-static int place_side_of_device(struct cli *cli, const struct place *place, bool make, int *ret_fd,
-                                struct br_err *reterr)
+static int place_side_of_device(struct cli *cli, struct place *place, bool make, int *ret_fd, struct br_err *reterr)
 {
     char leaf[256];
-    char path[PATH_MAX];
-    int error;
 
     snprintf(leaf, sizeof(leaf), "devices/%s", place->object.wwid);
-    if (make) {
-        return place_state_dir(cli, leaf, ret_fd, reterr);
-    }
-    error = place_state_path(cli, path, reterr);
-    if (error) {
+    int error = place_side_in_state(cli, place, leaf, make, ret_fd, reterr);
+    if (error || *ret_fd >= 0) {
         return error;
     }
-    size_t used = strlen(path);
-    snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
-    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return *ret_fd >= 0 ? 0 : place_nowhere(ret_fd, reterr);
+    place->side[0] = 0;
+    return place_nowhere(ret_fd, reterr);
 }
 
 static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place *place, bool make,
@@ -428,20 +460,18 @@ static bool place_side_empty(const char *side)
 // The lock goes while it is held: who opened it meanwhile sees that it has no name any more (br_dir_lock()).
 static bool place_undo_side(const struct place *place)
 {
-    char side[PATH_MAX + 16];
     char name[PATH_MAX + 32];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    snprintf(side, sizeof(side), "%s.blkrep", place->path);
-    snprintf(name, sizeof(name), "%s/lock", side);
-    if (!place_side_empty(side)) {
+    snprintf(name, sizeof(name), "%s/lock", place->side);
+    if (!place_side_empty(place->side)) {
         return false;
     }
     int fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd >= 0 && !fcntl(fd, F_OFD_SETLK, &lock)) {
         unlink(name);
     }
-    bool gone = !rmdir(side);
+    bool gone = !rmdir(place->side);
     if (fd >= 0) {
         close(fd);
     }

@@ -44,9 +44,10 @@ struct place {
     char path[PATH_MAX]; // real path
     struct br_guard_object object;
     struct br_file *file;
-    struct br_dir *dir;    // its state; NULL when there is none and none was to be made
+    struct br_dir *dir;    // its state; an empty folder that is gone when there is none and none was to be made
     struct br_dir *parent; // folder of a file, NULL for a device
     char name[NAME_MAX + 1];
+    char side[PATH_MAX + 16]; // where its state lies, "" nowhere
     bool created;   // the file was made by this opening
     bool side_made; // so was the folder of its state
     bool exists;

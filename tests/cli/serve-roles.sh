@@ -39,6 +39,13 @@ s_as writer t_run blkrep sync --overwrite "$T/other.img" "$S_URL/db"
 s_as boss t_ok blkrep sync --overwrite "$T/other.img" "$S_URL/db"
 t_file_equal "$T/other.img" "$T/replicas/db"
 
+# what a client noted of a replica there is its own to forget
+s_as writer t_ok blkrep forget --yes "$S_URL/own"
+s_as writer t_ok blkrep status
+t_stdout_lacks /own
+t_stdout_has /db
+[[ -e $T/elsewhere.img.blkrep/identity ]] || t_fail "a client dropped the server's state"
+
 # a link in the directory is not followed
 ln -s "$T/a.img" "$T/replicas/link"
 s_as boss t_run blkrep sync --overwrite "$T/other.img" "$S_URL/link"
