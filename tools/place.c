@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,31 +63,45 @@ static int place_make_folders(char *path, struct br_err *reterr)
     }
 }
 
+// Who may write the state folder decides whom this host trusts and what it takes for a replica: that must be nobody but us. Root in
+// another user's folder would also leave files there which that user can't read.
+static int place_state_check(const char *path, struct br_err *reterr)
+{
+    struct stat st;
+
+    if (stat(path, &st)) {
+        return br_err_os(reterr, errno, "opening the state folder %s", path);
+    }
+    if (st.st_uid && st.st_uid != geteuid()) {
+        struct passwd *owner = getpwuid(st.st_uid);
+        return br_err_set(reterr, BR_E_PERMISSION,
+                          "the state folder %s belongs to %s: run this as that user (runuser -u %s -- blkrep ...)", path,
+                          owner ? owner->pw_name : "another user", owner ? owner->pw_name : "NAME");
+    }
+    if (st.st_mode & 022) {
+        return br_err_set(reterr, BR_E_PERMISSION, "others may write the state folder %s: chmod 700 it", path);
+    }
+    return 0;
+}
+
 int place_state(struct cli *cli, char *ret_path, struct br_err *reterr)
 {
     int error = place_state_path(cli, ret_path, reterr);
 
-    return error ? error : place_make_folders(ret_path, reterr);
-}
-
-// The path of a subfolder of the state folder, which may not be there.
-static int place_state_leaf(struct cli *cli, const char *leaf, char *ret_path, struct br_err *reterr)
-{
-    int error = place_state_path(cli, ret_path, reterr);
-
-    if (!error && *leaf) {
-        size_t used = strlen(ret_path);
-        snprintf(ret_path + used, PATH_MAX - used, "/%.280s", leaf);
-    }
-    return error;
+    error = error ? error : place_make_folders(ret_path, reterr);
+    return error ? error : place_state_check(ret_path, reterr);
 }
 
 int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr)
 {
     char path[PATH_MAX];
-    int error = place_state_leaf(cli, leaf, path, reterr);
+    int error = place_state(cli, path, reterr);
 
-    error = error ? error : place_make_folders(path, reterr);
+    if (!error && *leaf) {
+        size_t used = strlen(path);
+        snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
+        error = place_make_folders(path, reterr);
+    }
     if (error) {
         return error;
     }
@@ -245,6 +260,25 @@ static void place_hash_text(const char *text, char hex[33])
     }
 }
 
+// Who may write NAME.blkrep could make a replica seem what it is not: that must be nobody who may not write NAME itself.
+static int place_side_check(const struct place *place, int side_fd, struct br_err *reterr)
+{
+    struct stat side, file = {.st_uid = geteuid()};
+
+    if (fstat(side_fd, &side) || (place->look_fd >= 0 && fstat(place->look_fd, &file))) {
+        return place_quoted_error(reterr, errno, "opening the state of", place->path);
+    }
+    mode_t more = side.st_mode & ~file.st_mode & 022;
+    bool other_group = (side.st_mode & 020) && side.st_gid != file.st_gid;
+    if (more || other_group || (side.st_uid && side.st_uid != geteuid() && side.st_uid != file.st_uid)) {
+        return br_err_set(reterr, BR_E_REFUSED,
+                          "%s can be written by a user who may not write %s, so what it says may be forged: look whose it "
+                          "is, then chown and chmod 700 it or move it away",
+                          place->side, place->path);
+    }
+    return 0;
+}
+
 // Gives *@ret_fd -1 when NAME.blkrep is not there, or may neither be looked into nor made.
 static int place_side_beside(int parent_fd, struct place *place, bool make, int *ret_fd, struct br_err *reterr)
 {
@@ -258,7 +292,15 @@ static int place_side_beside(int parent_fd, struct place *place, bool make, int 
                    : place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
     }
     *ret_fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (*ret_fd >= 0 || errno == ENOENT || errno == EACCES) {
+    if (*ret_fd >= 0) {
+        int error = place_side_check(place, *ret_fd, reterr);
+        if (error) {
+            close(*ret_fd);
+            *ret_fd = -1;
+        }
+        return error;
+    }
+    if (errno == ENOENT || errno == EACCES) {
         return 0;
     }
     if (errno == ENOTDIR || errno == ELOOP) {
@@ -272,13 +314,25 @@ static int place_side_beside(int parent_fd, struct place *place, bool make, int 
 static int place_side_in_state(struct cli *cli, struct place *place, const char *leaf, bool make, int *ret_fd,
                                struct br_err *reterr)
 {
-    int error = place_state_leaf(cli, leaf, place->side, make ? reterr : NULL);
+    char state[PATH_MAX];
+    struct br_err none;
+    int error = place_state_path(cli, state, make ? reterr : &none);
 
-    if (make) {
-        return error ? error : place_state_dir(cli, leaf, ret_fd, reterr);
+    *ret_fd = -1;
+    if (error) {
+        return make ? error : 0; // a look needs no state folder
     }
-    *ret_fd = error ? -1 : open(place->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return 0;
+    snprintf(place->side, sizeof(place->side), "%.*s/%s", (int)sizeof(state), state, leaf);
+    if (make) {
+        return place_state_dir(cli, leaf, ret_fd, reterr);
+    }
+    *ret_fd = open(place->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    error = *ret_fd < 0 ? 0 : place_state_check(state, reterr);
+    if (error) {
+        close(*ret_fd);
+        *ret_fd = -1;
+    }
+    return error;
 }
 
 // What is there already comes first: a folder that could not be written once may be writable now.
@@ -347,15 +401,21 @@ static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place 
     return br_dir_wrap(ring, side_fd, &place->dir, reterr);
 }
 
+#define PLACE_LOOK_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+
 static int place_create(struct place *place, struct br_err *reterr)
 {
-    int fd = open(place->path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0) {
+    place->look_fd = open(place->path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    place->created = place->look_fd >= 0;
+    if (place->look_fd < 0 && errno == EEXIST) { // made by another run just now, or a link
+        place->look_fd = open(place->path, PLACE_LOOK_FLAGS);
+        if (place->look_fd < 0 && errno == ENOENT) {
+            return br_err_set(reterr, BR_E_NOT_FOUND, "%s is a symbolic link that leads nowhere", place->path);
+        }
+    }
+    if (place->look_fd < 0) {
         return place_quoted_error(reterr, errno, "making", place->path);
     }
-    place->look_fd = fd;
-    place->created = true;
     place->exists = true;
     return 0;
 }
@@ -363,7 +423,7 @@ static int place_create(struct place *place, struct br_err *reterr)
 // The read-only descriptor comes first: every look is done before one that can write exists.
 static int place_look(struct place *place, enum place_mode mode, struct br_err *reterr)
 {
-    place->look_fd = open(place->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    place->look_fd = open(place->path, PLACE_LOOK_FLAGS);
     if (place->look_fd < 0 && errno == ENOENT && mode != PLACE_SOURCE) {
         place->empty = true;
         return mode == PLACE_TARGET ? place_create(place, reterr) : 0;

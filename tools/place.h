@@ -6,6 +6,8 @@
 //     state of a file  NAME.blkrep/ beside it; where that can't be made (read-only folder) STATE/files/HASH
 //     of a device      STATE/devices/WWID
 //
+// State is used only when nobody else can have written it: the state folder must be ours, NAME.blkrep as closed as NAME.
+//
 // The engine takes descriptors; this is the code that opens them by name.
 #ifndef BR_TOOLS_PLACE_H
 #define BR_TOOLS_PLACE_H
@@ -25,7 +27,7 @@ struct place_address {
     char text[BR_ADDRESS_TEXT_BYTES + 300]; // remote: blkrep://HOST:PORT/NAME, the same for every way to write it
 };
 
-/** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX */
+/** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX; -BR_E_PERMISSION it is not ours alone */
 BR_MUST_CHECK int place_state(struct cli *cli, char *ret_path, struct br_err *reterr);
 /** place_state_dir - a subfolder of the state folder as an open descriptor, made when missing; @leaf "" is the folder itself */
 BR_MUST_CHECK int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr);
