@@ -229,9 +229,10 @@ static void manual_conf(void)
     man_text(
         "The file is /etc/blkrep/blkrep.conf, or what --config or $BLKREP_CONFIG names. It may be missing unless it is named. It must "
         "belong to root or to the user and be writable by nobody else.\n\n"
-        "It holds sections in brackets, lines `key = value`, and comments, from a semicolon at the start of a line or after a blank to "
-        "the line's end. Sizes and times are written as on the command line. An unknown section, an unknown key, a value of the wrong "
-        "kind or a key given twice is an error that names the line, and nothing is done.");
+        "It holds sections in brackets, lines `key = value`, and comments: a line that begins with a semicolon or #, and what follows a "
+        "semicolon behind a blank. Blanks before a line don't matter. Sizes and times are written as on the command line. An unknown "
+        "section, an unknown key, a value of the wrong kind, a key given twice or a line of more than 198 bytes is an error that names "
+        "the line, and nothing is done. A volume needs a path, a replica a path or an address.");
     for (const struct conf_key *row = conf_keys; row->section; row++) {
         if (strcmp(row->section, section) != 0) {
             section = row->section;

@@ -12,6 +12,8 @@
 
 #define CONF_DEFAULT_PATH "/etc/blkrep/blkrep.conf"
 #define CONF_BYTES_MAX    (1024 * 1024)
+#define CONF_LINE_MAX     (INI_MAX_LINE - 2) // libinih cuts a longer one in two
+#define CONF_SECTION_MAX  49                 // it cuts a longer name (MAX_SECTION in its ini.c)
 
 const struct conf_key conf_keys[] = {
     {"volume", "path", CLI_PATH, "PATH", NULL,
@@ -47,7 +49,6 @@ struct conf_reader {
     const char *path;
     struct br_err *reterr;
     int error;
-    int line; // of the entry being handled, from the counting reader
 };
 
 const struct conf_key *conf_key_find(const char *section, const char *key)
@@ -96,7 +97,7 @@ static bool conf_value_ok(const struct conf_key *row, const char *value)
     switch (row->kind) {
     case CLI_SIZE: return br_size_parse(value, &number);
     case CLI_DURATION: return br_duration_parse(value, &number);
-    case CLI_NUMBER: return conf_decimal_parse(value, &number);
+    case CLI_NUMBER: return conf_decimal_parse(value, &number) && number;
     case CLI_FLAG: return conf_flag_parse(value, &flag);
     case CLI_CHOICE:
     case CLI_TEXT:
@@ -105,16 +106,19 @@ static bool conf_value_ok(const struct conf_key *row, const char *value)
     return false;
 }
 
-// "replica web1" -> "replica", "web1". Names are what addresses can hold: no slash, no blank at either end.
+// "replica web1" -> "replica", "web1". Blanks at the ends and between are no part of either.
 static bool conf_section_split(const char *text, char **ret_section, char **ret_name)
 {
-    const char *space = strchr(text, ' ');
+    text += strspn(text, " \t");
+    size_t len = strcspn(text, " \t");
+    const char *name = text + len + strspn(text + len, " \t");
+    size_t name_len = strlen(name);
 
-    *ret_section = space ? strndup(text, (size_t)(space - text)) : strdup(text);
-    while (space && *space == ' ') {
-        space++;
+    while (name_len && (name[name_len - 1] == ' ' || name[name_len - 1] == '\t')) {
+        name_len--;
     }
-    *ret_name = strdup(space ? space : "");
+    *ret_section = strndup(text, len);
+    *ret_name = strndup(name, name_len);
     return *ret_section && *ret_name;
 }
 
@@ -132,25 +136,45 @@ static int conf_fail(struct conf_reader *reader, const char *fmt, ...)
     return 0; // tells inih that this line is wrong
 }
 
+static const struct conf_entry *conf_find(const struct conf *conf, const char *section, const char *name,
+                                          const char *key)
+{
+    for (size_t i = 0; i < conf->count; i++) {
+        const struct conf_entry *entry = &conf->entries[i];
+        if (!strcmp(entry->section, section) && !strcmp(entry->name, name) && !strcmp(entry->key, key)) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static int conf_check_section(struct conf_reader *reader, const char *section, const char *name)
+{
+    bool named = strcmp(section, "serve") != 0;
+
+    if (!conf_section_known(section)) {
+        return conf_fail(reader, "unknown section [%s]", section);
+    }
+    if (!named && *name) {
+        return conf_fail(reader, "section [serve] takes no name");
+    }
+    if (named && !*name) {
+        return conf_fail(reader, "section [%s] needs a name: [%s NAME]", section, section);
+    }
+    if (strchr(name, '/')) {
+        return conf_fail(reader, "the name in [%s %s] must not hold a slash", section, name);
+    }
+    return 1;
+}
+
 static int conf_check(struct conf_reader *reader, const char *section, const char *name, const char *key,
                       const char *value)
 {
     const struct conf_key *row = conf_key_find(section, key);
 
-    if (!conf_section_known(section)) {
-        return conf_fail(reader, "unknown section [%s]", section);
-    }
     if (!row) {
-        return conf_fail(reader, "unknown key %s in section [%s]", key, section);
-    }
-    if (!strcmp(section, "serve") && *name) {
-        return conf_fail(reader, "section [serve] takes no name");
-    }
-    if (strcmp(section, "serve") != 0 && !*name) {
-        return conf_fail(reader, "section [%s] needs a name: [%s NAME]", section, section);
-    }
-    if (strchr(name, '/')) {
-        return conf_fail(reader, "the name in [%s %s] must not hold a slash", section, name);
+        return *section ? conf_fail(reader, "unknown key %s in section [%s]", key, section)
+                        : conf_fail(reader, "%s stands before the first [section]", key);
     }
     if (!conf_value_ok(row, value)) {
         return conf_fail(reader, "%s = %s is not a valid value", key, value);
@@ -158,11 +182,11 @@ static int conf_check(struct conf_reader *reader, const char *section, const cha
     if (row->kind == CLI_PATH && value[0] != '/') {
         return conf_fail(reader, "%s = %s must be an absolute path", key, value);
     }
-    for (size_t i = 0; i < reader->conf->count; i++) {
-        const struct conf_entry *entry = &reader->conf->entries[i];
-        if (!strcmp(entry->section, section) && !strcmp(entry->name, name) && !strcmp(entry->key, key)) {
-            return conf_fail(reader, "%s is given twice in [%s]", key, section);
-        }
+    if (!strcmp(key, "address") && strncmp(value, "blkrep://", 9) != 0) {
+        return conf_fail(reader, "%s = %s is not of the form %s", key, value, row->value);
+    }
+    if (conf_find(reader->conf, section, name, key)) {
+        return conf_fail(reader, "%s is given twice in [%s]", key, section);
     }
     return 1;
 }
@@ -223,68 +247,174 @@ static int conf_check_owner(int fd, const char *path, struct br_err *reterr)
         return br_err_set(reterr, BR_E_PERMISSION,
                           "%s must belong to root or to you and be writable by nobody else (chmod go-w)", path);
     }
-    if (st.st_size > CONF_BYTES_MAX) {
-        return br_err_set(reterr, BR_E_CONFIG, "%s is larger than 1 MiB", path);
+    return 0;
+}
+
+// A section counts from its head on, so that one without a key is not taken for none.
+static int conf_on_section(struct conf_reader *reader, const char *text, size_t len)
+{
+    char copy[CONF_SECTION_MAX + 1];
+    char *section = NULL;
+    char *name = NULL;
+
+    if (len > CONF_SECTION_MAX) {
+        return conf_fail(reader, "a section's name of more than %d characters", CONF_SECTION_MAX);
+    }
+    snprintf(copy, sizeof(copy), "%.*s", (int)len, text);
+    bool ok = conf_section_split(copy, &section, &name);
+    if (ok && conf_check_section(reader, section, name) && !conf_find(reader->conf, section, name, "") &&
+        !conf_add(reader->conf, section, name, "", "")) {
+        return 1;
+    }
+    if (!ok) {
+        reader->error = br_err_set(reader->reterr, BR_E_NOMEM, "reading %s", reader->path);
+    }
+    free(section);
+    free(name);
+    return !reader->error;
+}
+
+// What libinih would cut or read as something else is refused. Lines are given to it without the blanks before them, which it takes for
+// the continuation of a value, and without comments, which may be long.
+static int conf_on_line(struct conf_reader *reader, const char *line, size_t len, struct br_buf *clean)
+{
+    while (len && (*line == ' ' || *line == '\t')) {
+        line++;
+        len--;
+    }
+    if (memchr(line, 0, len)) {
+        return conf_fail(reader, "a zero byte");
+    }
+    if (len && (*line == ';' || *line == '#')) {
+        len = 0;
+    }
+    if (len > CONF_LINE_MAX) {
+        return conf_fail(reader, "a line of more than %d bytes; a symbolic link gives a path a shorter name", CONF_LINE_MAX);
+    }
+    const char *close = len && *line == '[' ? memchr(line, ']', len) : NULL;
+    if (close && !conf_on_section(reader, line + 1, (size_t)(close - line - 1))) {
+        return 0;
+    }
+    br_buf_append(clean, line, len);
+    br_buf_u8(clean, '\n');
+    return 1;
+}
+
+static int conf_at_line(const struct conf_reader *reader, int line, struct br_err *reterr)
+{
+    char text[sizeof(reterr->text)];
+
+    if (!reader->error) {
+        return br_err_set(reterr, BR_E_CONFIG, "%s:%d: not `[section name]` or `key = value`", reader->path, line);
+    }
+    if (reterr && reader->error == -BR_E_CONFIG) {
+        snprintf(text, sizeof(text), "%s", reterr->text + strlen(reader->path) + 2);
+        return br_err_set(reterr, BR_E_CONFIG, "%s:%d: %s", reader->path, line, text);
+    }
+    return reader->error;
+}
+
+static int conf_check_whole(const struct conf *conf, const char *path, struct br_err *reterr)
+{
+    for (size_t i = 0; i < conf->count; i++) {
+        const char *section = conf->entries[i].section, *name = conf->entries[i].name;
+        if (!strcmp(section, "serve")) {
+            continue;
+        }
+        bool has_path = conf_find(conf, section, name, "path");
+        bool has_address = conf_find(conf, section, name, "address");
+        if (has_path && has_address) {
+            return br_err_set(reterr, BR_E_CONFIG, "%s: [%s %s] has a path and an address: which is it?", path, section,
+                              name);
+        }
+        if (!has_path && !has_address) {
+            return br_err_set(reterr, BR_E_CONFIG, "%s: [%s %s] has no path%s", path, section, name,
+                              strcmp(section, "replica") ? "" : " and no address");
+        }
     }
     return 0;
 }
 
-static int conf_read(FILE *file, const char *path, struct conf *conf, struct br_err *reterr)
+static int conf_read(struct conf *conf, const char *path, const char *bytes, size_t len, struct br_err *reterr)
 {
     struct conf_reader reader = {.conf = conf, .path = path, .reterr = reterr};
-    int line = ini_parse_file(file, conf_on_entry, &reader);
+    struct br_buf clean = {0};
+    const char *end = bytes + len;
+    int line = 1;
+    int error = 0;
 
-    if (line > 0) {
-        if (!reader.error) {
-            return br_err_set(reterr, BR_E_CONFIG, "%s:%d: not `[section name]` or `key = value`", path, line);
-        }
-        if (reterr && reader.error == -BR_E_CONFIG) {
-            char text[sizeof(reterr->text)];
-            snprintf(text, sizeof(text), "%s", reterr->text + strlen(path) + 2);
-            return br_err_set(reterr, BR_E_CONFIG, "%s:%d: %s", path, line, text);
-        }
-        return reader.error;
+    // A byte order mark is no part of the first line.
+    bytes += len >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
+    for (const char *at = bytes; at < end && !error; line++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        stop = stop ? stop : end;
+        error = conf_on_line(&reader, at, (size_t)(stop - at), &clean) ? 0 : conf_at_line(&reader, line, reterr);
+        at = stop + (stop < end);
     }
-    return line < 0 ? br_err_set(reterr, BR_E_NOMEM, "reading %s", path) : 0;
+    br_buf_u8(&clean, 0);
+    if (!error && br_buf_failed(&clean)) {
+        error = br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
+    }
+    line = error ? 0 : ini_parse_string((const char *)clean.data, conf_on_entry, &reader);
+    br_buf_free(&clean);
+    if (line) {
+        error = line < 0 ? br_err_set(reterr, BR_E_NOMEM, "reading %s", path) : conf_at_line(&reader, line, reterr);
+    }
+    return error ? error : conf_check_whole(conf, path, reterr);
 }
 
-int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr)
+int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf, struct br_err *reterr)
 {
-    const char *where = path ? path : CONF_DEFAULT_PATH;
     struct conf *conf = calloc(1, sizeof(*conf));
-    int error;
+    int error = conf ? 0 : br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
 
-    if (!conf) {
-        return br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
+    if (!error && path) {
+        conf->path = strdup(path);
+        error = conf->path ? conf_read(conf, path, bytes, len, reterr)
+                           : br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
     }
-    int fd = open(where, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        if (!path && (errno == ENOENT || errno == ENOTDIR)) {
-            *ret_conf = conf;
-            return 0;
-        }
-        error = br_err_os(reterr, errno, "opening the configuration %s", where);
-        conf_free(conf);
-        return error;
-    }
-    FILE *file = NULL;
-    error = conf_check_owner(fd, where, reterr);
-    if (!error) {
-        file = fdopen(fd, "re");
-        error = file ? conf_read(file, where, conf, reterr) : br_err_os(reterr, errno, "opening %s", where);
-    }
-    if (file) {
-        fclose(file);
-    } else {
-        close(fd);
-    }
-    conf->path = error ? NULL : strdup(where);
     if (error) {
         conf_free(conf);
         return error;
     }
     *ret_conf = conf;
     return 0;
+}
+
+static int conf_read_file(int fd, const char *path, struct br_buf *content, struct br_err *reterr)
+{
+    ssize_t got = 1;
+
+    while (got > 0 && content->len <= CONF_BYTES_MAX) {
+        if (!br_buf_reserve(content, 16384)) {
+            return br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
+        }
+        got = read(fd, content->data + content->len, 16384);
+        content->len += got > 0 ? (size_t)got : 0;
+    }
+    if (got < 0) {
+        return br_err_os(reterr, errno, "reading %s", path);
+    }
+    return got ? br_err_set(reterr, BR_E_CONFIG, "%s is larger than 1 MiB", path) : 0;
+}
+
+int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr)
+{
+    const char *where = path ? path : CONF_DEFAULT_PATH;
+    struct br_buf content = {0};
+    int fd = open(where, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0) {
+        return !path && (errno == ENOENT || errno == ENOTDIR)
+                   ? conf_parse(NULL, NULL, 0, ret_conf, reterr)
+                   : br_err_os(reterr, errno, "opening the configuration %s", where);
+    }
+    int error = conf_check_owner(fd, where, reterr);
+    error = error ? error : conf_read_file(fd, where, &content, reterr);
+    error = error ? error : conf_parse(where, content.data, content.len, ret_conf, reterr);
+    br_buf_free(&content);
+    close(fd);
+    return error;
 }
 
 void conf_free(struct conf *conf)
@@ -317,11 +447,10 @@ int conf_of(struct cli *cli, const struct conf **ret_conf, struct br_err *reterr
 
 const char *conf_get(const struct conf *conf, const char *section, const char *name, const char *key)
 {
-    for (size_t i = 0; i < conf->count; i++) {
-        const struct conf_entry *entry = &conf->entries[i];
-        if (!strcmp(entry->section, section) && !strcmp(entry->name, name) && !strcmp(entry->key, key)) {
-            return entry->value;
-        }
+    const struct conf_entry *entry = conf_find(conf, section, name, key);
+
+    if (entry) {
+        return entry->value;
     }
     const struct conf_key *row = conf_key_find(section, key);
     assert(row);
@@ -330,12 +459,7 @@ const char *conf_get(const struct conf *conf, const char *section, const char *n
 
 bool conf_has(const struct conf *conf, const char *section, const char *name)
 {
-    for (size_t i = 0; i < conf->count; i++) {
-        if (!strcmp(conf->entries[i].section, section) && !strcmp(conf->entries[i].name, name)) {
-            return true;
-        }
-    }
-    return false;
+    return conf_find(conf, section, name, "") != NULL;
 }
 
 const char *conf_next_name(const struct conf *conf, const char *section, const char *after)
@@ -344,14 +468,13 @@ const char *conf_next_name(const struct conf *conf, const char *section, const c
 
     for (size_t i = 0; i < conf->count; i++) {
         const struct conf_entry *entry = &conf->entries[i];
-        if (strcmp(entry->section, section)) {
-            continue;
+        if (*entry->key || strcmp(entry->section, section)) {
+            continue; // only heads count, and each of those is there once
         }
-        bool same = after && !strcmp(entry->name, after);
-        if (passed && !same) {
+        if (passed) {
             return entry->name;
         }
-        passed = passed || same;
+        passed = !strcmp(entry->name, after);
     }
     return NULL;
 }
