@@ -442,7 +442,11 @@ static void cli_error_say(const struct cli *cli, int code, const struct br_err *
     }
     cli_complain("blkrep%s%s: %s%s%s%s", cli->verb ? " " : "", cli->verb ? cli->verb->name : "", br_err_message(code),
                  err->text[0] ? ": " : "", err->text, at);
-    fprintf(stderr, "  %s\n", br_err_hint(code));
+    if (code == BR_E_USAGE && cli->verb) {
+        fprintf(stderr, "  see blkrep %s --help\n", cli->verb->name);
+    } else {
+        fprintf(stderr, "  %s\n", br_err_hint(code));
+    }
 }
 
 int cli_end(struct cli *cli, int result, const struct br_err *err)
@@ -466,7 +470,11 @@ int cli_end(struct cli *cli, int result, const struct br_err *err)
     }
     json_decref(cli->report);
     cli->report = NULL;
-    // Data that never reached its reader is a failure too: `blkrep points > full-disk`.
+    return cli_flush(status);
+}
+
+int cli_flush(int status)
+{
     if ((fflush(stdout) || ferror(stdout)) && !status) {
         fprintf(stderr, "blkrep: writing to stdout failed\n");
         return BR_EXIT_FAILED;
@@ -487,4 +495,5 @@ void cli_catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a write beyond the limit is an error like others
 }

@@ -149,6 +149,9 @@ static int place_parse(const char *text, struct place_address *address, struct b
     if (!*text || strlen(text) >= sizeof(address->path)) {
         return br_err_set(reterr, BR_E_USAGE, "a path is empty or too long");
     }
+    if (!strcmp(text, "-")) {
+        return br_err_set(reterr, BR_E_USAGE, "- is no file: write ./- for one of that name; streams are for blkrep send and receive");
+    }
     snprintf(address->path, sizeof(address->path), "%s", text);
     return 0;
 }

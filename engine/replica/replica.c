@@ -199,6 +199,14 @@ int br_replica_capacity(const struct br_file_info *info, uint64_t size_bytes, co
     return 0;
 }
 
+int br_replica_set_size(const struct br_replica *replica, struct br_file *file, uint64_t size_bytes,
+                        struct br_err *reterr)
+{
+    int r = br_file_truncate(file, size_bytes, reterr);
+
+    return r < 0 ? br_err_prefix(reterr, "%s", replica->what) : r;
+}
+
 void br_replica_identity_from(struct br_identity *identity, const struct br_delta_header *header)
 {
     identity->volume = header->volume;
