@@ -246,6 +246,34 @@ static void serve_signal_children(const struct serve_parent *parent, int signal_
     }
 }
 
+// What there is to serve ---------------------------------------------------------------------------------------------------
+
+static bool serve_offers_any(const struct conf *conf)
+{
+    const char *name = NULL;
+
+    while ((name = conf_next_name(conf, "replica", name))) {
+        if (conf_get(conf, "replica", name, "path")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A server that has nothing to offer, or can't, is a mistake of its configuration that is better said here than to each client.
+static void serve_look_at_offers(struct serve_parent *parent)
+{
+    const struct conf *conf = parent->serve.conf;
+    const char *directory = conf_get(conf, "serve", "", "directory");
+
+    if (!directory && !serve_offers_any(conf)) {
+        cli_warn(parent->serve.cli, "no replica is offered: %s has neither directory= in [serve] nor a [replica NAME] with a path",
+                 conf->path ? conf->path : "the configuration, which is not there,");
+    } else if (directory && access(directory, W_OK | X_OK)) {
+        cli_warn(parent->serve.cli, "clients can make no replica in the directory %s: %s", directory, strerror(errno));
+    }
+}
+
 // The loop -------------------------------------------------------------------------------------------------------------------
 
 static void serve_reload(struct serve_parent *parent)
@@ -263,6 +291,7 @@ static void serve_reload(struct serve_parent *parent)
     } else {
         conf_free(before);
         cli_say(cli, "the configuration was read anew; addresses to listen on stay as they are");
+        serve_look_at_offers(parent);
     }
     notify("READY=1");
 }
@@ -374,6 +403,7 @@ static int serve_set_up(struct serve_parent *parent, struct br_err *reterr)
         br_fingerprint_text(br_keys_fingerprint(parent->serve.trust.keys), fingerprint);
         cli_say(cli, "this server's key is %s", fingerprint);
         cli_report_text(cli, "fingerprint", fingerprint);
+        serve_look_at_offers(parent);
     }
     return rc;
 }
@@ -450,7 +480,9 @@ const struct cli_verb cmd_serve = {
         "looks and verifies, a writer brings replicas to later versions, an operator may also replace them.\n\n"
         "SIGTERM or SIGINT: no more connections, sessions get `stop-timeout` to end; one that can't leaves its replica at the old version "
         "or resumable. SIGHUP: the configuration is read anew for connections that come after; addresses stay. systemd is told when it is "
-        "ready.",
+        "ready.\n\n"
+        "stderr tells who brought which replica to which version and who was refused; the audit log of the state folder has the same acts, "
+        "and pairings.",
     .options = serve_options,
     .examples = serve_examples,
     .see_also = "blkrep-token-create(1), blkrep-client-list(1), blkrep-sync(1), blkrep.conf(5)",

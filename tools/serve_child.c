@@ -23,6 +23,7 @@ struct serve_child {
     struct br_ring *ring;
     struct br_client client; // as the registry had it when the session began
     struct stat registry;    // of the file, when it was last read
+    enum br_role as; // what it opened the volume as
     struct place place;
     bool place_open;
 };
@@ -129,6 +130,9 @@ static int serve_locate(const struct conf *conf, const char *volume, char path[P
             "this server has no replica %s: add [replica %s] with its path, or directory= to [serve], there", volume,
             volume);
     }
+    if (access(directory, F_OK)) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "the server's directory %s is not there", directory);
+    }
     if (snprintf(path, PATH_MAX, "%s/%s", directory, volume) >= PATH_MAX) {
         return br_err_set(reterr, BR_E_CONFIG, "the server's directory has a name that is too long");
     }
@@ -193,6 +197,13 @@ static int serve_open(struct serve_child *child, const char *volume, enum br_rol
     return 0;
 }
 
+// Who it is, for the log: the name that the client gave itself, and where it is.
+static void serve_who(const struct serve_child *child, char *text, size_t text_size)
+{
+    snprintf(text, text_size, "%s (%s)", *child->client.name ? child->client.name : "a client",
+             br_tls_peer_text(child->tls));
+}
+
 static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
                              struct br_session_volume *ret_volume, struct br_err *reterr)
 {
@@ -214,15 +225,27 @@ static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool d
         rc = rc ? rc : serve_open(child, volume, (enum br_role)role, discard_damaged, ret_volume, &why);
     }
     if (rc) {
+        char who[BR_ADDRESS_TEXT_BYTES + BR_CLIENT_NAME_BYTES + 8];
+        serve_who(child, who, sizeof(who));
+        cli_warn(child->serve->cli, "%s: %s was refused: %s: %s", who, shown, br_err_message(why.code), why.text);
         serve_audit_refusal(child, shown, &why);
         *reterr = why;
         return rc;
     }
-    json_t *details = serve_details(child);
-    json_object_set_new(details, "as", json_string(br_role_text((enum br_role)role)));
-    json_object_set_new(details, "path", cli_json_text(child->place.path));
-    serve_audit(child, "session", volume, details);
+    child->as = (enum br_role)role;
     return 0;
+}
+
+static void serve_begun(void *ctx, const char *volume, const struct br_delta_header *header)
+{
+    struct serve_child *child = ctx;
+    json_t *details = serve_details(child);
+
+    json_object_set_new(details, "as", json_string(br_role_text(child->as)));
+    json_object_set_new(details, "path", cli_json_text(child->place.path));
+    json_object_set_new(details, "full", json_boolean(header->full));
+    json_object_set_new(details, "generation", json_integer((json_int_t)header->generation.counter));
+    serve_audit(child, "begin", volume, details);
 }
 
 static void serve_finished(void *ctx, const char *volume, const struct br_delta_header *header,
@@ -230,8 +253,17 @@ static void serve_finished(void *ctx, const char *volume, const struct br_delta_
 {
     struct serve_child *child = ctx;
     json_t *details = serve_details(child);
+    char who[BR_ADDRESS_TEXT_BYTES + BR_CLIENT_NAME_BYTES + 8], written[32];
 
-    (void)header;
+    serve_who(child, who, sizeof(who));
+    cli_bytes(child->serve->cli, result->bytes_written, written, sizeof(written));
+    if (err->code) {
+        cli_warn(child->serve->cli, "%s: %s was not committed: %s: %s", who, volume, br_err_message(err->code), err->text);
+    } else {
+        cli_say(child->serve->cli, "%s: %s is at generation %llu, %s written", who, volume,
+                (unsigned long long)header->generation.counter, written);
+        json_object_set_new(details, "generation", json_integer((json_int_t)header->generation.counter));
+    }
     json_object_set_new(details, "bytes_written", json_integer((json_int_t)result->bytes_written));
     json_object_set_new(details, "bytes_durable", json_integer((json_int_t)result->bytes_durable));
     if (err->code) {
@@ -248,7 +280,7 @@ static int serve_session(struct serve_child *child, struct br_err *reterr)
     struct br_channel channel = br_tls_channel(child->tls);
     struct br_session_params params = {
         .channel = channel,
-        .host = {.open_volume = serve_open_volume, .finished = serve_finished, .ctx = child},
+        .host = {.open_volume = serve_open_volume, .begun = serve_begun, .finished = serve_finished, .ctx = child},
         .program = "blkrep " BR_VERSION,
     };
     struct br_session *session = NULL;
