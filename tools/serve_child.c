@@ -181,11 +181,7 @@ static int serve_open(struct serve_child *child, const char *volume, enum br_rol
     if (rc) {
         return rc;
     }
-    if (!child->place.exists) {
-        rc = br_err_set(reterr, BR_E_NOT_FOUND, "this server has no replica %s yet", volume);
-    }
-    rc = rc ? rc
-            : serve_open_endpoint(child, volume, write, in_directory, discard_damaged, &ret_volume->endpoint, reterr);
+    rc = serve_open_endpoint(child, volume, write, in_directory, discard_damaged, &ret_volume->endpoint, reterr);
     if (rc) {
         place_close(&child->place, true);
         return rc;
