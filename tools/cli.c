@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define CLI_WARNINGS_MAX 100 // in an exit object
+
 volatile bool cli_cancel;
 
 const struct cli_option cli_common_options[] = {
@@ -318,7 +320,12 @@ void cli_warn(struct cli *cli, const char *fmt, ...)
         warnings = json_array();
         json_object_set_new(cli->report, "warnings", warnings);
     }
-    json_array_append_new(warnings, cli_json_text(text));
+    // What runs for months may warn for months.
+    if (json_array_size(warnings) < CLI_WARNINGS_MAX) {
+        json_array_append_new(warnings, cli_json_text(text));
+    } else if (json_array_size(warnings) == CLI_WARNINGS_MAX) {
+        json_array_append_new(warnings, json_string("more warnings followed, on stderr"));
+    }
 }
 
 void cli_print(const struct cli *cli, const char *fmt, ...)

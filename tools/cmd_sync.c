@@ -15,7 +15,8 @@
 static const struct cli_option sync_options[] = {
     {"dry-run", CLI_FLAG, NULL, "Read and compare, print what would be shipped, change nothing."},
     {"every", CLI_DURATION, "TIME",
-     "Run again and again, one run begun every TIME: continuous asynchronous replication. Ends on SIGTERM."},
+     "Run again and again, one run begun every TIME: continuous asynchronous replication. What may pass (a server that can't be reached, a "
+     "busy replica, a full disk) is tried again, anything else ends it. Ends on SIGTERM with the status of the last whole run."},
     {"verify", CLI_FLAG, NULL, "Afterwards read both sides whole and compare them block by block."},
     {"force-full", CLI_FLAG, NULL,
      "Make the whole replica anew, trusting nothing that is there. A file is written beside and renamed; a device is written in place, "
@@ -394,6 +395,7 @@ static void sync_sleep_until(uint64_t deadline_ns)
     }
 }
 
+// The exit status is the last run's: 0 says that the replica was current when this ended.
 // Lag is measured, not promised: how old the newest durable version is when a run ends. Counted by the monotonic clock, since the source's
 // view began to be read.
 static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
@@ -403,6 +405,7 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
     uint64_t lag_max_ns = 0;
     uint64_t runs = 0;
     uint64_t failed = 0;
+    struct br_err last = {0};
 
     while (!cli_cancel) {
         uint64_t begun_ns = sync_clock_ns(CLOCK_MONOTONIC);
@@ -410,6 +413,7 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
         if (error == -BR_E_CANCELLED && cli_cancel) {
             break;
         }
+        last = error ? *reterr : (struct br_err){0};
         uint64_t lag_ns = sync_clock_ns(CLOCK_MONOTONIC) - version_ns;
         lag_max_ns = BR_MAX(lag_max_ns, lag_ns);
         version_ns = error && error != -BR_E_GAPS ? version_ns : begun_ns;
@@ -417,7 +421,7 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
         failed += error != 0;
         sync_every_event(cli, &run, error, reterr, lag_ns);
         if (error && !sync_passing(error)) {
-            return error;
+            break;
         }
         if (error) {
             cli_say(cli, "blkrep sync: %s: %s; trying again", br_err_message(-error), reterr->text);
@@ -427,7 +431,8 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
     cli_report_number(cli, "runs", runs);
     cli_report_number(cli, "runs_failed", failed);
     cli_report_seconds(cli, "lag_seconds_max", lag_max_ns);
-    return 0;
+    *reterr = last;
+    return -last.code;
 }
 
 static int sync_run(struct cli *cli, struct br_err *reterr)
