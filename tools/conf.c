@@ -32,7 +32,7 @@ const struct conf_key conf_keys[] = {
      "sections are offered."},
     {"serve", "sessions-max", CLI_NUMBER, "N", "64", "Sessions at once; one more is told to come back."},
     {"serve", "sessions-per-address", CLI_NUMBER, "N", "16", "Sessions at once from one address."},
-    {"serve", "handshakes-max", CLI_NUMBER, "N", "32", "Connections at once that have not yet proven who they are."},
+    {"serve", "handshakes-max", CLI_NUMBER, "N", "32", "Connections at once that have not yet proven who they are; at most half of them from one address (IPv6: one /64)."},
     {"serve", "handshake-timeout", CLI_DURATION, "TIME", "10s",
      "A connection that has not proven who it is by then is closed."},
     {"serve", "idle-timeout", CLI_DURATION, "TIME", "60s",

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -322,14 +323,24 @@ static void serve_pairing(struct serve_child *child)
     br_tls_channel(child->tls).ops->close(child->tls);
 }
 
-static void serve_known(struct serve_child *child, int report_fd)
+// Tells the parent that this peer has proven who it is, and hears whether there is room for its session.
+static enum serve_answer serve_ask(int parent_fd)
+{
+    char byte = SERVE_PROVEN;
+    ssize_t got = send(parent_fd, &byte, 1, MSG_NOSIGNAL);
+
+    while (got == 1 && (got = recv(parent_fd, &byte, 1, 0)) < 0 && errno == EINTR && !cli_cancel) {
+        got = 1;
+    }
+    return got == 1 ? (enum serve_answer)byte : SERVE_NO_ANSWER;
+}
+
+static void serve_known(struct serve_child *child)
 {
     struct br_channel channel = br_tls_channel(child->tls);
     struct br_err why = {0};
-    char proven = SERVE_PROVEN, peer[BR_ADDRESS_TEXT_BYTES];
+    char peer[BR_ADDRESS_TEXT_BYTES];
 
-    ssize_t put = write(report_fd, &proven, 1); // to a parent that is gone: this process is told by its signal
-    (void)put;
     snprintf(peer, sizeof(peer), "%s", br_tls_peer_text(child->tls));
     br_tls_watch(child->tls, serve_watch, child);
     int rc = serve_session(child, &why);
@@ -341,7 +352,7 @@ static void serve_known(struct serve_child *child, int report_fd)
     channel.ops->close(child->tls);
 }
 
-int serve_connection(struct serve *serve, int fd, int report_fd, const char *full)
+int serve_connection(struct serve *serve, int fd, int parent_fd)
 {
     const struct conf *conf = serve->conf;
     struct serve_child child = {.serve = serve, .place = {.look_fd = -1}};
@@ -357,10 +368,6 @@ int serve_connection(struct serve *serve, int fd, int report_fd, const char *ful
         cli_warn(serve->cli, "a connection was refused: %s: %s", br_err_message(-rc), why.text);
         return BR_EXIT_PEER;
     }
-    if (full) {
-        br_tls_turn_away(child.tls, BR_E_BUSY, full);
-        return BR_EXIT_BUSY;
-    }
     if (br_tls_protocol_of(child.tls) == BR_TLS_PAIRING) {
         serve_pairing(&child);
         return BR_EXIT_OK;
@@ -374,6 +381,17 @@ int serve_connection(struct serve *serve, int fd, int report_fd, const char *ful
         br_tls_turn_away(child.tls, why.code, why.text);
         return BR_EXIT_PEER;
     }
-    serve_known(&child, report_fd);
-    return BR_EXIT_OK;
+    switch (serve_ask(parent_fd)) {
+    case SERVE_GO: serve_known(&child); return BR_EXIT_OK;
+    case SERVE_FULL:
+        br_tls_turn_away(child.tls, BR_E_BUSY, "this server has as many sessions as it may (sessions-max); come back later");
+        return BR_EXIT_BUSY;
+    case SERVE_FULL_ADDRESS:
+        br_tls_turn_away(child.tls, BR_E_BUSY,
+                         "this address has as many sessions as it may (sessions-per-address); come back later");
+        return BR_EXIT_BUSY;
+    case SERVE_NO_ANSWER: break;
+    }
+    br_tls_turn_away(child.tls, BR_E_CANCELLED, "the server is being stopped");
+    return BR_EXIT_PEER;
 }
