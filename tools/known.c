@@ -29,7 +29,7 @@ static void known_name(const char *source, const char *replica, char name[48])
 
 static json_t *known_read(int dir_fd, const char *name)
 {
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char *text = fd >= 0 ? malloc(KNOWN_BYTES_MAX) : NULL;
     ssize_t len = text ? read(fd, text, KNOWN_BYTES_MAX) : -1;
     json_t *entry = len > 0 ? json_loadb(text, (size_t)len, 0, NULL) : NULL;
@@ -54,8 +54,13 @@ static int known_write(int dir_fd, const char *name, const json_t *entry, struct
 
     snprintf(temporary, sizeof(temporary), "%.40s.new", name);
     int fd = text ? openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
-    if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd) || renameat(dir_fd, temporary, dir_fd, name)) {
-        error = br_err_os(reterr, errno ? errno : ENOSPC, "writing known/%s in the state folder", name);
+    ssize_t put = fd < 0 ? -1 : write(fd, text, len);
+    if (!text || (put >= 0 && put < (ssize_t)len)) {
+        errno = text ? ENOSPC : ENOMEM;
+    }
+    if (put != (ssize_t)len || fsync(fd) || renameat(dir_fd, temporary, dir_fd, name)) {
+        error = br_err_os(reterr, errno, "writing known/%s in the state folder", name);
+        unlinkat(dir_fd, temporary, 0);
     }
     if (fd >= 0) {
         close(fd);

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr)
@@ -18,7 +20,8 @@ int progress_begin(struct progress *progress, struct cli *cli, struct br_err *re
         }
         progress->fd = (int)fd;
     }
-    progress->terminal = !cli->json && isatty(STDERR_FILENO);
+    const char *term = getenv("TERM");
+    progress->terminal = !cli->json && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     return 0;
 }
 
