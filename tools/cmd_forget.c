@@ -90,9 +90,9 @@ static int forget_note(struct cli *cli, const char *name, struct br_err *reterr)
     int known = known_count(cli, name, reterr);
 
     if (known == 0) {
-        return name[0] == '/' ? br_err_set(reterr, BR_E_NOT_FOUND, "the replica %s", name)
-                              : br_err_set(reterr, BR_E_NOT_FOUND, "nothing is noted of %s here; run blkrep forget there",
-                                           name);
+        return name[0] == '/'
+                   ? br_err_set(reterr, BR_E_NOT_FOUND, "the replica %s", name)
+                   : br_err_set(reterr, BR_E_NOT_FOUND, "nothing is noted of %s here; run blkrep forget there", name);
     }
     snprintf(question, sizeof(question), "What this host noted of %s will be dropped", name);
     int error = known < 0 ? known : cli_confirm(cli, "forget", question, reterr);

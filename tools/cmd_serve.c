@@ -271,7 +271,8 @@ static void serve_look_at_offers(struct serve_parent *parent)
     const char *directory = conf_get(conf, "serve", "", "directory");
 
     if (!directory && !serve_offers_any(conf)) {
-        cli_warn(parent->serve.cli, "no replica is offered: %s has neither directory= in [serve] nor a [replica NAME] with a path",
+        cli_warn(parent->serve.cli,
+                 "no replica is offered: %s has neither directory= in [serve] nor a [replica NAME] with a path",
                  conf->path ? conf->path : "the configuration, which is not there,");
     } else if (directory && access(directory, W_OK | X_OK)) {
         cli_warn(parent->serve.cli, "clients can make no replica in the directory %s: %s", directory, strerror(errno));
@@ -491,7 +492,10 @@ const struct cli_verb cmd_serve = {
         "or resumable. SIGHUP: the configuration is read anew for connections that come after; addresses stay. systemd is told when it is "
         "ready.\n\n"
         "stderr tells who brought which replica to which version and who was refused; the audit log of the state folder has the same acts, "
-        "and pairings.",
+        "and pairings.\n\n"
+        "The systemd unit blkrep-serve runs it as user blkrep with the state folder /var/lib/blkrep-serve and may write /var/lib/blkrep-replicas "
+        "only; the unit says how to let it write elsewhere. Verbs that look at that server's state (token, client, status, verify, finish) are "
+        "run as that user: `runuser -u blkrep -- blkrep client list --state=/var/lib/blkrep-serve`.",
     .options = serve_options,
     .examples = serve_examples,
     .see_also = "blkrep-token-create(1), blkrep-client-list(1), blkrep-sync(1), blkrep.conf(5)",

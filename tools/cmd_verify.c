@@ -15,7 +15,8 @@ static const struct cli_option verify_options[] = {
 
 static const struct cli_example verify_examples[] = {
     {"blkrep verify /backup/disk.img", "Prove that every block of the replica is what its version tree says."},
-    {"blkrep verify blkrep://backup.example.org/data", "The same of a replica there, which only a reader's role is needed for."},
+    {"blkrep verify blkrep://backup.example.org/data",
+     "The same of a replica there, which only a reader's role is needed for."},
     {NULL, NULL},
 };
 

@@ -32,7 +32,8 @@ const struct conf_key conf_keys[] = {
      "sections are offered."},
     {"serve", "sessions-max", CLI_NUMBER, "N", "64", "Sessions at once; one more is told to come back."},
     {"serve", "sessions-per-address", CLI_NUMBER, "N", "16", "Sessions at once from one address."},
-    {"serve", "handshakes-max", CLI_NUMBER, "N", "32", "Connections at once that have not yet proven who they are; at most half of them from one address (IPv6: one /64)."},
+    {"serve", "handshakes-max", CLI_NUMBER, "N", "32",
+     "Connections at once that have not yet proven who they are; at most half of them from one address (IPv6: one /64)."},
     {"serve", "handshake-timeout", CLI_DURATION, "TIME", "10s",
      "A connection that has not proven who it is by then is closed."},
     {"serve", "idle-timeout", CLI_DURATION, "TIME", "60s",
@@ -289,7 +290,8 @@ static int conf_on_line(struct conf_reader *reader, const char *line, size_t len
         len = 0;
     }
     if (len > CONF_LINE_MAX) {
-        return conf_fail(reader, "a line of more than %d bytes; a symbolic link gives a path a shorter name", CONF_LINE_MAX);
+        return conf_fail(reader, "a line of more than %d bytes; a symbolic link gives a path a shorter name",
+                         CONF_LINE_MAX);
     }
     const char *close = len && *line == '[' ? memchr(line, ']', len) : NULL;
     if (close && !conf_on_section(reader, line + 1, (size_t)(close - line - 1))) {
@@ -370,8 +372,8 @@ int conf_parse(const char *path, const void *bytes, size_t len, struct conf **re
 
     if (!error && path) {
         conf->path = strdup(path);
-        error = conf->path ? conf_read(conf, path, bytes, len, reterr)
-                           : br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
+        error =
+            conf->path ? conf_read(conf, path, bytes, len, reterr) : br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
     }
     if (error) {
         conf_free(conf);

@@ -23,7 +23,7 @@ extern const struct conf_key conf_keys[]; // ends with a NULL section
 struct conf_entry {
     char *section; // "replica"
     char *name;    // "web1", "" for sections without a name
-    char *key; // "" is the section's head itself
+    char *key;     // "" is the section's head itself
     char *value;
 };
 
@@ -43,7 +43,8 @@ BR_MUST_CHECK int conf_load(const char *path, struct conf **ret_conf, struct br_
  * conf_parse - the configuration that @len bytes of the file @path hold; @path NULL: an empty one
  * Errors: -BR_E_CONFIG names file and line
  */
-BR_MUST_CHECK int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf, struct br_err *reterr);
+BR_MUST_CHECK int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf,
+                             struct br_err *reterr);
 /** conf_free - NULL is fine */
 void conf_free(struct conf *conf);
 /** conf_of - the command's configuration, loaded at the first call from --config, $BLKREP_CONFIG or the default place */

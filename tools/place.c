@@ -75,8 +75,8 @@ static int place_state_check(const char *path, struct br_err *reterr)
     if (st.st_uid && st.st_uid != geteuid()) {
         struct passwd *owner = getpwuid(st.st_uid);
         return br_err_set(reterr, BR_E_PERMISSION,
-                          "the state folder %s belongs to %s: run this as that user (runuser -u %s -- blkrep ...)", path,
-                          owner ? owner->pw_name : "another user", owner ? owner->pw_name : "NAME");
+                          "the state folder %s belongs to %s: run this as that user (runuser -u %s -- blkrep ...)",
+                          path, owner ? owner->pw_name : "another user", owner ? owner->pw_name : "NAME");
     }
     if (st.st_mode & 022) {
         return br_err_set(reterr, BR_E_PERMISSION, "others may write the state folder %s: chmod 700 it", path);
@@ -150,7 +150,8 @@ static int place_parse(const char *text, struct place_address *address, struct b
         return br_err_set(reterr, BR_E_USAGE, "a path is empty or too long");
     }
     if (!strcmp(text, "-")) {
-        return br_err_set(reterr, BR_E_USAGE, "- is no file: write ./- for one of that name; streams are for blkrep send and receive");
+        return br_err_set(reterr, BR_E_USAGE,
+                          "- is no file: write ./- for one of that name; streams are for blkrep send and receive");
     }
     snprintf(address->path, sizeof(address->path), "%s", text);
     return 0;
@@ -274,10 +275,11 @@ static int place_side_check(const struct place *place, int side_fd, struct br_er
     mode_t more = side.st_mode & ~file.st_mode & 022;
     bool other_group = (side.st_mode & 020) && side.st_gid != file.st_gid;
     if (more || other_group || (side.st_uid && side.st_uid != geteuid() && side.st_uid != file.st_uid)) {
-        return br_err_set(reterr, BR_E_REFUSED,
-                          "%s can be written by a user who may not write %s, so what it says may be forged: look whose it "
-                          "is, then chown and chmod 700 it or move it away",
-                          place->side, place->path);
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "%s can be written by a user who may not write %s, so what it says may be forged: look whose it "
+            "is, then chown and chmod 700 it or move it away",
+            place->side, place->path);
     }
     return 0;
 }

@@ -50,8 +50,8 @@ struct place {
     struct br_dir *parent; // folder of a file, NULL for a device
     char name[NAME_MAX + 1];
     char side[PATH_MAX + 16]; // where its state lies, "" nowhere
-    bool created;   // the file was made by this opening
-    bool side_made; // so was the folder of its state
+    bool created;             // the file was made by this opening
+    bool side_made;           // so was the folder of its state
     bool exists;
     bool empty;                      // new, or a file of size 0
     char holds[BR_GUARD_TEXT_BYTES]; // what is on it, "" nothing

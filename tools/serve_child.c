@@ -24,7 +24,7 @@ struct serve_child {
     struct br_ring *ring;
     struct br_client client; // as the registry had it when the session began
     struct stat registry;    // of the file, when it was last read
-    enum br_role as; // what it opened the volume as
+    enum br_role as;         // what it opened the volume as
     struct place place;
     bool place_open;
 };
@@ -255,7 +255,8 @@ static void serve_finished(void *ctx, const char *volume, const struct br_delta_
     serve_who(child, who, sizeof(who));
     cli_bytes(child->serve->cli, result->bytes_written, written, sizeof(written));
     if (err->code) {
-        cli_warn(child->serve->cli, "%s: %s was not committed: %s: %s", who, volume, br_err_message(err->code), err->text);
+        cli_warn(child->serve->cli, "%s: %s was not committed: %s: %s", who, volume, br_err_message(err->code),
+                 err->text);
     } else {
         cli_say(child->serve->cli, "%s: %s is at generation %llu, %s written", who, volume,
                 (unsigned long long)header->generation.counter, written);
@@ -384,7 +385,8 @@ int serve_connection(struct serve *serve, int fd, int parent_fd)
     switch (serve_ask(parent_fd)) {
     case SERVE_GO: serve_known(&child); return BR_EXIT_OK;
     case SERVE_FULL:
-        br_tls_turn_away(child.tls, BR_E_BUSY, "this server has as many sessions as it may (sessions-max); come back later");
+        br_tls_turn_away(child.tls, BR_E_BUSY,
+                         "this server has as many sessions as it may (sessions-max); come back later");
         return BR_EXIT_BUSY;
     case SERVE_FULL_ADDRESS:
         br_tls_turn_away(child.tls, BR_E_BUSY,

@@ -28,55 +28,55 @@ enum br_exit {
 };
 
 // X(name, errno class, exit status, message, hint). The hint says what the user can do; context comes with the error itself.
-#define BR_ERR_TABLE(X)                                                                                             \
-    X(IO, EIO, BR_EXIT_FAILED, "input/output error", "look at the kernel log (dmesg) for the device named")         \
-    X(NOMEM, ENOMEM, BR_EXIT_FAILED, "out of memory", "free memory, or lower --buffers")                            \
-    X(INTERNAL, ENOTRECOVERABLE, BR_EXIT_FAILED, "internal error",                                                  \
-      "report this with the command line and the version")                                                          \
-    X(USAGE, EINVAL, BR_EXIT_USAGE, "wrong usage", "see blkrep VERB --help")                                        \
-    X(CONFIG, EINVAL, BR_EXIT_USAGE, "configuration error", "correct what is named; see blkrep.conf(5)")           \
-    X(NOT_FOUND, ENOENT, BR_EXIT_FAILED, "not found", "check the name")                                             \
-    X(PERMISSION, EACCES, BR_EXIT_FAILED, "permission denied", "run as a user that may access the object named")    \
-    X(UNSUPPORTED, EOPNOTSUPP, BR_EXIT_FAILED, "not supported here", "the verb's manual page says what can be used")    \
-    X(REFUSED, EPERM, BR_EXIT_REFUSED, "refused for safety", "read what is named before overriding")                \
-    X(SOURCE_IN_USE, EBUSY, BR_EXIT_REFUSED, "the source can change while it is read",                              \
-      "unmount it, close its writers, or accept an inconsistent copy with --live-source")                           \
-    X(SOURCE_MOVED, EBUSY, BR_EXIT_REFUSED, "the source changed during the run",                                    \
-      "stop its writers and run again, or accept an inconsistent copy with --live-source")                          \
-    X(TARGET_IN_USE, EBUSY, BR_EXIT_REFUSED, "the target is mounted or held", "unmount or release it first")        \
-    X(TARGET_FOREIGN, EEXIST, BR_EXIT_REFUSED, "the target holds something that is not this volume's replica",      \
-      "choose another target, or replace its content with --overwrite")                                             \
-    X(TARGET_SMALL, ENOSPC, BR_EXIT_REFUSED, "the target is too small",                                             \
-      "use a target at least as large as the source")                                                               \
-    X(SAME_OBJECT, EINVAL, BR_EXIT_REFUSED, "source and target are the same object", "name two different objects")  \
-    X(SWAPPED, EINVAL, BR_EXIT_REFUSED, "source and target look swapped",                                           \
-      "the source is a recorded replica of the target; name them the other way round, or forget the replica first") \
-    X(WRONG_PARENT, ESTALE, BR_EXIT_REFUSED, "the replica is not at the version that the delta starts from",        \
-      "run blkrep sync, which compares both sides anew")                                                            \
-    X(FOREIGN_WRITE, ESTALE, BR_EXIT_REFUSED, "the replica was changed by something other than blkrep",             \
-      "find the writer; then run with --force-full to make the replica anew")                                       \
-    X(INCOMPLETE, ESTALE, BR_EXIT_REFUSED, "the replica's first copy is not complete",                              \
-      "run blkrep sync again to complete it")                                                                       \
-    X(TRANSITION, ESTALE, BR_EXIT_REFUSED, "the replica is between two versions", "run blkrep finish REPLICA")      \
-    X(VERIFY, EILSEQ, BR_EXIT_VERIFY, "verification failed",                                                        \
-      "the named blocks differ; run with --force-full after finding out why")                                       \
-    X(CORRUPT, EILSEQ, BR_EXIT_VERIFY, "damaged data",                                                              \
-      "the object named can't be trusted; get it again from its origin")                                            \
-    X(TRUNCATED, EILSEQ, BR_EXIT_VERIFY, "the stream ends too early", "get the stream again, whole")                \
-    X(VERSION, EPROTONOSUPPORT, BR_EXIT_FAILED, "unknown format or protocol version",                               \
-      "use a blkrep at least as new as the writer")                                                                 \
-    X(LIMIT, E2BIG, BR_EXIT_FAILED, "a limit was exceeded", "ask for less, or raise the limit named")       \
-    X(PEER, ECONNABORTED, BR_EXIT_PEER, "the peer or the network failed",                                           \
-      "check that the other side (blkrep serve, or what reads the stream) runs and can be reached")                 \
-    X(TIMEOUT, ETIMEDOUT, BR_EXIT_PEER, "the peer did not answer in time", "check the network between both hosts")  \
-    X(PROTOCOL, EPROTO, BR_EXIT_PEER, "the peer broke the protocol", "check that both sides run a released blkrep") \
-    X(AUTH, EACCES, BR_EXIT_PEER, "the peer could not prove who it is, or may not do this",                         \
-      "pair anew, with a token of the role that this needs: blkrep token create there, blkrep pair here")           \
-    X(NO_SPACE, ENOSPC, BR_EXIT_SPACE, "no space left", "make room on the file system named and run again")         \
-    X(BUSY, EBUSY, BR_EXIT_BUSY, "another run holds it", "wait for the other run to end")                           \
-    X(GAPS, EIO, BR_EXIT_GAPS, "done, with unreadable blocks", "the version marks them; replace the source disk")   \
-    X(SOURCE_READ, EIO, BR_EXIT_FAILED, "the source has unreadable blocks",                                         \
-      "save the rest with --continue-on-read-error")                                                                \
+#define BR_ERR_TABLE(X)                                                                                              \
+    X(IO, EIO, BR_EXIT_FAILED, "input/output error", "look at the kernel log (dmesg) for the device named")          \
+    X(NOMEM, ENOMEM, BR_EXIT_FAILED, "out of memory", "free memory, or lower --buffers")                             \
+    X(INTERNAL, ENOTRECOVERABLE, BR_EXIT_FAILED, "internal error",                                                   \
+      "report this with the command line and the version")                                                           \
+    X(USAGE, EINVAL, BR_EXIT_USAGE, "wrong usage", "see blkrep VERB --help")                                         \
+    X(CONFIG, EINVAL, BR_EXIT_USAGE, "configuration error", "correct what is named; see blkrep.conf(5)")             \
+    X(NOT_FOUND, ENOENT, BR_EXIT_FAILED, "not found", "check the name")                                              \
+    X(PERMISSION, EACCES, BR_EXIT_FAILED, "permission denied", "run as a user that may access the object named")     \
+    X(UNSUPPORTED, EOPNOTSUPP, BR_EXIT_FAILED, "not supported here", "the verb's manual page says what can be used") \
+    X(REFUSED, EPERM, BR_EXIT_REFUSED, "refused for safety", "read what is named before overriding")                 \
+    X(SOURCE_IN_USE, EBUSY, BR_EXIT_REFUSED, "the source can change while it is read",                               \
+      "unmount it, close its writers, or accept an inconsistent copy with --live-source")                            \
+    X(SOURCE_MOVED, EBUSY, BR_EXIT_REFUSED, "the source changed during the run",                                     \
+      "stop its writers and run again, or accept an inconsistent copy with --live-source")                           \
+    X(TARGET_IN_USE, EBUSY, BR_EXIT_REFUSED, "the target is mounted or held", "unmount or release it first")         \
+    X(TARGET_FOREIGN, EEXIST, BR_EXIT_REFUSED, "the target holds something that is not this volume's replica",       \
+      "choose another target, or replace its content with --overwrite")                                              \
+    X(TARGET_SMALL, ENOSPC, BR_EXIT_REFUSED, "the target is too small",                                              \
+      "use a target at least as large as the source")                                                                \
+    X(SAME_OBJECT, EINVAL, BR_EXIT_REFUSED, "source and target are the same object", "name two different objects")   \
+    X(SWAPPED, EINVAL, BR_EXIT_REFUSED, "source and target look swapped",                                            \
+      "the source is a recorded replica of the target; name them the other way round, or forget the replica first")  \
+    X(WRONG_PARENT, ESTALE, BR_EXIT_REFUSED, "the replica is not at the version that the delta starts from",         \
+      "run blkrep sync, which compares both sides anew")                                                             \
+    X(FOREIGN_WRITE, ESTALE, BR_EXIT_REFUSED, "the replica was changed by something other than blkrep",              \
+      "find the writer; then run with --force-full to make the replica anew")                                        \
+    X(INCOMPLETE, ESTALE, BR_EXIT_REFUSED, "the replica's first copy is not complete",                               \
+      "run blkrep sync again to complete it")                                                                        \
+    X(TRANSITION, ESTALE, BR_EXIT_REFUSED, "the replica is between two versions", "run blkrep finish REPLICA")       \
+    X(VERIFY, EILSEQ, BR_EXIT_VERIFY, "verification failed",                                                         \
+      "the named blocks differ; run with --force-full after finding out why")                                        \
+    X(CORRUPT, EILSEQ, BR_EXIT_VERIFY, "damaged data",                                                               \
+      "the object named can't be trusted; get it again from its origin")                                             \
+    X(TRUNCATED, EILSEQ, BR_EXIT_VERIFY, "the stream ends too early", "get the stream again, whole")                 \
+    X(VERSION, EPROTONOSUPPORT, BR_EXIT_FAILED, "unknown format or protocol version",                                \
+      "use a blkrep at least as new as the writer")                                                                  \
+    X(LIMIT, E2BIG, BR_EXIT_FAILED, "a limit was exceeded", "ask for less, or raise the limit named")                \
+    X(PEER, ECONNABORTED, BR_EXIT_PEER, "the peer or the network failed",                                            \
+      "check that the other side (blkrep serve, or what reads the stream) runs and can be reached")                  \
+    X(TIMEOUT, ETIMEDOUT, BR_EXIT_PEER, "the peer did not answer in time", "check the network between both hosts")   \
+    X(PROTOCOL, EPROTO, BR_EXIT_PEER, "the peer broke the protocol", "check that both sides run a released blkrep")  \
+    X(AUTH, EACCES, BR_EXIT_PEER, "the peer could not prove who it is, or may not do this",                          \
+      "pair anew, with a token of the role that this needs: blkrep token create there, blkrep pair here")            \
+    X(NO_SPACE, ENOSPC, BR_EXIT_SPACE, "no space left", "make room on the file system named and run again")          \
+    X(BUSY, EBUSY, BR_EXIT_BUSY, "another run holds it", "wait for the other run to end")                            \
+    X(GAPS, EIO, BR_EXIT_GAPS, "done, with unreadable blocks", "the version marks them; replace the source disk")    \
+    X(SOURCE_READ, EIO, BR_EXIT_FAILED, "the source has unreadable blocks",                                          \
+      "save the rest with --continue-on-read-error")                                                                 \
     X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")
 
 enum br_err_code {

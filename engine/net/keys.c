@@ -129,7 +129,8 @@ int br_keys_load(int state_fd, bool make, struct br_keys **ret_keys, struct br_e
         return br_err_set(reterr, BR_E_NOMEM, "loading " BR_IDENTITY_FILE);
     }
     if (!CRYPTO_secure_malloc_initialized()) {
-        (void)CRYPTO_secure_malloc_init(BR_KEYS_HEAP_BYTES, BR_KEYS_HEAP_LEAST); // without it keys lie in the common heap
+        (void)CRYPTO_secure_malloc_init(BR_KEYS_HEAP_BYTES,
+                                        BR_KEYS_HEAP_LEAST); // without it keys lie in the common heap
     }
     rc = br_trust_read(state_fd, BR_IDENTITY_FILE, true, &pem, reterr);
     if (rc == -BR_E_NOT_FOUND && make) {

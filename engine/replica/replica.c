@@ -568,8 +568,9 @@ static bool br_replica_moved(const struct br_replica *replica)
     return moved;
 }
 
-static int br_replica_prove_all(struct br_replica *replica, const struct br_evidence *now, br_verify_progress_fn *progress,
-                                void *ctx, uint64_t *ret_bad_blocks, struct br_err *reterr)
+static int br_replica_prove_all(struct br_replica *replica, const struct br_evidence *now,
+                                br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
+                                struct br_err *reterr)
 {
     const struct br_tree *tree = &replica->identity.tree;
     struct br_proof proof;

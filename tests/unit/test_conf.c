@@ -109,7 +109,8 @@ static void every_kind_of_mistake_is_refused_with_its_line(void **state)
 static void what_the_library_would_cut_or_pass_over_is_refused(void **state)
 {
     char text[1200];
-    const char *many = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+    const char *many =
+        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
     (void)state;
     snprintf(text, sizeof(text), "[serve]\ndirectory = /%s%s\n", many, many);
@@ -132,7 +133,8 @@ static void a_section_means_one_thing(void **state)
     refused("[volume web]\nrecheck-period = 1d\n", BR_E_CONFIG, "[volume web] has no path");
     refused("[replica r]\n[serve]\n", BR_E_CONFIG, "[replica r] has no path and no address");
     refused("[replica r]\npath = /x\naddress = blkrep://h/n\n", BR_E_CONFIG, "which is it?");
-    refused("[replica r]\naddress = /etc/passwd\n", BR_E_CONFIG, ":2: address = /etc/passwd is not of the form blkrep://");
+    refused("[replica r]\naddress = /etc/passwd\n", BR_E_CONFIG,
+            ":2: address = /etc/passwd is not of the form blkrep://");
     refused("[serve]\nsessions-max = 0\n", BR_E_CONFIG, ":2: sessions-max = 0 is not a valid value");
 }
 
