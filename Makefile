@@ -185,7 +185,9 @@ install: all man ## install into $(DESTDIR)$(PREFIX)
 	$(Q)set -e; for m in $(BUILD)/man/*.[1-8]; do \
 	    install -D -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	$(Q)set -e; for u in $(wildcard scripts/systemd/*.service scripts/systemd/*.timer scripts/systemd/*.socket); do \
-	    install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+	    to=$(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; \
+	    install -D -m 0644 $$u $$to; sed -i 's#=/usr/bin/blkrep #=$(PREFIX)/bin/blkrep #' $$to; done
+	install -d -m 0755 $(DESTDIR)/etc/blkrep
 	$(Q)set -e; for h in $(wildcard scripts/hooks/*); do \
 	    install -D -m 0755 $$h $(DESTDIR)$(PREFIX)/share/blkrep/hooks/$${h##*/}; done
 	install -D -m 0644 scripts/systemd/blkrep.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/blkrep.conf

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define CLI_WARNINGS_MAX 100 // in an exit object
+
 volatile bool cli_cancel;
 
 const struct cli_option cli_common_options[] = {
@@ -268,6 +270,30 @@ uint64_t cli_number(const struct cli *cli, const char *name, uint64_t otherwise)
     return value && cli_decimal_parse(value, &number) ? number : otherwise;
 }
 
+// All that people read goes through here: no name and no word of a peer moves the terminal's cursor.
+static void cli_put_line(FILE *to, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
+
+static void cli_put_line(FILE *to, const char *fmt, va_list args)
+{
+    char text[2 * PATH_MAX];
+    char shown[4 * sizeof(text)]; // each byte may become \xNN
+
+    vsnprintf(text, sizeof(text), fmt, args);
+    br_visible(text, shown, sizeof(shown));
+    fprintf(to, "%s\n", shown);
+}
+
+static void cli_complain(const char *fmt, ...) BR_PRINTF(1, 2);
+
+static void cli_complain(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    cli_put_line(stderr, fmt, args);
+    va_end(args);
+}
+
 void cli_say(const struct cli *cli, const char *fmt, ...)
 {
     va_list args;
@@ -276,9 +302,8 @@ void cli_say(const struct cli *cli, const char *fmt, ...)
         return;
     }
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    cli_put_line(stderr, fmt, args);
     va_end(args);
-    fputc('\n', stderr);
 }
 
 void cli_warn(struct cli *cli, const char *fmt, ...)
@@ -289,13 +314,18 @@ void cli_warn(struct cli *cli, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    fprintf(stderr, "blkrep %s: warning: %s\n", cli->verb->name, text);
+    cli_complain("blkrep %s: warning: %s", cli->verb->name, text);
     json_t *warnings = json_object_get(cli->report, "warnings");
     if (!warnings) {
         warnings = json_array();
         json_object_set_new(cli->report, "warnings", warnings);
     }
-    json_array_append_new(warnings, cli_json_text(text));
+    // What runs for months may warn for months.
+    if (json_array_size(warnings) < CLI_WARNINGS_MAX) {
+        json_array_append_new(warnings, cli_json_text(text));
+    } else if (json_array_size(warnings) == CLI_WARNINGS_MAX) {
+        json_array_append_new(warnings, json_string("more warnings followed, on stderr"));
+    }
 }
 
 void cli_print(const struct cli *cli, const char *fmt, ...)
@@ -306,15 +336,14 @@ void cli_print(const struct cli *cli, const char *fmt, ...)
         return;
     }
     va_start(args, fmt);
-    vfprintf(stdout, fmt, args);
+    cli_put_line(stdout, fmt, args);
     va_end(args);
-    fputc('\n', stdout);
 }
 
 void cli_event(const struct cli *cli, json_t *event)
 {
     if (cli->json) {
-        json_dumpf(event, stdout, JSON_COMPACT);
+        json_dumpf(event, stdout, CLI_JSON_FORMAT);
         fputc('\n', stdout);
         fflush(stdout);
     }
@@ -381,7 +410,8 @@ int cli_confirm(struct cli *cli, const char *word, const char *question, struct 
     if (cli->json || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
         return br_err_set(reterr, BR_E_REFUSED, "%s; give --yes to confirm without a terminal", question);
     }
-    fprintf(stderr, "%s\nType %s to go on: ", question, word);
+    cli_complain("%s", question);
+    fprintf(stderr, "Type %s to go on: ", word);
     fflush(stderr);
     if (!fgets(line, sizeof(line), stdin)) {
         return br_err_set(reterr, BR_E_REFUSED, "not confirmed");
@@ -412,14 +442,18 @@ static json_t *cli_error_json(int code, const struct br_err *err)
 
 static void cli_error_say(const struct cli *cli, int code, const struct br_err *err)
 {
-    fprintf(stderr, "blkrep%s%s: %s", cli->verb ? " " : "", cli->verb ? cli->verb->name : "", br_err_message(code));
-    if (err->text[0]) {
-        fprintf(stderr, ": %s", err->text);
-    }
+    char at[48] = "";
+
     if (err->has_offset) {
-        fprintf(stderr, " (at byte %llu)", (unsigned long long)err->offset_bytes);
+        snprintf(at, sizeof(at), " (at byte %llu)", (unsigned long long)err->offset_bytes);
     }
-    fprintf(stderr, "\n  %s\n", br_err_hint(code));
+    cli_complain("blkrep%s%s: %s%s%s%s", cli->verb ? " " : "", cli->verb ? cli->verb->name : "", br_err_message(code),
+                 err->text[0] ? ": " : "", err->text, at);
+    if (code == BR_E_USAGE && cli->verb) {
+        fprintf(stderr, "  see blkrep %s --help\n", cli->verb->name);
+    } else {
+        fprintf(stderr, "  %s\n", br_err_hint(code));
+    }
 }
 
 int cli_end(struct cli *cli, int result, const struct br_err *err)
@@ -443,7 +477,11 @@ int cli_end(struct cli *cli, int result, const struct br_err *err)
     }
     json_decref(cli->report);
     cli->report = NULL;
-    // Data that never reached its reader is a failure too: `blkrep points > full-disk`.
+    return cli_flush(status);
+}
+
+int cli_flush(int status)
+{
     if ((fflush(stdout) || ferror(stdout)) && !status) {
         fprintf(stderr, "blkrep: writing to stdout failed\n");
         return BR_EXIT_FAILED;
@@ -464,4 +502,5 @@ void cli_catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a write beyond the limit is an error like others
 }

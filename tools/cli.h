@@ -72,6 +72,9 @@ struct cli_verb {
 
 #define CLI_OPTIONS_MAX 40
 
+// How JSON is printed: seconds to a microsecond, not to the last bit of a double.
+#define CLI_JSON_FORMAT (JSON_COMPACT | JSON_REAL_PRECISION(12))
+
 struct conf;
 
 struct cli {
@@ -131,9 +134,11 @@ json_t *cli_json_text(const char *text);
 BR_MUST_CHECK int cli_confirm(struct cli *cli, const char *word, const char *question, struct br_err *reterr);
 /** cli_end - report the outcome, print the exit object; returns the exit status */
 int cli_end(struct cli *cli, int result, const struct br_err *err);
+/** cli_flush - the last thing before the exit: @status, or failed when data never reached its reader (`blkrep dump > full-disk`) */
+int cli_flush(int status);
 /** cli_cancel - set by SIGINT and SIGTERM after cli_catch_signals() */
 extern volatile bool cli_cancel;
-/** cli_catch_signals - SIGINT and SIGTERM ask for a clean end (a second one kills); SIGPIPE is ignored */
+/** cli_catch_signals - SIGINT and SIGTERM ask for a clean end (a second one kills); SIGPIPE and SIGXFSZ are ignored, the call says it */
 void cli_catch_signals(void);
 
 /** help_verb, help_all - print --help to stdout */

@@ -89,8 +89,11 @@ static int client_find(const struct br_registry *registry, const char *word, con
                           matches, shown);
     }
     if (!found) {
-        return br_err_set(reterr, BR_E_NOT_FOUND, "no client of this server is called %s; see blkrep client list",
-                          shown);
+        return br_err_set(
+            reterr, BR_E_NOT_FOUND,
+            "no client of this server is called %s, nor does a fingerprint begin with that and at least %d characters; see "
+            "blkrep client list",
+            shown, CLIENT_PREFIX_LEAST);
     }
     *ret_client = found;
     return 0;

@@ -54,11 +54,12 @@ static int dump_feed(struct br_dump *dump, int fd, const char *name, struct br_e
     ssize_t got;
     int error = buffer ? 0 : br_err_set(reterr, BR_E_NOMEM, "reading %s", name);
 
-    while (!error && (got = read(fd, buffer, DUMP_READ_BYTES)) != 0) {
+    // Who reads no further (head, a full disk) is told by cli_flush(); reading on would be for nobody.
+    while (!error && !ferror(stdout) && (got = read(fd, buffer, DUMP_READ_BYTES)) != 0) {
         error =
             got < 0 ? br_err_os(reterr, errno, "reading %s", name) : br_dump_bytes(dump, buffer, (size_t)got, reterr);
     }
-    return error ? error : br_dump_finish(dump, reterr);
+    return error || ferror(stdout) ? error : br_dump_finish(dump, reterr);
 }
 
 static int dump_stream(struct cli *cli, int fd, const char *name, struct br_err *reterr)

@@ -45,18 +45,6 @@ static bool state_file_name(const char *name)
            !strcmp(name, "lock");
 }
 
-static int state_path_of(const struct replica_verb *verb, struct cli *cli, char *path, struct br_err *reterr)
-{
-    if (!verb->place.object.is_block) {
-        snprintf(path, PATH_MAX + 16, "%s.blkrep", verb->place.path);
-        return 0;
-    }
-    char state[PATH_MAX];
-    int error = place_state(cli, state, reterr);
-    snprintf(path, PATH_MAX + 16, "%.3800s/devices/%s", state, verb->place.object.wwid);
-    return error;
-}
-
 // Removes what makes it a replica; the volume's own id and what it knows of its replicas, when it is a source too, stay.
 static int forget_state(const char *path, struct br_err *reterr)
 {
@@ -67,7 +55,11 @@ static int forget_state(const char *path, struct br_err *reterr)
     if (!dir) {
         return errno == ENOENT ? 0 : br_err_os(reterr, errno, "opening %s", path);
     }
-    while ((entry = readdir(dir))) {
+    // The identity record goes first: without it the rest is nobody's, wherever this is cut.
+    if (unlinkat(dirfd(dir), "identity", 0) && errno != ENOENT) {
+        error = br_err_os(reterr, errno, "removing %s/identity", path);
+    }
+    while (!error && (entry = readdir(dir))) {
         if (state_file_name(entry->d_name) && unlinkat(dirfd(dir), entry->d_name, 0) && errno != ENOENT) {
             error = br_err_os(reterr, errno, "removing %s/%s", path, entry->d_name);
         }
@@ -80,18 +72,44 @@ static int forget_state(const char *path, struct br_err *reterr)
     return error;
 }
 
-static int forget_run(struct cli *cli, struct br_err *reterr)
+static int forget_done(struct cli *cli, const char *name, const char *what_stays, struct br_err *reterr)
+{
+    int error = audit_append(cli, "forget", name, NULL, reterr);
+
+    if (!error) {
+        cli_report_text(cli, "replica", name);
+        cli_print(cli, "%s: forgotten; %s", name, what_stays);
+    }
+    return error;
+}
+
+// A replica that is gone, or on another host: only what this host noted of it can be dropped.
+static int forget_note(struct cli *cli, const char *name, struct br_err *reterr)
+{
+    char question[PLACE_NAME_BYTES + 128];
+    int known = known_count(cli, name, reterr);
+
+    if (known == 0) {
+        return name[0] == '/'
+                   ? br_err_set(reterr, BR_E_NOT_FOUND, "the replica %s", name)
+                   : br_err_set(reterr, BR_E_NOT_FOUND, "nothing is noted of %s here; run blkrep forget there", name);
+    }
+    snprintf(question, sizeof(question), "What this host noted of %s will be dropped", name);
+    int error = known < 0 ? known : cli_confirm(cli, "forget", question, reterr);
+    if (!error) {
+        known = known_forget(cli, name, reterr);
+        error = known < 0 ? known : forget_done(cli, name, "only what this host noted of it is gone", reterr);
+    }
+    return error;
+}
+
+static int forget_replica(struct cli *cli, struct br_err *reterr)
 {
     struct replica_verb verb;
-    char path[PATH_MAX + 16];
     char question[PATH_MAX + 128];
-    int error = audit_ready(cli, reterr);
-
-    if (error) {
-        return error;
-    }
-    error = replica_verb_open(cli, cli->args[0], PLACE_TARGET, &verb, reterr);
+    int error = replica_verb_open(cli, cli->args[0], PLACE_TARGET, &verb, reterr);
     bool damaged = error == -BR_E_CORRUPT; // a record that can't be read can be forgotten all the same
+
     if (!error && br_replica_identity(verb.replica)->state == BR_STATE_NONE) {
         error = br_err_set(reterr, BR_E_NOT_FOUND, "%s is not a replica that this host knows", verb.place.path);
     }
@@ -101,38 +119,46 @@ static int forget_run(struct cli *cli, struct br_err *reterr)
         error = cli_confirm(cli, "forget", question, reterr);
     }
     if (!error) {
-        error = state_path_of(&verb, cli, path, reterr);
+        error = forget_state(verb.place.side, reterr);
     }
     if (!error) {
-        error = forget_state(path, reterr);
-    }
-    int known = error ? 0 : known_forget(cli, verb.place.path, reterr);
-    if (!error) {
-        error = known < 0 ? known : audit_append(cli, "forget", verb.place.path, NULL, reterr);
-    }
-    if (!error) {
-        cli_report_text(cli, "replica", verb.place.path);
-        cli_print(cli, "%s: forgotten; its bytes are untouched", verb.place.path);
+        int known = known_forget(cli, verb.place.path, reterr);
+        error = known < 0 ? known : forget_done(cli, verb.place.path, "its bytes are untouched", reterr);
     }
     replica_verb_close(&verb);
     return error;
 }
 
+static int forget_run(struct cli *cli, struct br_err *reterr)
+{
+    char name[PLACE_NAME_BYTES];
+    int error = place_name(cli, cli->args[0], "replica", name, reterr);
+
+    error = error ? error : audit_ready(cli, reterr);
+    if (error) {
+        return error;
+    }
+    return name[0] != '/' || access(name, F_OK) ? forget_note(cli, name, reterr) : forget_replica(cli, reterr);
+}
+
+// Whatever was there of the same name is no state: there is no identity record.
 static int adopt_copy_file(int from_fd, int to_fd, const char *name, struct br_err *reterr)
 {
     int in = openat(from_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    int out = openat(to_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int out = in < 0 ? -1 : openat(to_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     char *buffer = malloc(BR_MIB);
     ssize_t got = in >= 0 && out >= 0 && buffer ? 1 : -1;
     int error = 0;
 
     while (got > 0 && (got = read(in, buffer, BR_MIB)) > 0) {
-        if (write(out, buffer, (size_t)got) != got) {
+        ssize_t put = write(out, buffer, (size_t)got);
+        if (put != got) {
+            errno = put < 0 ? errno : ENOSPC;
             got = -1;
         }
     }
     if (got < 0 || fsync(out)) {
-        error = br_err_os(reterr, errno ? errno : ENOSPC, "copying the state file %s", name);
+        error = br_err_os(reterr, errno, "copying the state file %s", name);
     }
     free(buffer);
     if (in >= 0) {
@@ -144,82 +170,123 @@ static int adopt_copy_file(int from_fd, int to_fd, const char *name, struct br_e
     return error;
 }
 
-static int adopt_take_state(struct cli *cli, const char *from, const char *to, struct br_err *reterr)
+// The identity record comes last: without it the rest is nobody's, and a copy that failed can be made again.
+static int adopt_copy_state(DIR *from, int to_fd, struct br_err *reterr)
 {
-    DIR *dir = opendir(from);
     struct dirent *entry;
     int error = 0;
+
+    while (!error && (entry = readdir(from))) {
+        const char *name = entry->d_name;
+        if (state_file_name(name) && strcmp(name, "lock") != 0 && strcmp(name, "identity") != 0) {
+            error = adopt_copy_file(dirfd(from), to_fd, name, reterr);
+        }
+    }
+    if (!error && fsync(to_fd)) {
+        error = br_err_os(reterr, errno, "making the copied state durable");
+    }
+    error = error ? error : adopt_copy_file(dirfd(from), to_fd, "identity", reterr);
+    if (error) {
+        unlinkat(to_fd, "identity", 0);
+    } else if (fsync(to_fd)) {
+        error = br_err_os(reterr, errno, "making the copied state durable");
+    }
+    return error;
+}
+
+static int adopt_take_state(const char *from, const struct place *place, struct br_err *reterr)
+{
+    DIR *dir = opendir(from);
 
     if (!dir) {
         return br_err_os(reterr, errno, "opening %s", from);
     }
-    if (mkdir(to, 0700) && errno != EEXIST) {
-        error = br_err_os(reterr, errno, "making %s", to);
-    }
-    int to_fd = error ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (!error && to_fd < 0) {
-        error = br_err_os(reterr, errno, "opening %s", to);
+    int to_fd = open(place->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = to_fd < 0 ? br_err_os(reterr, errno, "opening %s", place->side) : 0;
+    if (!error && faccessat(dirfd(dir), "identity", F_OK, 0)) {
+        error = br_err_set(reterr, BR_E_NOT_FOUND, "%s holds no state of a replica (no file identity)", from);
     }
     if (!error && !faccessat(to_fd, "identity", F_OK, 0)) {
-        error = br_err_set(reterr, BR_E_REFUSED, "%s already holds state; blkrep forget it first", to);
+        error = br_err_set(reterr, BR_E_REFUSED, "%s already holds state; blkrep forget it first", place->side);
     }
-    while (!error && (entry = readdir(dir))) {
-        if (state_file_name(entry->d_name) && strcmp(entry->d_name, "lock") != 0) {
-            error = adopt_copy_file(dirfd(dir), to_fd, entry->d_name, reterr);
-        }
-    }
-    if (!error && fsync(to_fd)) {
-        error = br_err_os(reterr, errno, "syncing %s", to);
-    }
+    error = error ? error : adopt_copy_state(dir, to_fd, reterr);
     if (to_fd >= 0) {
         close(to_fd);
     }
     closedir(dir);
-    (void)cli;
     return error;
 }
 
-static int adopt_prepare(struct cli *cli, struct br_err *reterr)
+// With --from: the state is copied before the replica is opened with it.
+static int adopt_prepare(struct cli *cli, bool *ret_copied, struct br_err *reterr)
 {
-    struct replica_verb verb;
-    char path[PATH_MAX + 16];
+    struct place_address address;
+    struct br_ring *ring = NULL;
+    struct place place = {.look_fd = -1};
     const char *from = cli_text(cli, "from");
+    int error = from ? place_resolve(cli, cli->args[0], "replica", &address, reterr) : 0;
 
-    if (!from) {
-        return 0;
+    *ret_copied = false;
+    if (error || !from || address.remote || access(address.path, F_OK)) {
+        return error; // what else is wrong is told by replica_verb_open()
     }
-    int error = replica_verb_open(cli, cli->args[0], PLACE_LOOK, &verb, reterr);
+    error = place_ring(cli, &ring, reterr);
     if (!error) {
-        error = state_path_of(&verb, cli, path, reterr);
+        error = place_open(cli, ring, address.path, PLACE_TARGET, &place, reterr);
     }
-    replica_verb_close(&verb);
-    return error ? error : adopt_take_state(cli, from, path, reterr);
+    if (!error) {
+        error = br_dir_lock(place.dir, "lock", reterr);
+    }
+    if (!error) {
+        error = adopt_take_state(from, &place, reterr);
+        *ret_copied = !error;
+    }
+    place_close(&place, error != 0);
+    br_ring_close(ring);
+    return error;
+}
+
+static int adopt_prove(struct replica_verb *verb, struct br_err *reterr)
+{
+    uint64_t bad_blocks = 0;
+    int finished = br_replica_finish(verb->replica, reterr);
+
+    if (finished < 0) {
+        return finished;
+    }
+    switch (br_replica_identity(verb->replica)->state) {
+    case BR_STATE_COMPLETE: return br_replica_verify(verb->replica, NULL, NULL, &bad_blocks, reterr);
+    case BR_STATE_NONE:
+        return br_err_set(reterr, BR_E_NOT_FOUND, "%s has no state here; name it with --from", verb->place.path);
+    default: return br_err_set(reterr, BR_E_INCOMPLETE, "%s", verb->place.path);
+    }
+}
+
+// State that was copied for bytes which are not what it says goes again; what a delta was being written over keeps it.
+static void adopt_undo(const struct replica_verb *verb)
+{
+    struct br_err err = {0};
+
+    if (verb->replica && br_replica_identity(verb->replica)->state != BR_STATE_APPLYING) {
+        (void)forget_state(verb->place.side, &err); // the copy's original is where it was
+    }
 }
 
 static int adopt_run(struct cli *cli, struct br_err *reterr)
 {
     struct replica_verb verb;
-    uint64_t bad_blocks = 0;
+    bool copied = false;
     int error = audit_ready(cli, reterr);
 
     if (!error) {
-        error = adopt_prepare(cli, reterr);
+        error = adopt_prepare(cli, &copied, reterr);
     }
     if (error) {
         return error;
     }
     error = replica_verb_open(cli, cli->args[0], PLACE_TARGET, &verb, reterr);
     if (!error) {
-        int finished = br_replica_finish(verb.replica, reterr);
-        error = finished < 0 ? finished : 0;
-    }
-    if (!error && br_replica_identity(verb.replica)->state != BR_STATE_COMPLETE) {
-        error = br_replica_identity(verb.replica)->state == BR_STATE_NONE
-                    ? br_err_set(reterr, BR_E_NOT_FOUND, "%s has no state here; name it with --from", verb.place.path)
-                    : br_err_set(reterr, BR_E_INCOMPLETE, "%s", verb.place.path);
-    }
-    if (!error) {
-        error = br_replica_verify(verb.replica, NULL, NULL, &bad_blocks, reterr);
+        error = adopt_prove(&verb, reterr);
     }
     if (!error) {
         error = audit_append(cli, "adopt", verb.place.path, NULL, reterr);
@@ -229,6 +296,8 @@ static int adopt_run(struct cli *cli, struct br_err *reterr)
         replica_verb_report(cli, br_replica_identity(verb.replica));
         cli_print(cli, "%s: adopted at generation %llu, every block proven", verb.place.path,
                   (unsigned long long)br_replica_identity(verb.replica)->generation.counter);
+    } else if (copied) {
+        adopt_undo(&verb);
     }
     replica_verb_close(&verb);
     return error;
@@ -247,7 +316,8 @@ const struct cli_verb cmd_forget = {
     .summary = "Drop what blkrep remembers of a replica; its bytes stay.",
     .description =
         "The file or device is plain afterwards: no verb knows it as a replica, and the next sync to it is a first copy that "
-        "needs --overwrite. A source that recorded it notices and compares anew.",
+        "needs --overwrite. A source that recorded it notices and compares anew.\n\n"
+        "Of a replica that is gone, or on another host, what this host noted for `blkrep status` is dropped, and nothing else.",
     .options = forget_options,
     .examples = forget_examples,
     .see_also = "blkrep-adopt(1), blkrep-status(1)",

@@ -104,7 +104,7 @@ static void manual_overview_files(void)
         {"NAME.blkrep/",
          "State of the file NAME, as a source, a replica or both, beside it. It belongs to the file and moves with it; losing it costs a "
          "full compare. For a file in a folder that can't be written to it is STATE/files/HASH/, for a block device "
-         "STATE/devices/WWID/."},
+         "STATE/devices/WWID/. It is used only when nobody can write it who may not write NAME; the state folder, when it is ours alone."},
         {"NAME.blkrep/identity",
          "What the bytes of a replica are: which version of which volume, complete, incomplete or between two versions. Two slots, of "
          "which the newer good one counts. `blkrep dump` prints it."},
@@ -132,6 +132,82 @@ static void manual_overview_files(void)
     }
 }
 
+// The way from nothing to a replica on another host; tests/cli/manual-examples.sh goes it.
+static void manual_overview_start(void)
+{
+    man_section("A FIRST REPLICA");
+    man_text(
+        "A replica is a plain file or device that holds one version of the source. The first run copies, the same command again ships "
+        "what changed; then all that is there is shown, and proven.");
+    man_example("blkrep sync /srv/disk.img /backup/disk.img\n"
+                "blkrep status\n"
+                "blkrep verify /backup/disk.img");
+    man_paragraph(
+        "The source must not be in use while it is read: a file that nobody writes, a disk that is not mounted for writing.");
+    man_section("A REPLICA ON ANOTHER HOST");
+    man_text("On the host that keeps it, as root. A configuration that says where replicas go:");
+    man_example("[serve]\n"
+                "directory = /var/lib/blkrep-replicas");
+    man_paragraph(
+        "in /etc/blkrep/blkrep.conf; then the server, which runs as a user of its own with its state in /var/lib/blkrep-serve, and a "
+        "token, made as that user:");
+    man_example("systemd-sysusers\n"
+                "systemctl enable --now blkrep-serve\n"
+                "runuser -u blkrep -- blkrep token create --state=/var/lib/blkrep-serve");
+    man_paragraph(
+        "A firewall must let TCP port 4777 in. On the host that has the source, paste the token when it is asked for, and copy:");
+    man_example("blkrep pair backup.example.org\n"
+                "blkrep sync /srv/disk.img blkrep://backup.example.org/disk");
+    man_paragraph("To keep the replica current from now on, name both ends in /etc/blkrep/blkrep.conf there:");
+    man_example("[volume disk]\n"
+                "path = /srv/disk.img\n"
+                "\n"
+                "[replica disk]\n"
+                "address = blkrep://backup.example.org/disk");
+    man_paragraph("and let the service run every 30 seconds, which ships only what changed:");
+    man_example("systemctl enable --now blkrep-sync@disk");
+    man_paragraph(
+        "From there the server can be asked to prove every block. When the source is lost, the replica is an image like any other: on "
+        "its host complete it, if a crash left it between two versions, then copy, mount or attach it.");
+    man_example("blkrep verify blkrep://backup.example.org/disk\n"
+                "runuser -u blkrep -- blkrep finish --state=/var/lib/blkrep-serve \\\n"
+                "    /var/lib/blkrep-replicas/disk");
+}
+
+static void manual_overview_words(void)
+{
+    static const struct {
+        const char *word;
+        const char *text;
+    } words[] = {
+        {"volume", "What is protected: a file or device, with a uuid of its own that is kept beside it, never in it."},
+        {"version", "The whole content of a volume at one moment."},
+        {"root", "The hash that names a version: the same root is the same content, on every host."},
+        {"tree",
+         "The hashes of a version's blocks of 64 KiB, and the hashes of those up to the root. A block is proven by it."},
+        {"generation", "Counts the versions of a replica."},
+        {"delta",
+         "What turns one version into the next: the pages of 4 KiB that differ. It fits that one version only."},
+        {"replica",
+         "A file or device that is one version of a volume, or says that it is not yet: incomplete (the first copy was cut), "
+         "applying (a delta is being written; blkrep finish completes it), replacing (a new file is about to take its place)."},
+        {"identity", "The record beside a replica that says which version of which volume its bytes are."},
+        {"tracker", "What knows which blocks to look at; scan looks at all."},
+        {"consistency",
+         "How a version was taken: clean (nothing could write), crash (one moment, as after a power cut), none (a mix of moments)."},
+        {"proof",
+         "Reading blocks of a replica and comparing them with the tree. Each run proves a share of them anew (--recheck), blkrep "
+         "verify all."},
+        {"state folder", "Where this host keeps its keys, whom it trusts, its audit log and what it has synced."},
+        {"WWID", "The name by which the kernel knows a disk whatever its /dev name is."},
+    };
+
+    man_section("WORDS");
+    for (size_t i = 0; i < BR_ARRAY_LEN(words); i++) {
+        man_item(words[i].word, "", words[i].text);
+    }
+}
+
 static void manual_overview(void)
 {
     man_head("blkrep", "1", "Keep a block device or disk image alive somewhere else.");
@@ -146,6 +222,7 @@ static void manual_overview(void)
         "Options are long ones only, and may stand anywhere; `--name=value` and `--name value` are the same, and `--` ends them. An "
         "option that a verb does not know is an error. Sizes are read and printed in IEC units (64M, 1.5GiB), times with a unit (30s, 5m, "
         "1d). Data goes to stdout, all else to stderr.");
+    manual_overview_start();
     man_section("VERBS");
     for (size_t i = 0; cli_verbs[i]; i++) {
         char name[64];
@@ -168,6 +245,7 @@ static void manual_overview(void)
         "The state folder; default /var/lib/blkrep for root, else $XDG_STATE_HOME/blkrep or ~/.local/state/blkrep.");
     man_item("BLKREP_CONFIG", "", "The configuration; then it must exist. Default /etc/blkrep/blkrep.conf.");
     manual_overview_files();
+    manual_overview_words();
     man_section("EXIT STATUS");
     man_text("0 when it is done. `blkrep-errors`(7) says what every other status means, and what to do.");
     man_see_also("\\fBblkrep.conf\\fR(5)", "blkrep-stream(5), blkrep-errors(7)");
@@ -232,9 +310,10 @@ static void manual_conf(void)
     man_text(
         "The file is /etc/blkrep/blkrep.conf, or what --config or $BLKREP_CONFIG names. It may be missing unless it is named. It must "
         "belong to root or to the user and be writable by nobody else.\n\n"
-        "It holds sections in brackets, lines `key = value`, and comments, from a semicolon at the start of a line or after a blank to "
-        "the line's end. Sizes and times are written as on the command line. An unknown section, an unknown key, a value of the wrong "
-        "kind or a key given twice is an error that names the line, and nothing is done.");
+        "It holds sections in brackets, lines `key = value`, and comments: a line that begins with a semicolon or #, and what follows a "
+        "semicolon behind a blank. Blanks before a line don't matter. Sizes and times are written as on the command line. An unknown "
+        "section, an unknown key, a value of the wrong kind, a key given twice or a line of more than 198 bytes is an error that names "
+        "the line, and nothing is done. A volume needs a path, a replica a path or an address.");
     for (const struct conf_key *row = conf_keys; row->section; row++) {
         if (strcmp(row->section, section) != 0) {
             section = row->section;

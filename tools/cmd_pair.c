@@ -75,8 +75,9 @@ static int pair_record(struct cli *cli, const struct br_token_text *token, const
     cli_report_text(cli, "fingerprint", own);
     cli_report_text(cli, "role", br_role_text(self->role));
     cli_report_text(cli, "volumes", self->volumes);
-    cli_say(cli, "Paired with %s as %s of %s%s.", server, br_role_text(self->role), *self->volumes ? "" : "all ",
-            *self->volumes ? self->volumes : "replicas");
+    cli_say(cli, "Paired with %s as %s of %s%s. Replicas there are blkrep://%s/NAME from now on.", server,
+            br_role_text(self->role), *self->volumes ? "" : "all ", *self->volumes ? self->volumes : "replicas",
+            server);
     json_object_set_new(details, "server_fingerprint", json_string(fingerprint));
     json_object_set_new(details, "role", json_string(br_role_text(self->role)));
     json_object_set_new(details, "volumes", json_string(self->volumes));

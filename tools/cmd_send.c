@@ -2,6 +2,7 @@
 //
 // blkrep send and blkrep receive: a sync in two halves, with a stream on stdout and stdin between them.
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -59,6 +60,19 @@ struct send_run {
     uint64_t begun_ns;
 };
 
+// After a call that failed: is it to be made again? A descriptor that another program made non-blocking (ssh does that to what it shares)
+// is waited for; a signal that said stop ends it, with errno EINTR.
+static bool send_again(int fd, short events)
+{
+    struct pollfd wait = {.fd = fd, .events = events};
+
+    if (errno == EAGAIN) {
+        (void)poll(&wait, 1, -1);
+        errno = EINTR;
+    }
+    return errno == EINTR && !cli_cancel;
+}
+
 static int send_write(void *ctx, const void *bytes, size_t len, struct br_err *reterr)
 {
     const uint8_t *at = bytes;
@@ -66,7 +80,7 @@ static int send_write(void *ctx, const void *bytes, size_t len, struct br_err *r
     (void)ctx;
     while (len) {
         ssize_t wrote = write(STDOUT_FILENO, at, len);
-        if (wrote < 0 && errno == EINTR && !cli_cancel) {
+        if (wrote < 0 && send_again(STDOUT_FILENO, POLLOUT)) {
             continue;
         }
         if (wrote < 0) {
@@ -200,7 +214,7 @@ static int receive_read(void *ctx, void *bytes, size_t len, struct br_err *reter
         if (got >= 0) {
             return (int)got;
         }
-        if (errno != EINTR || cli_cancel) {
+        if (!send_again(STDIN_FILENO, POLLIN)) {
             return errno == EINTR ? br_err_set(reterr, BR_E_CANCELLED, "reading the stream")
                                   : br_err_os(reterr, errno, "reading the stream");
         }

@@ -25,10 +25,9 @@
 // What the parent knows of a child.
 struct serve_process {
     pid_t pid;
-    int report_fd; // -1 once it said what it had to
+    int ask_fd; // -1 once it has asked and was answered
     struct in6_addr from;
-    bool proven;
-    bool turning_away;
+    bool admitted; // it has proven who it is, and has a session
 };
 
 struct serve_parent {
@@ -115,36 +114,43 @@ static struct in6_addr serve_from(const struct sockaddr_storage *peer)
     return from;
 }
 
-enum serve_room { SERVE_ROOM, SERVE_FULL, SERVE_NO_MORE };
-
-// Is there room for one more from there? FULL: it is told so by a child; NO_MORE: not even that.
-static enum serve_room serve_room_for(const struct serve_parent *parent, const struct in6_addr *from,
-                                      const char **ret_why)
+// One network's hosts, as far as an address tells: an IPv6 host has a whole /64 to choose its addresses from.
+static bool serve_same_net(const struct in6_addr *a, const struct in6_addr *b)
 {
-    const struct conf *conf = parent->serve.conf;
-    unsigned all = 0, same = 0, unproven = 0;
+    return !memcmp(a, b, IN6_IS_ADDR_V4MAPPED(a) ? sizeof(*a) : 8);
+}
+
+// May one more connect that has not proven who it is? One that only connects must neither keep all others out nor take sessions away.
+static bool serve_may_connect(const struct serve_parent *parent, const struct in6_addr *from)
+{
+    uint64_t most = conf_number(parent->serve.conf, "serve", "", "handshakes-max");
+    unsigned all = 0, near = 0;
 
     for (unsigned i = 0; i < parent->child_count; i++) {
         const struct serve_process *child = &parent->children[i];
-        bool here = !memcmp(&child->from, from, sizeof(*from));
-        all += !child->turning_away;
-        same += !child->turning_away && here;
-        unproven += !child->proven;
+        all += !child->admitted;
+        near += !child->admitted && serve_same_net(&child->from, from);
     }
-    *ret_why = NULL;
-    if (unproven >= conf_number(conf, "serve", "", "handshakes-max") || parent->child_count >= SERVE_CHILDREN_MAX) {
-        return SERVE_NO_MORE;
+    return all < most && near < (most + 1) / 2 && parent->child_count < SERVE_CHILDREN_MAX;
+}
+
+// Is there room for one more session from there?
+static enum serve_answer serve_room_for(const struct serve_parent *parent, const struct in6_addr *from)
+{
+    unsigned all = 0, same = 0;
+
+    for (unsigned i = 0; i < parent->child_count; i++) {
+        const struct serve_process *child = &parent->children[i];
+        all += child->admitted;
+        same += child->admitted && !memcmp(&child->from, from, sizeof(*from));
     }
-    if (all >= conf_number(conf, "serve", "", "sessions-max")) {
-        *ret_why = "this server has as many sessions as it may (sessions-max); come back later";
-    } else if (same >= conf_number(conf, "serve", "", "sessions-per-address")) {
-        *ret_why = "this address has as many sessions as it may (sessions-per-address); come back later";
-    }
-    return *ret_why ? SERVE_FULL : SERVE_ROOM;
+    return all >= conf_number(parent->serve.conf, "serve", "", "sessions-max")            ? SERVE_FULL
+           : same >= conf_number(parent->serve.conf, "serve", "", "sessions-per-address") ? SERVE_FULL_ADDRESS
+                                                                                          : SERVE_GO;
 }
 
 // In the child, from here to its end.
-static void serve_become_child(struct serve_parent *parent, int fd, int report_fd, pid_t parent_pid, const char *full)
+static void serve_become_child(struct serve_parent *parent, int fd, int ask_fd, pid_t parent_pid)
 {
     const struct rlimit no_core = {0}; // it would hold keys and other people's data
 
@@ -154,27 +160,27 @@ static void serve_become_child(struct serve_parent *parent, int fd, int report_f
     serve_deafen(parent);
     close(parent->signal_fd);
     for (unsigned i = 0; i < parent->child_count; i++) {
-        if (parent->children[i].report_fd >= 0) {
-            close(parent->children[i].report_fd);
+        if (parent->children[i].ask_fd >= 0) {
+            close(parent->children[i].ask_fd);
         }
     }
     signal(SIGHUP, SIG_IGN);
     cli_catch_signals();
     sigprocmask(SIG_SETMASK, &parent->signals_before, NULL);
     cli_cancel = cli_cancel || getppid() != parent_pid;
-    int status = serve_connection(&parent->serve, fd, report_fd, full);
+    int status = serve_connection(&parent->serve, fd, ask_fd);
     fflush(stdout);
     fflush(stderr);
     _exit(status);
 }
 
-static void serve_fork(struct serve_parent *parent, int fd, const struct in6_addr *from, const char *full)
+static void serve_fork(struct serve_parent *parent, int fd, const struct in6_addr *from)
 {
     struct serve_process *child = &parent->children[parent->child_count];
     pid_t self = getpid();
-    int report[2];
+    int ask[2];
 
-    if (pipe2(report, O_CLOEXEC | O_NONBLOCK)) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ask)) {
         cli_warn(parent->serve.cli, "a connection was dropped: %s", strerror(errno));
         return;
     }
@@ -182,16 +188,16 @@ static void serve_fork(struct serve_parent *parent, int fd, const struct in6_add
     fflush(stderr);
     pid_t pid = fork();
     if (pid == 0) {
-        close(report[0]);
-        serve_become_child(parent, fd, report[1], self, full);
+        close(ask[0]);
+        serve_become_child(parent, fd, ask[1], self);
     }
-    close(report[1]);
+    close(ask[1]);
     if (pid < 0) {
         cli_warn(parent->serve.cli, "a connection was dropped: %s", strerror(errno));
-        close(report[0]);
+        close(ask[0]);
         return;
     }
-    *child = (struct serve_process){.pid = pid, .report_fd = report[0], .from = *from, .turning_away = full != NULL};
+    *child = (struct serve_process){.pid = pid, .ask_fd = ask[0], .from = *from};
     parent->child_count++;
 }
 
@@ -199,7 +205,6 @@ static void serve_accept(struct serve_parent *parent, int listener)
 {
     struct sockaddr_storage peer = {0};
     socklen_t len = sizeof(peer);
-    const char *why;
     int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0) {
@@ -210,9 +215,8 @@ static void serve_accept(struct serve_parent *parent, int listener)
         return;
     }
     struct in6_addr from = serve_from(&peer);
-    enum serve_room room = serve_room_for(parent, &from, &why);
-    if (room != SERVE_NO_MORE) {
-        serve_fork(parent, fd, &from, room == SERVE_FULL ? why : NULL);
+    if (serve_may_connect(parent, &from)) {
+        serve_fork(parent, fd, &from);
     }
     close(fd);
 }
@@ -229,8 +233,8 @@ static void serve_reap(struct serve_parent *parent)
         }
         for (unsigned i = 0; i < parent->child_count; i++) {
             if (parent->children[i].pid == pid) {
-                if (parent->children[i].report_fd >= 0) {
-                    close(parent->children[i].report_fd);
+                if (parent->children[i].ask_fd >= 0) {
+                    close(parent->children[i].ask_fd);
                 }
                 parent->children[i] = parent->children[--parent->child_count];
                 break;
@@ -243,6 +247,35 @@ static void serve_signal_children(const struct serve_parent *parent, int signal_
 {
     for (unsigned i = 0; i < parent->child_count; i++) {
         kill(parent->children[i].pid, signal_number);
+    }
+}
+
+// What there is to serve ---------------------------------------------------------------------------------------------------
+
+static bool serve_offers_any(const struct conf *conf)
+{
+    const char *name = NULL;
+
+    while ((name = conf_next_name(conf, "replica", name))) {
+        if (conf_get(conf, "replica", name, "path")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A server that has nothing to offer, or can't, is a mistake of its configuration that is better said here than to each client.
+static void serve_look_at_offers(struct serve_parent *parent)
+{
+    const struct conf *conf = parent->serve.conf;
+    const char *directory = conf_get(conf, "serve", "", "directory");
+
+    if (!directory && !serve_offers_any(conf)) {
+        cli_warn(parent->serve.cli,
+                 "no replica is offered: %s has neither directory= in [serve] nor a [replica NAME] with a path",
+                 conf->path ? conf->path : "the configuration, which is not there,");
+    } else if (directory && access(directory, W_OK | X_OK)) {
+        cli_warn(parent->serve.cli, "clients can make no replica in the directory %s: %s", directory, strerror(errno));
     }
 }
 
@@ -263,6 +296,7 @@ static void serve_reload(struct serve_parent *parent)
     } else {
         conf_free(before);
         cli_say(cli, "the configuration was read anew; addresses to listen on stay as they are");
+        serve_look_at_offers(parent);
     }
     notify("READY=1");
 }
@@ -280,17 +314,22 @@ static void serve_signals(struct serve_parent *parent)
     }
 }
 
-static void serve_reports(struct serve_parent *parent)
+static void serve_answer_children(struct serve_parent *parent)
 {
     for (unsigned i = 0; i < parent->child_count; i++) {
         struct serve_process *child = &parent->children[i];
-        char byte;
-        ssize_t got = child->report_fd >= 0 ? read(child->report_fd, &byte, 1) : -1;
-        if (got >= 0) {
-            child->proven = child->proven || (got == 1 && byte == SERVE_PROVEN);
-            close(child->report_fd);
-            child->report_fd = -1;
+        char byte = 0;
+        ssize_t got = child->ask_fd >= 0 ? recv(child->ask_fd, &byte, 1, MSG_DONTWAIT) : -1;
+        if (got < 0) {
+            continue;
         }
+        if (got == 1 && byte == SERVE_PROVEN) {
+            byte = (char)serve_room_for(parent, &child->from);
+            ssize_t put = send(child->ask_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+            child->admitted = put == 1 && byte == SERVE_GO;
+        }
+        close(child->ask_fd);
+        child->ask_fd = -1;
     }
 }
 
@@ -305,14 +344,14 @@ static void serve_step(struct serve_parent *parent, struct pollfd *fds, uint64_t
         fds[count++] = (struct pollfd){.fd = parent->listeners[i], .events = POLLIN};
     }
     for (unsigned i = 0; i < parent->child_count; i++) {
-        if (parent->children[i].report_fd >= 0) {
-            fds[count++] = (struct pollfd){.fd = parent->children[i].report_fd, .events = POLLIN};
+        if (parent->children[i].ask_fd >= 0) {
+            fds[count++] = (struct pollfd){.fd = parent->children[i].ask_fd, .events = POLLIN};
         }
     }
     if (poll(fds, count, br_clock_ms_until(deadline_ns)) <= 0) {
         return;
     }
-    serve_reports(parent);
+    serve_answer_children(parent);
     serve_signals(parent);
     for (int i = 0; i < listeners && !parent->stopping; i++) {
         if (fds[1 + i].revents) {
@@ -374,6 +413,7 @@ static int serve_set_up(struct serve_parent *parent, struct br_err *reterr)
         br_fingerprint_text(br_keys_fingerprint(parent->serve.trust.keys), fingerprint);
         cli_say(cli, "this server's key is %s", fingerprint);
         cli_report_text(cli, "fingerprint", fingerprint);
+        serve_look_at_offers(parent);
     }
     return rc;
 }
@@ -450,7 +490,12 @@ const struct cli_verb cmd_serve = {
         "looks and verifies, a writer brings replicas to later versions, an operator may also replace them.\n\n"
         "SIGTERM or SIGINT: no more connections, sessions get `stop-timeout` to end; one that can't leaves its replica at the old version "
         "or resumable. SIGHUP: the configuration is read anew for connections that come after; addresses stay. systemd is told when it is "
-        "ready.",
+        "ready.\n\n"
+        "stderr tells who brought which replica to which version and who was refused; the audit log of the state folder has the same acts, "
+        "and pairings.\n\n"
+        "The systemd unit blkrep-serve runs it as user blkrep with the state folder /var/lib/blkrep-serve and may write /var/lib/blkrep-replicas "
+        "only; the unit says how to let it write elsewhere. Verbs that look at that server's state (token, client, status, verify, finish) are "
+        "run as that user: `runuser -u blkrep -- blkrep client list --state=/var/lib/blkrep-serve`.",
     .options = serve_options,
     .examples = serve_examples,
     .see_also = "blkrep-token-create(1), blkrep-client-list(1), blkrep-sync(1), blkrep.conf(5)",

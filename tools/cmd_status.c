@@ -12,6 +12,7 @@
 
 #include "engine/replica/replica.h"
 #include "tools/audit.h"
+#include "tools/conf.h"
 #include "tools/known.h"
 #include "tools/place.h"
 
@@ -40,6 +41,7 @@ struct status_row {
     int64_t every_seconds;
     int last_status;
     const char *last_error;
+    const char *last_error_text;
     char consistency[16];
     char root[2 * BR_HASH_BYTES + 1];
     uint64_t size_bytes;
@@ -73,6 +75,7 @@ static void status_from_known(const json_t *entry, struct status_row *row)
         .every_seconds = status_integer(entry, "every_seconds"),
         .last_status = (int)status_integer(entry, "last_status"),
         .last_error = status_string(entry, "last_error"),
+        .last_error_text = status_string(entry, "last_error_text"),
         .size_bytes = (uint64_t)status_integer(entry, "size_bytes"),
     };
     snprintf(row->state, sizeof(row->state), "%s", row->generation ? "complete" : "never complete");
@@ -117,7 +120,6 @@ static int status_look(struct cli *cli, struct br_ring *ring, struct status_row 
 {
     struct place place;
     struct br_replica *replica = NULL;
-    char side[PATH_MAX + 16];
     int error = place_open(cli, ring, row->replica, PLACE_LOOK, &place, reterr);
 
     if (error) {
@@ -132,8 +134,7 @@ static int status_look(struct cli *cli, struct br_ring *ring, struct status_row 
     if (!error) {
         status_from_identity(br_replica_identity(replica), row);
         row->free_known = !br_dir_space(place.dir, &row->free_bytes, NULL);
-        snprintf(side, sizeof(side), "%s.blkrep", place.path);
-        row->state_bytes = status_folder_bytes(side);
+        row->state_bytes = status_folder_bytes(place.side);
     }
     br_replica_close(replica);
     place_close(&place, false);
@@ -160,6 +161,8 @@ static json_t *status_row_json(const struct status_row *row, const char *trouble
     json_object_set_new(item, "every_seconds", json_integer(row->every_seconds));
     json_object_set_new(item, "last_run_unix", json_integer(row->last_run_unix));
     json_object_set_new(item, "last_status", json_integer(row->last_status));
+    json_object_set_new(item, "last_error", row->last_status ? cli_json_text(row->last_error) : json_null());
+    json_object_set_new(item, "last_error_text", row->last_status ? cli_json_text(row->last_error_text) : json_null());
     json_object_set_new(item, "full_proof_unix",
                         row->full_proof_unix ? json_integer(row->full_proof_unix) : json_null());
     json_object_set_new(item, "state_bytes", row->local ? json_integer((json_int_t)row->state_bytes) : json_null());
@@ -173,6 +176,8 @@ static void status_age(int64_t unix_seconds, int64_t now, char *text, size_t tex
         snprintf(text, text_size, "never");
     } else if (unix_seconds > now) {
         snprintf(text, text_size, "in the future");
+    } else if (unix_seconds == now) {
+        snprintf(text, text_size, "under 1 s");
     } else {
         br_duration_text((uint64_t)(now - unix_seconds) * BR_NS_PER_S, text, text_size);
     }
@@ -181,14 +186,16 @@ static void status_age(int64_t unix_seconds, int64_t now, char *text, size_t tex
 static void status_line(struct cli *cli, const struct status_row *row, const char *trouble, int64_t now)
 {
     char replica[128];
+    char source[128];
     char age[32];
     char proof[32];
 
     br_quote(row->replica, replica, sizeof(replica));
     status_age(row->version_taken_unix, now, age, sizeof(age));
     status_age(row->full_proof_unix, now, proof, sizeof(proof));
-    cli_print(cli, "%-40s %-14s %10llu %12s %12s  %s%s%s", replica, trouble ? "unknown" : row->state,
-              (unsigned long long)row->generation, age, proof, row->last_status ? row->last_error : "ok",
+    br_quote(row->source, source, sizeof(source));
+    cli_print(cli, "%-40s %-14s %10llu %12s %12s  %s, from %s%s%s", replica, trouble ? "unknown" : row->state,
+              (unsigned long long)row->generation, age, proof, row->last_status ? row->last_error : "ok", source,
               trouble ? "; " : "", trouble ? trouble : "");
 }
 
@@ -213,7 +220,12 @@ static void status_block(struct cli *cli, const struct status_row *row, const ch
     status_age(row->full_proof_unix, now, text, sizeof(text));
     cli_print(cli, "last full proof    %s%s", text, row->full_proof_unix ? " ago" : "");
     status_age(row->last_run_unix, now, text, sizeof(text));
-    cli_print(cli, "last run           %s ago: %s", text, row->last_status ? row->last_error : "ok");
+    if (!row->last_run_unix) {
+        cli_print(cli, "last run           none from this host");
+    } else {
+        cli_print(cli, "last run           %s ago: %s%s%s", text, row->last_status ? row->last_error : "ok",
+                  row->last_status ? ": " : "", row->last_status ? row->last_error_text : "");
+    }
     cli_bytes(cli, row->size_bytes, text, sizeof(text));
     cli_print(cli, "size               %s", text);
     if (row->local) {
@@ -239,7 +251,7 @@ struct status_list {
     struct cli *cli;
     struct br_ring *ring;
     const char *word; // NULL: all
-    char real[PATH_MAX];
+    char real[PLACE_NAME_BYTES];
     int shown;
 };
 
@@ -263,26 +275,21 @@ static void status_show(struct status_list *list, struct status_row *row)
     list->shown++;
 }
 
-// A configured name or a path, as the records name it.
+// A configured name or a path, as the records name it; what it names may be gone.
 static int status_resolve(struct status_list *list, struct br_err *reterr)
 {
     static const char *const sections[] = {"replica", "volume"};
-    struct place_address address;
+    const struct conf *conf;
+    int error = conf_of(list->cli, &conf, reterr);
 
-    for (size_t i = 0; i < BR_ARRAY_LEN(sections); i++) {
-        int error = place_resolve(list->cli, list->word, sections[i], &address, reterr);
-        if (error) {
-            return error;
-        }
-        if (!address.remote && realpath(address.path, list->real)) {
-            return 0;
-        }
-        if (address.remote) {
-            snprintf(list->real, sizeof(list->real), "%s", address.text);
+    for (size_t i = 0; !error && i < BR_ARRAY_LEN(sections); i++) {
+        error = place_name(list->cli, list->word, sections[i], list->real, reterr);
+        bool configured = !strchr(list->word, '/') && conf_has(conf, sections[i], list->word);
+        if (!error && (configured || list->real[0] != '/' || !access(list->real, F_OK))) {
             return 0;
         }
     }
-    return 0;
+    return error;
 }
 
 // A replica that this host never synced to itself (made by receive or serve), named by its path.
@@ -290,8 +297,8 @@ static int status_unlisted(struct status_list *list, struct br_err *reterr)
 {
     struct status_row row = {.source = "unknown", .replica = list->real, .local = true};
 
-    if (list->real[0] != '/') {
-        return br_err_set(reterr, BR_E_NOT_FOUND, "nothing is known of %s", list->word);
+    if (list->real[0] != '/' || access(list->real, F_OK)) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "nothing is known here of %s", list->word);
     }
     int error = status_look(list->cli, list->ring, &row, reterr);
     if (!error && !strcmp(row.state, br_replica_state_name(BR_STATE_NONE))) {
@@ -380,6 +387,8 @@ static const struct cli_field status_replica_fields[] = {
     {"every_seconds", "number", "As it is kept current by sync --every; 0 when it is not."},
     {"last_run_unix", "number", "When the last run to it ended; 0 when there was none from here."},
     {"last_status", "number", "The exit status of that run."},
+    {"last_error", "text|null", "The name of its error, see blkrep-errors(7); null when it went well."},
+    {"last_error_text", "text|null", "What failed, on what, for people."},
     {"full_proof_unix", "number|null", "When all of it was last proven."},
     {"state_bytes", "number|null", "How much room its state takes on this host."},
     {"free_bytes", "number|null", "How much is left where it lies."},

@@ -15,7 +15,8 @@
 static const struct cli_option sync_options[] = {
     {"dry-run", CLI_FLAG, NULL, "Read and compare, print what would be shipped, change nothing."},
     {"every", CLI_DURATION, "TIME",
-     "Run again and again, one run begun every TIME: continuous asynchronous replication. Ends on SIGTERM."},
+     "Run again and again, one run begun every TIME: continuous asynchronous replication. What may pass (a server that can't be reached, a "
+     "busy replica, a full disk) is tried again, anything else ends it. Ends on SIGTERM with the status of the last whole run."},
     {"verify", CLI_FLAG, NULL, "Afterwards read both sides whole and compare them block by block."},
     {"force-full", CLI_FLAG, NULL,
      "Make the whole replica anew, trusting nothing that is there. A file is written beside and renamed; a device is written in place, "
@@ -192,25 +193,30 @@ static void sync_say(const struct sync_run *run)
               r->verified ? ", verified" : "", r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "");
 }
 
-static json_t *sync_known_facts(const struct sync_run *run, int result)
+// What is known of every run, also of one that could not begin.
+static json_t *sync_run_facts(const struct sync_run *run, int result, const struct br_err *why)
 {
-    const struct br_sync_result *r = &run->result;
     json_t *facts = json_object();
-    struct timespec now;
-    char root[2 * BR_HASH_BYTES + 1];
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    json_object_set_new(facts, "last_run_unix", json_integer(now.tv_sec));
+    json_object_set_new(facts, "last_run_unix", json_integer(time(NULL)));
     json_object_set_new(facts, "last_status", json_integer(br_err_exit(result)));
     json_object_set_new(facts, "last_error", result ? json_string(br_err_name(result)) : json_null());
+    json_object_set_new(facts, "last_error_text", result ? cli_json_text(why->text) : json_null());
     json_object_set_new(facts, "every_seconds",
                         json_integer((json_int_t)(cli_duration_ns(run->cli, "every", 0) / BR_NS_PER_S)));
-    json_object_set_new(facts, "source_state", cli_json_text(run->source.place.path));
+    return facts;
+}
+
+static json_t *sync_known_facts(const struct sync_run *run, int result, const struct br_err *why)
+{
+    const struct br_sync_result *r = &run->result;
+    json_t *facts = sync_run_facts(run, result, why);
+    char root[2 * BR_HASH_BYTES + 1];
+
     if (result && result != -BR_E_GAPS) {
         return facts;
     }
     br_hash_text(&r->root, root);
-    json_object_set_new(facts, "good_run_unix", json_integer(now.tv_sec));
     json_object_set_new(facts, "version_taken_unix", json_integer((json_int_t)(r->taken_unix_ns / BR_NS_PER_S)));
     json_object_set_new(facts, "generation", json_integer((json_int_t)r->generation.counter));
     json_object_set_new(facts, "root", json_string(root));
@@ -246,7 +252,7 @@ static json_t *sync_audit_details(const struct sync_run *run, int result)
 }
 
 // After the act: what can't be written down is a warning, the replica is what it is.
-static void sync_remember(struct sync_run *run, int result)
+static void sync_remember(struct sync_run *run, int result, const struct br_err *why)
 {
     struct br_err err = {0};
     bool acted =
@@ -259,12 +265,27 @@ static void sync_remember(struct sync_run *run, int result)
                               sync_audit_details(run, result), &err)) {
         cli_warn(run->cli, "the audit line could not be written: %s", err.text);
     }
-    // A target that was refused and never was a replica is no pair of this host: `status` would show a mistyped name for ever.
-    if (br_err_exit(result) == BR_EXIT_REFUSED && br_uuid_is_nil(&run->result.replica)) {
+    // What was refused before there was a replica makes no pair of this host: `status` would show a mistyped name for ever.
+    bool mistyped = result && br_uuid_is_nil(&run->result.replica);
+    if ((mistyped ? known_record_failure : known_record)(run->cli, run->source.place.path, run->target.name,
+                                                         sync_known_facts(run, result, why), &err)) {
+        cli_warn(run->cli, "the run could not be noted for status: %s", err.text);
+    }
+}
+
+// A run that could not begin: its pair, when it is known, must not be shown as it was after the last good one.
+static void sync_remember_failure(struct sync_run *run, int result, const struct br_err *why)
+{
+    const char *const *words = (const char *const *)run->cli->args;
+    char source[PLACE_NAME_BYTES], replica[PLACE_NAME_BYTES];
+    struct br_err err = {0};
+
+    if (result == -BR_E_USAGE || run->result.dry_run || place_name(run->cli, words[0], "volume", source, &err) ||
+        place_name(run->cli, words[1], "replica", replica, &err)) {
         return;
     }
-    if (known_record(run->cli, run->source.place.path, run->target.name, sync_known_facts(run, result), &err)) {
-        cli_warn(run->cli, "the run could not be noted for status: %s", err.text);
+    if (known_record_failure(run->cli, source, replica, sync_run_facts(run, result, why), &err)) {
+        cli_warn(run->cli, "the failure could not be noted for status: %s", err.text);
     }
 }
 
@@ -315,9 +336,11 @@ static int sync_once(struct cli *cli, struct sync_run *run, struct br_err *reter
                    .dry_run = cli_flag(cli, "dry-run")},
     };
     int error = sync_open(run, cli_flag(cli, "dry-run"), reterr);
-    if (!error) {
+    if (error) {
+        sync_remember_failure(run, error, reterr);
+    } else {
         error = sync_engine(run, reterr);
-        sync_remember(run, error);
+        sync_remember(run, error, reterr);
     }
     sync_report(run);
     if (!error) {
@@ -379,6 +402,7 @@ static void sync_sleep_until(uint64_t deadline_ns)
     }
 }
 
+// The exit status is the last run's: 0 says that the replica was current when this ended.
 // Lag is measured, not promised: how old the newest durable version is when a run ends. Counted by the monotonic clock, since the source's
 // view began to be read.
 static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
@@ -388,6 +412,7 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
     uint64_t lag_max_ns = 0;
     uint64_t runs = 0;
     uint64_t failed = 0;
+    struct br_err last = {0};
 
     while (!cli_cancel) {
         uint64_t begun_ns = sync_clock_ns(CLOCK_MONOTONIC);
@@ -395,6 +420,7 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
         if (error == -BR_E_CANCELLED && cli_cancel) {
             break;
         }
+        last = error ? *reterr : (struct br_err){0};
         uint64_t lag_ns = sync_clock_ns(CLOCK_MONOTONIC) - version_ns;
         lag_max_ns = BR_MAX(lag_max_ns, lag_ns);
         version_ns = error && error != -BR_E_GAPS ? version_ns : begun_ns;
@@ -402,7 +428,7 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
         failed += error != 0;
         sync_every_event(cli, &run, error, reterr, lag_ns);
         if (error && !sync_passing(error)) {
-            return error;
+            break;
         }
         if (error) {
             cli_say(cli, "blkrep sync: %s: %s; trying again", br_err_message(-error), reterr->text);
@@ -412,7 +438,8 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
     cli_report_number(cli, "runs", runs);
     cli_report_number(cli, "runs_failed", failed);
     cli_report_seconds(cli, "lag_seconds_max", lag_max_ns);
-    return 0;
+    *reterr = last;
+    return -last.code;
 }
 
 static int sync_run(struct cli *cli, struct br_err *reterr)

@@ -3,6 +3,7 @@
 
 #include "tools/audit.h"
 #include "tools/progress.h"
+#include "tools/remote.h"
 #include "tools/replica_verb.h"
 
 static const struct cli_option verify_options[] = {
@@ -14,6 +15,8 @@ static const struct cli_option verify_options[] = {
 
 static const struct cli_example verify_examples[] = {
     {"blkrep verify /backup/disk.img", "Prove that every block of the replica is what its version tree says."},
+    {"blkrep verify blkrep://backup.example.org/data",
+     "The same of a replica there, which only a reader's role is needed for."},
     {NULL, NULL},
 };
 
@@ -38,69 +41,111 @@ static int verify_on_progress(void *ctx, uint64_t done_bytes, uint64_t total_byt
     return cli_cancel ? -BR_E_CANCELLED : 0;
 }
 
-static int verify_state_error(const struct replica_verb *verb, struct br_err *reterr)
+static int verify_state_error(const char *name, const struct br_identity *identity, struct br_err *reterr)
 {
-    switch (br_replica_identity(verb->replica)->state) {
+    switch (identity->state) {
     case BR_STATE_COMPLETE: return 0;
     case BR_STATE_NONE:
-        return br_err_set(reterr, BR_E_NOT_FOUND, "%s is not a replica that this host knows", verb->place.path);
-    case BR_STATE_INCOMPLETE: return br_err_set(reterr, BR_E_INCOMPLETE, "%s", verb->place.path);
-    default: return br_err_set(reterr, BR_E_TRANSITION, "%s", verb->place.path);
+        return br_err_set(reterr, BR_E_NOT_FOUND, "%s is not a replica that %s knows", name,
+                          name[0] == '/' ? "this host" : "its server");
+    case BR_STATE_INCOMPLETE: return br_err_set(reterr, BR_E_INCOMPLETE, "%s", name);
+    default: return br_err_set(reterr, BR_E_TRANSITION, "%s", name);
     }
 }
 
-static void verify_say(struct cli *cli, const struct replica_verb *verb, uint64_t ns)
+static void verify_begin(struct verify_show *show, struct br_ring *ring)
 {
-    const struct br_identity *identity = br_replica_identity(verb->replica);
+    show->ring = ring;
+    show->begun_ns = br_ring_now_ns(ring);
+}
+
+// Of @result, after every block was read or a difference was found.
+static void verify_end(struct cli *cli, struct verify_show *show, const char *name, const struct br_identity *identity,
+                       uint64_t bad_blocks, int result)
+{
+    uint64_t ns = br_ring_now_ns(show->ring) - show->begun_ns;
+    struct br_err err = {0};
     char size[32];
     char took[32];
 
-    cli_bytes(cli, identity->tree.geometry.size_bytes, size, sizeof(size));
-    br_duration_text(ns, took, sizeof(took));
-    cli_print(cli, "%s: all %s are generation %llu, proven in %s", verb->place.path, size,
-              (unsigned long long)identity->generation.counter, took);
-}
-
-static int verify_run(struct cli *cli, struct br_err *reterr)
-{
-    struct verify_show show = {0};
-    struct replica_verb verb;
-    uint64_t bad_blocks = 0;
-    int error = progress_begin(&show.progress, cli, reterr);
-
-    if (error) {
-        return error;
-    }
-    error = replica_verb_open(cli, cli->args[0], PLACE_TARGET, &verb, reterr);
-    if (!error) {
-        error = verify_state_error(&verb, reterr);
-    }
-    if (!error) {
-        show.ring = verb.ring;
-        show.begun_ns = br_ring_now_ns(verb.ring);
-        error = br_replica_verify(verb.replica, verify_on_progress, &show, &bad_blocks, reterr);
-        progress_end(&show.progress);
-        cli_report_text(cli, "replica", verb.place.path);
-        cli_report_number(cli, "bad_blocks", bad_blocks);
-        cli_report_seconds(cli, "seconds", br_ring_now_ns(verb.ring) - show.begun_ns);
-        replica_verb_report(cli, br_replica_identity(verb.replica));
-    }
-    if (!error) {
-        verify_say(cli, &verb, br_ring_now_ns(verb.ring) - show.begun_ns);
-    } else if (error == -BR_E_VERIFY) {
-        struct br_err audit_err = {0};
+    progress_end(&show->progress);
+    cli_report_text(cli, "replica", name);
+    cli_report_number(cli, "bad_blocks", bad_blocks);
+    cli_report_seconds(cli, "seconds", ns);
+    replica_verb_report(cli, identity);
+    if (!result) {
+        cli_bytes(cli, identity->tree.geometry.size_bytes, size, sizeof(size));
+        br_duration_text(ns, took, sizeof(took));
+        cli_print(cli, "%s: all %s are generation %llu, proven in %s", name, size,
+                  (unsigned long long)identity->generation.counter, took);
+    } else if (result == -BR_E_VERIFY) {
         json_t *details = json_object();
         json_object_set_new(details, "bad_blocks", json_integer((json_int_t)bad_blocks));
-        if (audit_append(cli, "verify-failed", verb.place.path, details, &audit_err)) {
-            cli_warn(cli, "the audit line could not be written: %s", audit_err.text);
+        if (audit_append(cli, "verify-failed", name, details, &err)) {
+            cli_warn(cli, "the audit line could not be written: %s", err.text);
         }
+    }
+}
+
+static int verify_local(struct cli *cli, struct verify_show *show, struct br_err *reterr)
+{
+    struct replica_verb verb;
+    uint64_t bad_blocks = 0;
+    int error = replica_verb_open(cli, cli->args[0], PLACE_TARGET, &verb, reterr);
+
+    if (!error) {
+        error = verify_state_error(verb.place.path, br_replica_identity(verb.replica), reterr);
+    }
+    if (!error) {
+        verify_begin(show, verb.ring);
+        error = br_replica_verify(verb.replica, verify_on_progress, show, &bad_blocks, reterr);
+        verify_end(cli, show, verb.place.path, br_replica_identity(verb.replica), bad_blocks, error);
     }
     replica_verb_close(&verb);
     return error;
 }
 
+// The server reads; nothing of the replica comes over the wire.
+static int verify_remote(struct cli *cli, struct verify_show *show, const struct place_address *address,
+                         struct br_err *reterr)
+{
+    struct remote_options options = {.role = BR_ROLE_READER};
+    struct br_endpoint endpoint = {0};
+    struct br_endpoint_info info;
+    struct br_ring *ring = NULL;
+    uint64_t bad_blocks = 0;
+    int error = place_ring(cli, &ring, reterr);
+
+    error = error ? error : remote_open_endpoint(cli, ring, address, &options, &endpoint, reterr);
+    error = error ? error : endpoint.ops->info(endpoint.ctx, &info, reterr);
+    error = error ? error : verify_state_error(address->text, &info.identity, reterr);
+    if (!error) {
+        verify_begin(show, ring);
+        error = endpoint.ops->verify(endpoint.ctx, verify_on_progress, show, &bad_blocks, reterr);
+        verify_end(cli, show, address->text, &info.identity, bad_blocks, error);
+    }
+    if (endpoint.ops) {
+        endpoint.ops->close(endpoint.ctx);
+    }
+    br_ring_close(ring);
+    return error;
+}
+
+static int verify_run(struct cli *cli, struct br_err *reterr)
+{
+    struct verify_show show = {0};
+    struct place_address address;
+    int error = progress_begin(&show.progress, cli, reterr);
+
+    error = error ? error : place_resolve(cli, cli->args[0], "replica", &address, reterr);
+    if (error) {
+        return error;
+    }
+    return address.remote ? verify_remote(cli, &show, &address, reterr) : verify_local(cli, &show, reterr);
+}
+
 static const struct cli_field verify_fields[] = {
-    {"replica", "text", "Its path."},
+    {"replica", "text", "Its path or address."},
     {"bad_blocks", "number", "Blocks that are not what they should be."},
     {"seconds", "number", "It took."},
     REPLICA_VERB_FIELDS,
@@ -117,6 +162,7 @@ const struct cli_verb cmd_verify = {
         "Every block of the replica is read and compared with the version tree that the replica's state keeps. Exit status 0 "
         "means that all are what the last sync made durable; the date of this proof is what `blkrep status` shows as the last "
         "full proof. Exit status 4 names the first block that differs and how many there are.\n\n"
+        "A replica behind blkrep serve is read by its server, as long as both keep the connection; the date of that proof is not kept.\n\n"
         "`blkrep sync --verify` also reads the source again.",
     .options = verify_options,
     .examples = verify_examples,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The configuration: INI through libinih, sections `[volume N]`, `[replica N]`, `[serve]`. One table of keys checks the file and makes
-// blkrep.conf(5). An unknown section or key, a value of the wrong kind, and a file that others may write are errors that name the line.
+// blkrep.conf(5). An unknown section or key, a value of the wrong kind, and a file that others may write are errors that name the line; so
+// is whatever libinih would cut (a long line) or pass over (a section without keys, a zero byte).
 // Precedence: flag > environment > file > default.
 #ifndef BR_TOOLS_CONF_H
 #define BR_TOOLS_CONF_H
@@ -22,7 +23,7 @@ extern const struct conf_key conf_keys[]; // ends with a NULL section
 struct conf_entry {
     char *section; // "replica"
     char *name;    // "web1", "" for sections without a name
-    char *key;
+    char *key;     // "" is the section's head itself
     char *value;
 };
 
@@ -38,6 +39,12 @@ struct conf {
  * Errors: -BR_E_CONFIG names file and line; -BR_E_PERMISSION the file belongs to or may be written by someone else; -BR_E_NOT_FOUND
  */
 BR_MUST_CHECK int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr);
+/**
+ * conf_parse - the configuration that @len bytes of the file @path hold; @path NULL: an empty one
+ * Errors: -BR_E_CONFIG names file and line
+ */
+BR_MUST_CHECK int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf,
+                             struct br_err *reterr);
 /** conf_free - NULL is fine */
 void conf_free(struct conf *conf);
 /** conf_of - the command's configuration, loaded at the first call from --config, $BLKREP_CONFIG or the default place */

@@ -217,8 +217,14 @@ int target_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
         return error;
     }
     if (end->address.remote) {
+        struct remote_options options = {
+            .role = look ? BR_ROLE_READER : BR_ROLE_WRITER,
+            .discard_damaged = cli_flag(cli, "force-full"),
+            .compress = cli_text(cli, "compress"),
+            .bytes_per_second = cli_size(cli, "bwlimit", 0),
+        };
         snprintf(end->name, sizeof(end->name), "%s", end->address.text);
-        return remote_open_endpoint(cli, ring, &end->address, &end->endpoint, reterr);
+        return remote_open_endpoint(cli, ring, &end->address, &options, &end->endpoint, reterr);
     }
     return target_open_local(cli, ring, end, look, reterr);
 }

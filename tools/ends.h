@@ -57,7 +57,7 @@ struct target_end {
     struct place_address address;
     struct place place; // of a local one
     struct br_endpoint endpoint;
-    char name[PATH_MAX + 600]; // real path or full address
+    char name[PLACE_NAME_BYTES]; // real path or full address
 };
 
 /**

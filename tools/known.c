@@ -29,7 +29,7 @@ static void known_name(const char *source, const char *replica, char name[48])
 
 static json_t *known_read(int dir_fd, const char *name)
 {
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char *text = fd >= 0 ? malloc(KNOWN_BYTES_MAX) : NULL;
     ssize_t len = text ? read(fd, text, KNOWN_BYTES_MAX) : -1;
     json_t *entry = len > 0 ? json_loadb(text, (size_t)len, 0, NULL) : NULL;
@@ -54,8 +54,13 @@ static int known_write(int dir_fd, const char *name, const json_t *entry, struct
 
     snprintf(temporary, sizeof(temporary), "%.40s.new", name);
     int fd = text ? openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
-    if (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd) || renameat(dir_fd, temporary, dir_fd, name)) {
-        error = br_err_os(reterr, errno ? errno : ENOSPC, "writing known/%s in the state folder", name);
+    ssize_t put = fd < 0 ? -1 : write(fd, text, len);
+    if (!text || (put >= 0 && put < (ssize_t)len)) {
+        errno = text ? ENOSPC : ENOMEM;
+    }
+    if (put != (ssize_t)len || fsync(fd) || renameat(dir_fd, temporary, dir_fd, name)) {
+        error = br_err_os(reterr, errno, "writing known/%s in the state folder", name);
+        unlinkat(dir_fd, temporary, 0);
     }
     if (fd >= 0) {
         close(fd);
@@ -64,7 +69,9 @@ static int known_write(int dir_fd, const char *name, const json_t *entry, struct
     return error;
 }
 
-int known_record(struct cli *cli, const char *source, const char *replica, json_t *facts, struct br_err *reterr)
+// @make: a pair that is not known becomes so
+static int known_update(struct cli *cli, const char *source, const char *replica, json_t *facts, bool make,
+                        struct br_err *reterr)
 {
     char name[48];
     int dir_fd;
@@ -73,16 +80,30 @@ int known_record(struct cli *cli, const char *source, const char *replica, json_
     if (!error) {
         known_name(source, replica, name);
         json_t *entry = known_read(dir_fd, name);
-        entry = entry ? entry : json_object();
-        json_object_set_new(entry, "source", cli_json_text(source));
-        json_object_set_new(entry, "replica", cli_json_text(replica));
-        json_object_update(entry, facts);
-        error = known_write(dir_fd, name, entry, reterr);
+        if (!entry && make) {
+            entry = json_object();
+        }
+        if (entry) {
+            json_object_set_new(entry, "source", cli_json_text(source));
+            json_object_set_new(entry, "replica", cli_json_text(replica));
+            json_object_update(entry, facts);
+            error = known_write(dir_fd, name, entry, reterr);
+        }
         json_decref(entry);
         close(dir_fd);
     }
     json_decref(facts);
     return error;
+}
+
+int known_record(struct cli *cli, const char *source, const char *replica, json_t *facts, struct br_err *reterr)
+{
+    return known_update(cli, source, replica, facts, true, reterr);
+}
+
+int known_record_failure(struct cli *cli, const char *source, const char *replica, json_t *facts, struct br_err *reterr)
+{
+    return known_update(cli, source, replica, facts, false, reterr);
 }
 
 static int known_compare(const void *a, const void *b)
@@ -170,27 +191,39 @@ int known_list(struct cli *cli, json_t **ret_list, struct br_err *reterr)
     return 0;
 }
 
-struct known_forget {
+struct known_search {
     const char *replica;
+    bool drop;
     int count;
 };
 
-static void known_drop(int dir_fd, const char *name, json_t *entry, void *ctx)
+static void known_match(int dir_fd, const char *name, json_t *entry, void *ctx)
 {
-    struct known_forget *forget = ctx;
+    struct known_search *search = ctx;
     const char *replica = json_string_value(json_object_get(entry, "replica"));
 
-    if (replica && forget->replica && !strcmp(replica, forget->replica) && !unlinkat(dir_fd, name, 0)) {
-        forget->count++;
+    if (replica && search->replica && !strcmp(replica, search->replica) &&
+        (!search->drop || !unlinkat(dir_fd, name, 0))) {
+        search->count++;
     }
+}
+
+static int known_find(struct cli *cli, const char *replica, bool drop, struct br_err *reterr)
+{
+    json_t *name = cli_json_text(replica); // as it was recorded
+    struct known_search search = {.replica = json_string_value(name), .drop = drop};
+    int error = known_each(cli, known_match, &search, reterr);
+
+    json_decref(name);
+    return error ? error : search.count;
+}
+
+int known_count(struct cli *cli, const char *replica, struct br_err *reterr)
+{
+    return known_find(cli, replica, false, reterr);
 }
 
 int known_forget(struct cli *cli, const char *replica, struct br_err *reterr)
 {
-    json_t *name = cli_json_text(replica); // as it was recorded
-    struct known_forget forget = {.replica = json_string_value(name)};
-    int error = known_each(cli, known_drop, &forget, reterr);
-
-    json_decref(name);
-    return error ? error : forget.count;
+    return known_find(cli, replica, true, reterr);
 }

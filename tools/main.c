@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -6,10 +7,68 @@
 #include "tools/cli.h"
 #include "tools/conf.h"
 
+// Of descriptors 0, 1 and 2 one that is closed would be the next file that is opened, and messages would go into a replica. Each is taken
+// by a /dev/null that fails as it would have: 0 can't be read, 1 and 2 can't be written.
+static bool main_take_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// The verbs of two words that begin with @word, "token create" and "token list" for token; false when there are none.
+static bool main_say_verbs(const char *word)
+{
+    size_t len = strlen(word);
+    bool any = false;
+
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        if (!strncmp(cli_verbs[i]->name, word, len) && cli_verbs[i]->name[len] == ' ') {
+            fprintf(stderr, "%s blkrep %s", any ? "," : "  there are", cli_verbs[i]->name);
+            any = true;
+        }
+    }
+    fprintf(stderr, "%s", any ? "\n" : "");
+    return any;
+}
+
 static int main_usage(const char *what, const char *word)
 {
-    fprintf(stderr, "blkrep: %s%s\n  blkrep --help lists the verbs\n", what, word);
+    char shown[256];
+
+    br_visible(word, shown, sizeof(shown));
+    fprintf(stderr, "blkrep: %s%s\n", what, shown);
+    if (!*word || !main_say_verbs(word)) {
+        fprintf(stderr, "  blkrep --help lists the verbs\n");
+    }
     return BR_EXIT_USAGE;
+}
+
+// blkrep --help, blkrep help [VERB], blkrep --version. Returns the exit status, -1 when it is something else.
+static int main_asked(int argc, char **argv)
+{
+    int words;
+
+    if (!strcmp(argv[1], "--version")) {
+        printf("blkrep %s\n", BR_VERSION);
+        return cli_flush(BR_EXIT_OK);
+    }
+    if (strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "help") != 0) {
+        return -1;
+    }
+    const struct cli_verb *verb = cli_find(argc - 1, argv + 1, &words);
+    if (argc > 2 && !verb) {
+        return main_usage("no such verb: ", argv[2]);
+    }
+    if (verb) {
+        help_verb(verb);
+    } else {
+        help_all();
+    }
+    return cli_flush(BR_EXIT_OK);
 }
 
 int main(int argc, char **argv)
@@ -18,16 +77,15 @@ int main(int argc, char **argv)
     struct br_err err = {0};
     int words;
 
+    if (!main_take_descriptors()) {
+        return BR_EXIT_FAILED;
+    }
     if (argc < 2) {
         return main_usage("no verb given", "");
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
-        help_all();
-        return fflush(stdout) ? BR_EXIT_FAILED : BR_EXIT_OK;
-    }
-    if (!strcmp(argv[1], "--version")) {
-        printf("blkrep %s\n", BR_VERSION);
-        return fflush(stdout) ? BR_EXIT_FAILED : BR_EXIT_OK;
+    int status = main_asked(argc, argv);
+    if (status >= 0) {
+        return status;
     }
     const struct cli_verb *verb = cli_find(argc, argv, &words);
     if (!verb) {
@@ -37,13 +95,13 @@ int main(int argc, char **argv)
     if (!result && cli_flag(&cli, "help")) {
         help_verb(verb);
         json_decref(cli.report);
-        return fflush(stdout) ? BR_EXIT_FAILED : BR_EXIT_OK;
+        return cli_flush(BR_EXIT_OK);
     }
     if (!result) {
         cli_catch_signals();
         result = verb->run(&cli, &err);
     }
-    int status = cli_end(&cli, result, &err);
+    status = cli_end(&cli, result, &err);
     conf_free(cli.conf);
     return status;
 }

@@ -159,7 +159,7 @@ void man_fields(const struct cli_field *fields)
 
 void man_example(const char *lines)
 {
-    printf(".PP\n.nf\n");
+    printf(".PP\n.RS 2\n.nf\n");
     for (; *lines; lines++) {
         if (*lines == '\n') {
             putchar('\n');
@@ -167,7 +167,13 @@ void man_example(const char *lines)
             man_char(*lines);
         }
     }
-    printf("\n.fi\n");
+    printf("\n.fi\n.RE\n");
+}
+
+void man_paragraph(const char *text)
+{
+    printf(".PP\n");
+    man_text(text);
 }
 
 void man_see_also(const char *first, const char *pages)

@@ -22,6 +22,8 @@ void man_options(const struct cli_option *options);
 void man_fields(const struct cli_field *fields);
 /** man_example - a block of lines that is shown as it is */
 void man_example(const char *lines);
+/** man_paragraph - man_text() that begins a new paragraph, behind an example */
+void man_paragraph(const char *text);
 /** man_arguments - words of a usage line: what is in capitals is italic; ends the line */
 void man_arguments(const char *arguments);
 /** man_see_also - the SEE ALSO section; @pages "blkrep-sync(1), ..." in any order, may be NULL */

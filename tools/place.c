@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,11 +63,33 @@ static int place_make_folders(char *path, struct br_err *reterr)
     }
 }
 
+// Who may write the state folder decides whom this host trusts and what it takes for a replica: that must be nobody but us. Root in
+// another user's folder would also leave files there which that user can't read.
+static int place_state_check(const char *path, struct br_err *reterr)
+{
+    struct stat st;
+
+    if (stat(path, &st)) {
+        return br_err_os(reterr, errno, "opening the state folder %s", path);
+    }
+    if (st.st_uid && st.st_uid != geteuid()) {
+        struct passwd *owner = getpwuid(st.st_uid);
+        return br_err_set(reterr, BR_E_PERMISSION,
+                          "the state folder %s belongs to %s: run this as that user (runuser -u %s -- blkrep ...)",
+                          path, owner ? owner->pw_name : "another user", owner ? owner->pw_name : "NAME");
+    }
+    if (st.st_mode & 022) {
+        return br_err_set(reterr, BR_E_PERMISSION, "others may write the state folder %s: chmod 700 it", path);
+    }
+    return 0;
+}
+
 int place_state(struct cli *cli, char *ret_path, struct br_err *reterr)
 {
     int error = place_state_path(cli, ret_path, reterr);
 
-    return error ? error : place_make_folders(ret_path, reterr);
+    error = error ? error : place_make_folders(ret_path, reterr);
+    return error ? error : place_state_check(ret_path, reterr);
 }
 
 int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr)
@@ -74,16 +97,13 @@ int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_er
     char path[PATH_MAX];
     int error = place_state(cli, path, reterr);
 
-    if (error) {
-        return error;
-    }
-    size_t used = strlen(path);
-    if (*leaf) {
+    if (!error && *leaf) {
+        size_t used = strlen(path);
         snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
         error = place_make_folders(path, reterr);
-        if (error) {
-            return error;
-        }
+    }
+    if (error) {
+        return error;
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
@@ -129,6 +149,10 @@ static int place_parse(const char *text, struct place_address *address, struct b
     if (!*text || strlen(text) >= sizeof(address->path)) {
         return br_err_set(reterr, BR_E_USAGE, "a path is empty or too long");
     }
+    if (!strcmp(text, "-")) {
+        return br_err_set(reterr, BR_E_USAGE,
+                          "- is no file: write ./- for one of that name; streams are for blkrep send and receive");
+    }
     snprintf(address->path, sizeof(address->path), "%s", text);
     return 0;
 }
@@ -166,13 +190,13 @@ static int place_quoted_error(struct br_err *reterr, int os_errno, const char *d
     return br_err_os(reterr, os_errno, "%s %s", doing, name);
 }
 
-// The real path, so that by-id links, relative names and later runs mean one object. A missing last component is kept.
-static int place_real_path(const char *path, struct place *place, struct br_err *reterr)
+// The real path (PATH_MAX), so that by-id links, relative names and later runs mean one object. A missing last component is kept.
+static int place_real_path(const char *path, char *ret_real, struct br_err *reterr)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
 
-    if (realpath(path, place->path)) {
+    if (realpath(path, ret_real)) {
         return 0;
     }
     if (errno != ENOENT) {
@@ -180,15 +204,27 @@ static int place_real_path(const char *path, struct place *place, struct br_err 
     }
     const char *last = slash ? slash + 1 : path;
     snprintf(folder, sizeof(folder), "%.*s", slash ? (int)BR_MAX(slash - path, (ptrdiff_t)1) : 1, slash ? path : ".");
-    if (!*last || !strcmp(last, ".") || !strcmp(last, "..") || !realpath(folder, place->path)) {
+    if (!*last || !strcmp(last, ".") || !strcmp(last, "..") || !realpath(folder, ret_real)) {
         return place_quoted_error(reterr, ENOENT, "opening", path);
     }
-    size_t used = strlen(place->path);
-    if (used + strlen(last) + 2 > sizeof(place->path)) {
+    size_t used = strlen(ret_real);
+    if (used + strlen(last) + 2 > (size_t)PATH_MAX) {
         return place_quoted_error(reterr, ENAMETOOLONG, "opening", path);
     }
-    snprintf(place->path + used, sizeof(place->path) - used, "%s%s", used > 1 ? "/" : "", last);
+    snprintf(ret_real + used, (size_t)PATH_MAX - used, "%s%s", used > 1 ? "/" : "", last);
     return 0;
+}
+
+int place_name(struct cli *cli, const char *word, const char *section, char *ret_name, struct br_err *reterr)
+{
+    struct place_address address;
+    int error = place_resolve(cli, word, section, &address, reterr);
+
+    if (!error && address.remote) {
+        snprintf(ret_name, PLACE_NAME_BYTES, "%s", address.text);
+        return 0;
+    }
+    return error ? error : place_real_path(address.path, ret_name, reterr);
 }
 
 static int place_split_name(struct place *place, struct br_err *reterr)
@@ -228,56 +264,130 @@ static void place_hash_text(const char *text, char hex[33])
     }
 }
 
-static int place_side_of_file(struct cli *cli, int parent_fd, struct place *place, bool make, int *ret_fd,
-                              struct br_err *reterr)
+// Who may write NAME.blkrep could make a replica seem what it is not: that must be nobody who may not write NAME itself.
+static int place_side_check(const struct place *place, int side_fd, struct br_err *reterr)
 {
-    char side[NAME_MAX + 1];
-    char hex[33];
-    char leaf[64];
+    struct stat side, file = {.st_uid = geteuid()};
 
-    snprintf(side, sizeof(side), "%.*s.blkrep", (int)(sizeof(side) - 8), place->name);
-    place->side_made = make && !mkdirat(parent_fd, side, 0700);
-    if (make && !place->side_made && errno != EEXIST && errno != EACCES && errno != EROFS && errno != EPERM) {
-        return place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
-    }
-    *ret_fd = openat(parent_fd, side, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (*ret_fd >= 0) {
-        return 0;
-    }
-    if (errno != ENOENT && errno != EACCES) {
+    if (fstat(side_fd, &side) || (place->look_fd >= 0 && fstat(place->look_fd, &file))) {
         return place_quoted_error(reterr, errno, "opening the state of", place->path);
     }
-    place_hash_text(place->path, hex);
-    snprintf(leaf, sizeof(leaf), "files/%s", hex);
-    return make ? place_state_dir(cli, leaf, ret_fd, reterr) : place_nowhere(ret_fd, reterr);
+    mode_t more = side.st_mode & ~file.st_mode & 022;
+    bool other_group = (side.st_mode & 020) && side.st_gid != file.st_gid;
+    if (more || other_group || (side.st_uid && side.st_uid != geteuid() && side.st_uid != file.st_uid)) {
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "%s can be written by a user who may not write %s, so what it says may be forged: look whose it "
+            "is, then chown and chmod 700 it or move it away",
+            place->side, place->path);
+    }
+    return 0;
 }
 
-static int place_side_of_device(struct cli *cli, const char *wwid, bool make, int *ret_fd, struct br_err *reterr)
+// Gives *@ret_fd -1 when NAME.blkrep is not there, or may neither be looked into nor made.
+static int place_side_beside(int parent_fd, struct place *place, bool make, int *ret_fd, struct br_err *reterr)
 {
-    char leaf[256];
-    char path[PATH_MAX];
-    int error;
+    const char *name = strrchr(place->side, '/') + 1;
 
-    snprintf(leaf, sizeof(leaf), "devices/%s", wwid);
+    *ret_fd = -1;
+    place->side_made = make && !mkdirat(parent_fd, name, 0700);
+    if (make && !place->side_made && errno != EEXIST) {
+        return errno == EACCES || errno == EROFS || errno == EPERM
+                   ? 0
+                   : place_quoted_error(reterr, errno, "making the folder for the state of", place->path);
+    }
+    *ret_fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (*ret_fd >= 0) {
+        int error = place_side_check(place, *ret_fd, reterr);
+        if (error) {
+            close(*ret_fd);
+            *ret_fd = -1;
+        }
+        return error;
+    }
+    if (errno == ENOENT || errno == EACCES) {
+        return 0;
+    }
+    if (errno == ENOTDIR || errno == ELOOP) {
+        return br_err_set(reterr, BR_E_REFUSED, "%s is no folder, but the state of %s belongs there; move it away",
+                          place->side, place->path);
+    }
+    return place_quoted_error(reterr, errno, "opening the state of", place->path);
+}
+
+// In the state folder; gives *@ret_fd -1 when it is not there and none is to be made.
+static int place_side_in_state(struct cli *cli, struct place *place, const char *leaf, bool make, int *ret_fd,
+                               struct br_err *reterr)
+{
+    char state[PATH_MAX];
+    struct br_err none;
+    int error = place_state_path(cli, state, make ? reterr : &none);
+
+    *ret_fd = -1;
+    if (error) {
+        return make ? error : 0; // a look needs no state folder
+    }
+    snprintf(place->side, sizeof(place->side), "%.*s/%s", (int)sizeof(state), state, leaf);
     if (make) {
         return place_state_dir(cli, leaf, ret_fd, reterr);
     }
-    error = place_state_path(cli, path, reterr);
+    *ret_fd = open(place->side, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    error = *ret_fd < 0 ? 0 : place_state_check(state, reterr);
     if (error) {
+        close(*ret_fd);
+        *ret_fd = -1;
+    }
+    return error;
+}
+
+// What is there already comes first: a folder that could not be written once may be writable now.
+static int place_side_of_file(struct cli *cli, int parent_fd, struct place *place, bool make, int *ret_fd,
+                              struct br_err *reterr)
+{
+    char leaf[64] = "files/";
+
+    place_hash_text(place->path, leaf + strlen(leaf));
+    for (int step = 0; step < (make ? 4 : 2); step++) {
+        int error = 0;
+        if (step % 2 == 0) {
+            snprintf(place->side, sizeof(place->side), "%s.blkrep", place->path);
+            error = place_side_beside(parent_fd, place, step >= 2, ret_fd, reterr);
+        } else {
+            error = place_side_in_state(cli, place, leaf, step >= 2, ret_fd, reterr);
+        }
+        if (error || *ret_fd >= 0) {
+            return error;
+        }
+    }
+    place->side[0] = 0;
+    return place_nowhere(ret_fd, reterr);
+}
+
+static int place_side_of_device(struct cli *cli, struct place *place, bool make, int *ret_fd, struct br_err *reterr)
+{
+    char leaf[256];
+
+    snprintf(leaf, sizeof(leaf), "devices/%s", place->object.wwid);
+    int error = place_side_in_state(cli, place, leaf, make, ret_fd, reterr);
+    if (error || *ret_fd >= 0) {
         return error;
     }
-    size_t used = strlen(path);
-    snprintf(path + used, sizeof(path) - used, "/%.280s", leaf);
-    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return *ret_fd >= 0 ? 0 : place_nowhere(ret_fd, reterr);
+    place->side[0] = 0;
+    return place_nowhere(ret_fd, reterr);
 }
 
 int place_device_state(struct cli *cli, struct br_ring *ring, const char *wwid, bool make, struct br_dir **ret_dir,
                        struct br_err *reterr)
 {
+    struct place *place = calloc(1, sizeof(*place));
     int fd;
-    int error = place_side_of_device(cli, wwid, make, &fd, reterr);
 
+    if (!place) {
+        return br_err_set(reterr, BR_E_NOMEM, "the state of a device");
+    }
+    snprintf(place->object.wwid, sizeof(place->object.wwid), "%s", wwid);
+    int error = place_side_of_device(cli, place, make, &fd, reterr);
+    free(place);
     return error ? error : br_dir_wrap(ring, fd, ret_dir, reterr);
 }
 
@@ -288,7 +398,7 @@ static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place 
     int error;
 
     if (place->object.is_block) {
-        error = place_side_of_device(cli, place->object.wwid, make, &side_fd, reterr);
+        error = place_side_of_device(cli, place, make, &side_fd, reterr);
         return error ? error : br_dir_wrap(ring, side_fd, &place->dir, reterr);
     }
     char folder[PATH_MAX];
@@ -311,15 +421,21 @@ static int place_open_sides(struct cli *cli, struct br_ring *ring, struct place 
     return br_dir_wrap(ring, side_fd, &place->dir, reterr);
 }
 
+#define PLACE_LOOK_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+
 static int place_create(struct place *place, struct br_err *reterr)
 {
-    int fd = open(place->path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0) {
+    place->look_fd = open(place->path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    place->created = place->look_fd >= 0;
+    if (place->look_fd < 0 && errno == EEXIST) { // made by another run just now, or a link
+        place->look_fd = open(place->path, PLACE_LOOK_FLAGS);
+        if (place->look_fd < 0 && errno == ENOENT) {
+            return br_err_set(reterr, BR_E_NOT_FOUND, "%s is a symbolic link that leads nowhere", place->path);
+        }
+    }
+    if (place->look_fd < 0) {
         return place_quoted_error(reterr, errno, "making", place->path);
     }
-    place->look_fd = fd;
-    place->created = true;
     place->exists = true;
     return 0;
 }
@@ -327,7 +443,7 @@ static int place_create(struct place *place, struct br_err *reterr)
 // The read-only descriptor comes first: every look is done before one that can write exists.
 static int place_look(struct place *place, enum place_mode mode, struct br_err *reterr)
 {
-    place->look_fd = open(place->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    place->look_fd = open(place->path, PLACE_LOOK_FLAGS);
     if (place->look_fd < 0 && errno == ENOENT && mode != PLACE_SOURCE) {
         place->empty = true;
         return mode == PLACE_TARGET ? place_create(place, reterr) : 0;
@@ -386,7 +502,7 @@ int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum pla
     int error;
 
     *place = (struct place){.look_fd = -1};
-    error = place_real_path(path, place, reterr);
+    error = place_real_path(path, place->path, reterr);
     if (!error) {
         error = place_split_name(place, reterr);
     }
@@ -424,20 +540,18 @@ static bool place_side_empty(const char *side)
 // The lock goes while it is held: who opened it meanwhile sees that it has no name any more (br_dir_lock()).
 static bool place_undo_side(const struct place *place)
 {
-    char side[PATH_MAX + 16];
     char name[PATH_MAX + 32];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-    snprintf(side, sizeof(side), "%s.blkrep", place->path);
-    snprintf(name, sizeof(name), "%s/lock", side);
-    if (!place_side_empty(side)) {
+    snprintf(name, sizeof(name), "%s/lock", place->side);
+    if (!place_side_empty(place->side)) {
         return false;
     }
     int fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd >= 0 && !fcntl(fd, F_OFD_SETLK, &lock)) {
         unlink(name);
     }
-    bool gone = !rmdir(side);
+    bool gone = !rmdir(place->side);
     if (fd >= 0) {
         close(fd);
     }
@@ -474,18 +588,19 @@ void place_close(struct place *place, bool undo)
 int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr)
 {
     const char *io = cli_text(cli, "io");
+    uint64_t buffers = cli_number(cli, "buffers", PLACE_BUFFERS);
+
+    if (buffers < 4 || buffers > 1024) {
+        return br_err_set(reterr, BR_E_USAGE, "--buffers must be between 4 and 1024");
+    }
     struct br_ring_options options = {
         .kind = !io || !strcmp(io, "auto") ? BR_RING_AUTO
                 : !strcmp(io, "uring")     ? BR_RING_URING
                                            : BR_RING_AIO,
         .depth = 64,
-        .buffer_count = (unsigned)cli_number(cli, "buffers", PLACE_BUFFERS),
+        .buffer_count = (unsigned)buffers,
         .buffer_bytes = PLACE_BUFFER_BYTES,
     };
-
-    if (options.buffer_count < 4 || options.buffer_count > 1024) {
-        return br_err_set(reterr, BR_E_USAGE, "--buffers must be between 4 and 1024");
-    }
     int error = br_ring_open(&options, ret_ring, reterr);
     if (error) {
         return error;

@@ -6,6 +6,8 @@
 //     state of a file  NAME.blkrep/ beside it; where that can't be made (read-only folder) STATE/files/HASH
 //     of a device      STATE/devices/WWID
 //
+// State is used only when nobody else can have written it: the state folder must be ours, NAME.blkrep as closed as NAME.
+//
 // The engine takes descriptors; this is the code that opens them by name.
 #ifndef BR_TOOLS_PLACE_H
 #define BR_TOOLS_PLACE_H
@@ -27,7 +29,7 @@ struct place_address {
 
 /** place_state_path - where the state folder is or would be; nothing is made; @path holds PATH_MAX */
 BR_MUST_CHECK int place_state_path(struct cli *cli, char *path, struct br_err *reterr);
-/** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX */
+/** place_state - the state folder, made (mode 0700) when missing; @ret_path holds PATH_MAX; -BR_E_PERMISSION it is not ours alone */
 BR_MUST_CHECK int place_state(struct cli *cli, char *ret_path, struct br_err *reterr);
 /** place_state_dir - a subfolder of the state folder as an open descriptor, made when missing; @leaf "" is the folder itself */
 BR_MUST_CHECK int place_state_dir(struct cli *cli, const char *leaf, int *ret_fd, struct br_err *reterr);
@@ -41,16 +43,23 @@ BR_MUST_CHECK int place_device_state(struct cli *cli, struct br_ring *ring, cons
 BR_MUST_CHECK int place_resolve(struct cli *cli, const char *word, const char *section,
                                 struct place_address *ret_address, struct br_err *reterr);
 
+#define PLACE_NAME_BYTES (PATH_MAX + 600)
+
+/** place_name - how records name what a word means: a real path or a full address, in PLACE_NAME_BYTES; nothing is opened, it may be gone */
+BR_MUST_CHECK int place_name(struct cli *cli, const char *word, const char *section, char *ret_name,
+                             struct br_err *reterr);
+
 // A local file or device, opened.
 struct place {
     char path[PATH_MAX]; // real path
     struct br_guard_object object;
     struct br_file *file;
-    struct br_dir *dir;    // its state; NULL when there is none and none was to be made
+    struct br_dir *dir;    // its state; an empty folder that is gone when there is none and none was to be made
     struct br_dir *parent; // folder of a file, NULL for a device
     char name[NAME_MAX + 1];
-    bool created;   // the file was made by this opening
-    bool side_made; // so was the folder of its state
+    char side[PATH_MAX + 16]; // where its state lies, "" nowhere
+    bool created;             // the file was made by this opening
+    bool side_made;           // so was the folder of its state
     bool exists;
     bool empty;                      // new, or a file of size 0
     char holds[BR_GUARD_TEXT_BYTES]; // what is on it, "" nothing

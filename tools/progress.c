@@ -2,21 +2,26 @@
 #include "tools/progress.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr)
 {
-    uint64_t fd = cli_number(cli, "progress", UINT64_MAX);
-
     *progress = (struct progress){.cli = cli, .fd = -1};
-    if (fd != UINT64_MAX) {
-        if (fd > 65535 || fcntl((int)fd, F_GETFD) < 0) {
-            return br_err_set(reterr, BR_E_USAGE, "--progress: descriptor %llu is not open", (unsigned long long)fd);
+    if (cli_text(cli, "progress")) {
+        uint64_t fd = cli_number(cli, "progress", 0);
+        int flags = fd > INT_MAX ? -1 : fcntl((int)fd, F_GETFL);
+        if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) {
+            return br_err_set(reterr, BR_E_USAGE, "--progress: descriptor %llu is not open for writing",
+                              (unsigned long long)fd);
         }
         progress->fd = (int)fd;
     }
-    progress->terminal = !cli->json && isatty(STDERR_FILENO);
+    const char *term = getenv("TERM");
+    progress->terminal = !cli->json && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     return 0;
 }
 
@@ -74,7 +79,7 @@ static json_t *progress_event(const struct progress *progress, const struct prog
 static void progress_write(struct progress *progress, const struct progress_sample *sample)
 {
     json_t *event = progress_event(progress, sample);
-    char *text = json_dumps(event, JSON_COMPACT);
+    char *text = json_dumps(event, CLI_JSON_FORMAT);
 
     if (text && dprintf(progress->fd, "%s\n", text) < 0) {
         progress->fd = -1; // the reader went away: no reason to fail a sync

@@ -29,7 +29,7 @@ struct progress_sample {
 
 extern const struct cli_field progress_fields[]; // of each line, for blkrep(1)
 
-/** progress_begin - reads --progress; -BR_E_USAGE when FD is not an open descriptor */
+/** progress_begin - reads --progress; -BR_E_USAGE when FD is not open for writing */
 BR_MUST_CHECK int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr);
 /** progress_show - one sample */
 void progress_show(struct progress *progress, const struct progress_sample *sample);

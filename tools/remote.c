@@ -11,10 +11,10 @@
 
 #define REMOTE_LEVEL 1 // of zstd: what keeps up with a fast network
 
-static int remote_connect(struct cli *cli, const struct place_address *address, struct br_tls **ret_tls,
-                          struct br_err *reterr)
+static int remote_connect(struct cli *cli, const struct place_address *address, uint64_t bytes_per_second,
+                          struct br_tls **ret_tls, struct br_err *reterr)
 {
-    struct br_tls_options options = {.bytes_per_second = cli_size(cli, "bwlimit", 0)};
+    struct br_tls_options options = {.bytes_per_second = bytes_per_second};
     struct br_server server;
     struct br_keys *keys = NULL;
     int state_fd;
@@ -36,11 +36,11 @@ static int remote_connect(struct cli *cli, const struct place_address *address, 
 }
 
 int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct place_address *address,
-                         struct br_endpoint *ret_endpoint, struct br_err *reterr)
+                         const struct remote_options *options, struct br_endpoint *ret_endpoint, struct br_err *reterr)
 {
-    const char *compress = cli_text(cli, "compress");
+    const char *compress = options->compress;
     struct br_tls *tls;
-    int error = remote_connect(cli, address, &tls, reterr);
+    int error = remote_connect(cli, address, options->bytes_per_second, &tls, reterr);
 
     if (error) {
         return error;
@@ -50,8 +50,8 @@ int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct pla
         .ring = ring,
         .volume = address->name,
         .what = address->text,
-        .role = BR_ROLE_WRITER,
-        .discard_damaged = cli_flag(cli, "force-full"),
+        .role = (uint8_t)options->role,
+        .discard_damaged = options->discard_damaged,
         .level = compress && !strcmp(compress, "off") ? 0 : REMOTE_LEVEL,
         .level_if_it_pays = !compress || !strcmp(compress, "auto"),
         .cancel = &cli_cancel,

@@ -4,7 +4,8 @@
 // that a peer sent; what a hostile one can reach is a child that serves nobody else.
 //
 //     parent   accept, limits, reap, signals            -- fork -->   child   handshake -> who is it? -> pairing | session -> exit
-//              pipe per child: one byte "proven" <-----------------
+//              is there room for one more session?      <-- "proven" --   (over a socket pair of their own)
+//              yes, or why not                          -- answer -->
 //
 // Signals: TERM and INT end it cleanly (children are told, get `stop-timeout`, then are killed: what they were doing stays resumable);
 // HUP reads the configuration anew, for connections that come after. A child dies with its parent.
@@ -14,7 +15,14 @@
 #include "tools/conf.h"
 #include "tools/trust.h"
 
-#define SERVE_PROVEN 'P' // from child to parent: this peer has proven who it is and was let in
+// A byte from child to parent: this peer has proven who it is. And the answer.
+#define SERVE_PROVEN 'P'
+enum serve_answer {
+    SERVE_NO_ANSWER = 0, // the parent is gone
+    SERVE_GO = 'G',
+    SERVE_FULL = 'F',         // sessions-max
+    SERVE_FULL_ADDRESS = 'A', // sessions-per-address
+};
 
 struct serve {
     struct cli *cli;
@@ -25,10 +33,9 @@ struct serve {
 /**
  * serve_connection - serve one connection, in a process of its own
  * @fd         the accepted socket
- * @report_fd  where SERVE_PROVEN goes
- * @full       NULL, or why there is no room: said to the peer once it has proven who it is
+ * @parent_fd  where SERVE_PROVEN goes, and the answer comes from
  * Returns the process's exit status.
  */
-int serve_connection(struct serve *serve, int fd, int report_fd, const char *full);
+int serve_connection(struct serve *serve, int fd, int parent_fd);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@ struct serve_child {
     struct br_ring *ring;
     struct br_client client; // as the registry had it when the session began
     struct stat registry;    // of the file, when it was last read
+    enum br_role as;         // what it opened the volume as
     struct place place;
     bool place_open;
 };
@@ -129,6 +131,9 @@ static int serve_locate(const struct conf *conf, const char *volume, char path[P
             "this server has no replica %s: add [replica %s] with its path, or directory= to [serve], there", volume,
             volume);
     }
+    if (access(directory, F_OK)) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "the server's directory %s is not there", directory);
+    }
     if (snprintf(path, PATH_MAX, "%s/%s", directory, volume) >= PATH_MAX) {
         return br_err_set(reterr, BR_E_CONFIG, "the server's directory has a name that is too long");
     }
@@ -177,11 +182,7 @@ static int serve_open(struct serve_child *child, const char *volume, enum br_rol
     if (rc) {
         return rc;
     }
-    if (!child->place.exists) {
-        rc = br_err_set(reterr, BR_E_NOT_FOUND, "this server has no replica %s yet", volume);
-    }
-    rc = rc ? rc
-            : serve_open_endpoint(child, volume, write, in_directory, discard_damaged, &ret_volume->endpoint, reterr);
+    rc = serve_open_endpoint(child, volume, write, in_directory, discard_damaged, &ret_volume->endpoint, reterr);
     if (rc) {
         place_close(&child->place, true);
         return rc;
@@ -191,6 +192,13 @@ static int serve_open(struct serve_child *child, const char *volume, enum br_rol
     ret_volume->may_replace =
         child->client.role >= BR_ROLE_OPERATOR || (!in_directory && conf_flag(conf, "replica", volume, "overwrite"));
     return 0;
+}
+
+// Who it is, for the log: the name that the client gave itself, and where it is.
+static void serve_who(const struct serve_child *child, char *text, size_t text_size)
+{
+    snprintf(text, text_size, "%s (%s)", *child->client.name ? child->client.name : "a client",
+             br_tls_peer_text(child->tls));
 }
 
 static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
@@ -214,15 +222,27 @@ static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool d
         rc = rc ? rc : serve_open(child, volume, (enum br_role)role, discard_damaged, ret_volume, &why);
     }
     if (rc) {
+        char who[BR_ADDRESS_TEXT_BYTES + BR_CLIENT_NAME_BYTES + 8];
+        serve_who(child, who, sizeof(who));
+        cli_warn(child->serve->cli, "%s: %s was refused: %s: %s", who, shown, br_err_message(why.code), why.text);
         serve_audit_refusal(child, shown, &why);
         *reterr = why;
         return rc;
     }
-    json_t *details = serve_details(child);
-    json_object_set_new(details, "as", json_string(br_role_text((enum br_role)role)));
-    json_object_set_new(details, "path", cli_json_text(child->place.path));
-    serve_audit(child, "session", volume, details);
+    child->as = (enum br_role)role;
     return 0;
+}
+
+static void serve_begun(void *ctx, const char *volume, const struct br_delta_header *header)
+{
+    struct serve_child *child = ctx;
+    json_t *details = serve_details(child);
+
+    json_object_set_new(details, "as", json_string(br_role_text(child->as)));
+    json_object_set_new(details, "path", cli_json_text(child->place.path));
+    json_object_set_new(details, "full", json_boolean(header->full));
+    json_object_set_new(details, "generation", json_integer((json_int_t)header->generation.counter));
+    serve_audit(child, "begin", volume, details);
 }
 
 static void serve_finished(void *ctx, const char *volume, const struct br_delta_header *header,
@@ -230,8 +250,18 @@ static void serve_finished(void *ctx, const char *volume, const struct br_delta_
 {
     struct serve_child *child = ctx;
     json_t *details = serve_details(child);
+    char who[BR_ADDRESS_TEXT_BYTES + BR_CLIENT_NAME_BYTES + 8], written[32];
 
-    (void)header;
+    serve_who(child, who, sizeof(who));
+    cli_bytes(child->serve->cli, result->bytes_written, written, sizeof(written));
+    if (err->code) {
+        cli_warn(child->serve->cli, "%s: %s was not committed: %s: %s", who, volume, br_err_message(err->code),
+                 err->text);
+    } else {
+        cli_say(child->serve->cli, "%s: %s is at generation %llu, %s written", who, volume,
+                (unsigned long long)header->generation.counter, written);
+        json_object_set_new(details, "generation", json_integer((json_int_t)header->generation.counter));
+    }
     json_object_set_new(details, "bytes_written", json_integer((json_int_t)result->bytes_written));
     json_object_set_new(details, "bytes_durable", json_integer((json_int_t)result->bytes_durable));
     if (err->code) {
@@ -248,7 +278,7 @@ static int serve_session(struct serve_child *child, struct br_err *reterr)
     struct br_channel channel = br_tls_channel(child->tls);
     struct br_session_params params = {
         .channel = channel,
-        .host = {.open_volume = serve_open_volume, .finished = serve_finished, .ctx = child},
+        .host = {.open_volume = serve_open_volume, .begun = serve_begun, .finished = serve_finished, .ctx = child},
         .program = "blkrep " BR_VERSION,
     };
     struct br_session *session = NULL;
@@ -294,14 +324,24 @@ static void serve_pairing(struct serve_child *child)
     br_tls_channel(child->tls).ops->close(child->tls);
 }
 
-static void serve_known(struct serve_child *child, int report_fd)
+// Tells the parent that this peer has proven who it is, and hears whether there is room for its session.
+static enum serve_answer serve_ask(int parent_fd)
+{
+    char byte = SERVE_PROVEN;
+    ssize_t got = send(parent_fd, &byte, 1, MSG_NOSIGNAL);
+
+    while (got == 1 && (got = recv(parent_fd, &byte, 1, 0)) < 0 && errno == EINTR && !cli_cancel) {
+        got = 1;
+    }
+    return got == 1 ? (enum serve_answer)byte : SERVE_NO_ANSWER;
+}
+
+static void serve_known(struct serve_child *child)
 {
     struct br_channel channel = br_tls_channel(child->tls);
     struct br_err why = {0};
-    char proven = SERVE_PROVEN, peer[BR_ADDRESS_TEXT_BYTES];
+    char peer[BR_ADDRESS_TEXT_BYTES];
 
-    ssize_t put = write(report_fd, &proven, 1); // to a parent that is gone: this process is told by its signal
-    (void)put;
     snprintf(peer, sizeof(peer), "%s", br_tls_peer_text(child->tls));
     br_tls_watch(child->tls, serve_watch, child);
     int rc = serve_session(child, &why);
@@ -313,7 +353,7 @@ static void serve_known(struct serve_child *child, int report_fd)
     channel.ops->close(child->tls);
 }
 
-int serve_connection(struct serve *serve, int fd, int report_fd, const char *full)
+int serve_connection(struct serve *serve, int fd, int parent_fd)
 {
     const struct conf *conf = serve->conf;
     struct serve_child child = {.serve = serve, .place = {.look_fd = -1}};
@@ -329,10 +369,6 @@ int serve_connection(struct serve *serve, int fd, int report_fd, const char *ful
         cli_warn(serve->cli, "a connection was refused: %s: %s", br_err_message(-rc), why.text);
         return BR_EXIT_PEER;
     }
-    if (full) {
-        br_tls_turn_away(child.tls, BR_E_BUSY, full);
-        return BR_EXIT_BUSY;
-    }
     if (br_tls_protocol_of(child.tls) == BR_TLS_PAIRING) {
         serve_pairing(&child);
         return BR_EXIT_OK;
@@ -346,6 +382,18 @@ int serve_connection(struct serve *serve, int fd, int report_fd, const char *ful
         br_tls_turn_away(child.tls, why.code, why.text);
         return BR_EXIT_PEER;
     }
-    serve_known(&child, report_fd);
-    return BR_EXIT_OK;
+    switch (serve_ask(parent_fd)) {
+    case SERVE_GO: serve_known(&child); return BR_EXIT_OK;
+    case SERVE_FULL:
+        br_tls_turn_away(child.tls, BR_E_BUSY,
+                         "this server has as many sessions as it may (sessions-max); come back later");
+        return BR_EXIT_BUSY;
+    case SERVE_FULL_ADDRESS:
+        br_tls_turn_away(child.tls, BR_E_BUSY,
+                         "this address has as many sessions as it may (sessions-per-address); come back later");
+        return BR_EXIT_BUSY;
+    case SERVE_NO_ANSWER: break;
+    }
+    br_tls_turn_away(child.tls, BR_E_CANCELLED, "the server is being stopped");
+    return BR_EXIT_PEER;
 }

@@ -69,16 +69,27 @@ static int br_err_code_of_errno(int os_errno)
     case EPERM:
     case EROFS: return BR_E_PERMISSION;
     case ENOENT:
-    case ENOTDIR: return BR_E_NOT_FOUND;
+    case ENOTDIR:
+    case ENODEV:
+    case ENXIO:
+    case EADDRNOTAVAIL: return BR_E_NOT_FOUND;
     case ENOMEM: return BR_E_NOMEM;
+    case EISDIR:
+    case EAFNOSUPPORT:
     case EOPNOTSUPP:
     case ENOSYS: return BR_E_UNSUPPORTED;
+    case ELOOP: return BR_E_REFUSED; // a symbolic link where none is followed
+    case EMFILE:
+    case ENFILE:
+    case EFBIG:
+    case ENAMETOOLONG: return BR_E_LIMIT;
     case ECANCELED: return BR_E_CANCELLED;
     case ECONNRESET:
     case ECONNREFUSED:
     case ECONNABORTED:
     case EPIPE:
     case EHOSTUNREACH:
+    case ENETDOWN:
     case ENETUNREACH: return BR_E_PEER;
     case ETIMEDOUT: return BR_E_TIMEOUT;
     default: return BR_E_IO;

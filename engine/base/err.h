@@ -34,7 +34,7 @@ enum br_exit {
     X(INTERNAL, ENOTRECOVERABLE, BR_EXIT_FAILED, "internal error",                                                  \
       "report this with the command line and the version")                                                          \
     X(USAGE, EINVAL, BR_EXIT_USAGE, "wrong usage", "see blkrep VERB --help")                                        \
-    X(CONFIG, EINVAL, BR_EXIT_USAGE, "configuration error", "correct the named line; see blkrep.conf(5)")           \
+    X(CONFIG, EINVAL, BR_EXIT_USAGE, "configuration error", "correct what is named; see blkrep.conf(5)")            \
     X(NOT_FOUND, ENOENT, BR_EXIT_FAILED, "not found", "check the name")                                             \
     X(PERMISSION, EACCES, BR_EXIT_FAILED, "permission denied", "run as a user that may access the object named")    \
     X(UNSUPPORTED, EOPNOTSUPP, BR_EXIT_FAILED, "not supported here", "see blkrep doctor, or choose another way")    \
@@ -65,13 +65,13 @@ enum br_exit {
     X(TRUNCATED, EILSEQ, BR_EXIT_VERIFY, "the stream ends too early", "get the stream again, whole")                \
     X(VERSION, EPROTONOSUPPORT, BR_EXIT_FAILED, "unknown format or protocol version",                               \
       "use a blkrep at least as new as the writer")                                                                 \
-    X(LIMIT, E2BIG, BR_EXIT_FAILED, "a limit was exceeded", "the object named asks for more than is allowed")       \
+    X(LIMIT, E2BIG, BR_EXIT_FAILED, "a limit was exceeded", "ask for less, or raise the limit named")               \
     X(PEER, ECONNABORTED, BR_EXIT_PEER, "the peer or the network failed",                                           \
-      "check that blkrep serve runs there and can be reached")                                                      \
+      "check that the other side (blkrep serve, or what reads the stream) runs and can be reached")                 \
     X(TIMEOUT, ETIMEDOUT, BR_EXIT_PEER, "the peer did not answer in time", "check the network between both hosts")  \
     X(PROTOCOL, EPROTO, BR_EXIT_PEER, "the peer broke the protocol", "check that both sides run a released blkrep") \
     X(AUTH, EACCES, BR_EXIT_PEER, "the peer could not prove who it is, or may not do this",                         \
-      "pair again with blkrep pair")                                                                                \
+      "pair anew, with a token of the role that this needs: blkrep token create there, blkrep pair here")           \
     X(NO_SPACE, ENOSPC, BR_EXIT_SPACE, "no space left", "make room on the file system named and run again")         \
     X(BUSY, EBUSY, BR_EXIT_BUSY, "another run holds it", "wait for the other run to end")                           \
     X(GAPS, EIO, BR_EXIT_GAPS, "done, with unreadable blocks", "the version marks them; replace the source disk")   \
@@ -112,7 +112,8 @@ int br_err_set(struct br_err *reterr, int code, const char *fmt, ...) BR_PRINTF(
 
 /**
  * br_err_os - record an error that a system call reported
- * @os_errno  positive errno; ENOSPC and EDQUOT give NO_SPACE, EACCES and EPERM PERMISSION, ENOENT NOT_FOUND, ENOMEM NOMEM, the rest IO
+ * @os_errno  positive errno; what a user can do something about has a code of its own (ENOSPC NO_SPACE, ENOENT NOT_FOUND, EMFILE LIMIT,
+ *            EISDIR UNSUPPORTED, EPIPE PEER and so on), the rest is IO
  * Returns the negated code chosen. The text gets ": strerror" appended.
  */
 int br_err_os(struct br_err *reterr, int os_errno, const char *fmt, ...) BR_PRINTF(3, 4);

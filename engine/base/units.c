@@ -219,42 +219,73 @@ static bool br_quote_needed(const char *name)
     return false;
 }
 
+// One character of @s as it is shown: itself when it is plain, else \n or \xNN. Returns how many bytes of @s it took.
+static size_t br_show_one(const unsigned char *s, char piece[8])
+{
+    size_t len = br_utf8_len(s);
+
+    if (br_utf8_plain(s, len)) {
+        memcpy(piece, s, len);
+        piece[len] = 0;
+        return len;
+    }
+    snprintf(piece, 8, *s == '\n' ? "\\n" : "\\x%02x", *s);
+    return 1;
+}
+
+// Appends @piece when it and @spare bytes behind it fit.
+static bool br_show_add(char *text, size_t text_size, size_t *used, const char *piece, size_t spare)
+{
+    size_t len = strlen(piece);
+
+    if (*used + len + spare >= text_size) {
+        return false;
+    }
+    memcpy(text + *used, piece, len + 1);
+    *used += len;
+    return true;
+}
+
 void br_quote(const char *name, char *text, size_t text_size)
 {
+    const unsigned char *s = (const unsigned char *)name;
+    char piece[8];
+    size_t used = 0;
+
     if (!br_quote_needed(name)) {
         snprintf(text, text_size, "%s", name);
         return;
     }
-    const unsigned char *s = (const unsigned char *)name;
-    size_t used = 0;
-    char piece[8];
-
-    if (text_size < 3) {
-        snprintf(text, text_size, "%s", "");
+    text[0] = 0;
+    if (!br_show_add(text, text_size, &used, "\"", 1)) {
         return;
     }
-    text[used++] = '"';
     while (*s) {
-        size_t len = br_utf8_len(s);
+        size_t len = 1;
         if (*s == '"' || *s == '\\') {
             snprintf(piece, sizeof(piece), "\\%c", *s);
-        } else if (br_utf8_plain(s, len)) {
-            memcpy(piece, s, len);
-            piece[len] = 0;
-        } else if (*s == '\n') {
-            snprintf(piece, sizeof(piece), "\\n");
         } else {
-            snprintf(piece, sizeof(piece), "\\x%02x", *s);
-            len = 1;
+            len = br_show_one(s, piece);
         }
-        size_t piece_len = strlen(piece);
-        if (used + piece_len + 2 > text_size) {
+        if (!br_show_add(text, text_size, &used, piece, 1)) {
             break;
         }
-        memcpy(text + used, piece, piece_len);
-        used += piece_len;
         s += len;
     }
-    text[used++] = '"';
-    text[used] = 0;
+    br_show_add(text, text_size, &used, "\"", 0);
+}
+
+void br_visible(const char *message, char *text, size_t text_size)
+{
+    const unsigned char *s = (const unsigned char *)message;
+    char piece[8];
+    size_t used = 0;
+
+    text[0] = 0;
+    while (*s) {
+        s += br_show_one(s, piece);
+        if (!br_show_add(text, text_size, &used, piece, 0)) {
+            break;
+        }
+    }
 }

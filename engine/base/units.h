@@ -27,5 +27,10 @@ void br_time_text(uint64_t unix_ns, char *text, size_t text_size);
  * tables never break and two different names never print alike.
  */
 void br_quote(const char *name, char *text, size_t text_size);
+/**
+ * br_visible - a message that may hold names or a peer's words, as one printable line
+ * What is not plain UTF-8 without control characters is written \n or \xNN; all else is kept, so a name may look like another's escape.
+ */
+void br_visible(const char *message, char *text, size_t text_size);
 
 #endif

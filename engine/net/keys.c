@@ -2,6 +2,7 @@
 #include "engine/net/keys.h"
 
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -10,6 +11,10 @@
 
 #include "engine/net/base32.h"
 #include "engine/net/trust_file.h"
+
+// Private keys lie in OpenSSL's secure heap: locked, where the limit lets it, and in no core dump. A few keys of some hundred bytes.
+#define BR_KEYS_HEAP_BYTES 32768
+#define BR_KEYS_HEAP_LEAST 32
 
 struct br_keys {
     EVP_PKEY *pkey;
@@ -122,6 +127,10 @@ int br_keys_load(int state_fd, bool make, struct br_keys **ret_keys, struct br_e
 
     if (!keys) {
         return br_err_set(reterr, BR_E_NOMEM, "loading " BR_IDENTITY_FILE);
+    }
+    if (!CRYPTO_secure_malloc_initialized()) {
+        (void)CRYPTO_secure_malloc_init(BR_KEYS_HEAP_BYTES,
+                                        BR_KEYS_HEAP_LEAST); // without it keys lie in the common heap
     }
     rc = br_trust_read(state_fd, BR_IDENTITY_FILE, true, &pem, reterr);
     if (rc == -BR_E_NOT_FOUND && make) {

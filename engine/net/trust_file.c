@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define BR_TRUST_LOCK_TRIES 200 // of 50 ms
+#define BR_TRUST_READ_BYTES 16384
+#define BR_TRUST_ROOM_LEAST 1024
 
 static int br_trust_check(int fd, const char *name, bool secret, struct br_err *reterr)
 {
@@ -47,11 +49,12 @@ int br_trust_read(int dir_fd, const char *name, bool secret, struct br_buf *cont
             rc = br_err_set(reterr, BR_E_LIMIT, "%s is longer than %u bytes", name, BR_TRUST_FILE_BYTES_MAX);
             break;
         }
-        if (!br_buf_reserve(content, 16384)) {
+        // As long as there is room the content is not moved: what it was moved from would keep a secret.
+        if (content->capacity - content->len < BR_TRUST_ROOM_LEAST && !br_buf_reserve(content, BR_TRUST_READ_BYTES)) {
             rc = br_err_set(reterr, BR_E_NOMEM, "reading %s", name);
             break;
         }
-        ssize_t got = read(fd, content->data + content->len, 16384);
+        ssize_t got = read(fd, content->data + content->len, content->capacity - content->len);
         if (got < 0 && errno != EINTR) {
             rc = br_err_os(reterr, errno, "reading %s", name);
         } else if (got == 0) {

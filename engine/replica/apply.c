@@ -138,7 +138,7 @@ static int br_apply_size(struct br_apply *apply, struct br_err *reterr)
         return r;
     }
     if (!info.is_block) {
-        return info.size_bytes == new_bytes ? 0 : br_file_truncate(replica->file, new_bytes, reterr);
+        return info.size_bytes == new_bytes ? 0 : br_replica_set_size(replica, replica->file, new_bytes, reterr);
     }
     r = new_bytes > old_bytes ? br_apply_zero(apply, old_bytes, new_bytes - old_bytes, reterr) : 0;
     return r < 0 ? r : br_io_queue_drain(&apply->queue, reterr);

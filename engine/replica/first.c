@@ -451,7 +451,7 @@ static int br_first_open_new(struct br_first *first, struct br_err *reterr)
     br_first_copy_mode(replica->file, first->own);
     first->file = first->own;
     first->reads_zero = true;
-    return br_file_truncate(first->own, replica->geometry.size_bytes, reterr);
+    return br_replica_set_size(replica, first->own, replica->geometry.size_bytes, reterr);
 }
 
 // The facts of an earlier run in the new size. The block in which the old or the new end lies has another length now: not known.
@@ -499,11 +499,11 @@ static int br_first_resize(struct br_first *first, const struct br_file_info *in
         return r < 0 ? r : br_io_queue_drain(&first->queue, reterr);
     }
     if (old_bytes < new_bytes && old_bytes < info->size_bytes) {
-        r = br_file_truncate(first->file, old_bytes, reterr);
+        r = br_replica_set_size(first->replica, first->file, old_bytes, reterr);
     } else if (info->size_bytes == new_bytes) {
         return 0;
     }
-    return r < 0 ? r : br_file_truncate(first->file, new_bytes, reterr);
+    return r < 0 ? r : br_replica_set_size(first->replica, first->file, new_bytes, reterr);
 }
 
 // INCOMPLETE, with what is durably true now: the window, and what is about to grow, are UNKNOWN.

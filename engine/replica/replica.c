@@ -199,6 +199,14 @@ int br_replica_capacity(const struct br_file_info *info, uint64_t size_bytes, co
     return 0;
 }
 
+int br_replica_set_size(const struct br_replica *replica, struct br_file *file, uint64_t size_bytes,
+                        struct br_err *reterr)
+{
+    int r = br_file_truncate(file, size_bytes, reterr);
+
+    return r < 0 ? br_err_prefix(reterr, "%s", replica->what) : r;
+}
+
 void br_replica_identity_from(struct br_identity *identity, const struct br_delta_header *header)
 {
     identity->volume = header->volume;
@@ -545,26 +553,35 @@ int br_replica_recheck(struct br_replica *replica, uint64_t recheck_bytes, struc
     return r < 0 || replica->read_only ? r : br_replica_store_identity(replica, reterr);
 }
 
-int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
-                      struct br_err *reterr)
+// Who looks without the lock may see another run go on. Its record moves with every step that matters.
+static bool br_replica_moved(const struct br_replica *replica)
 {
-    struct br_identity *identity = &replica->identity;
-    struct br_evidence now;
+    struct br_identity_slots slots = {0};
+    struct br_identity now;
+    struct br_err err;
+    int r = br_identity_slots_load(replica->dir, BR_IDENTITY_NAME, false, &slots, &now, &err);
+
+    bool moved = r < 0 || now.sequence != replica->identity.sequence;
+    if (r == 0) {
+        br_identity_slots_close(&slots);
+    }
+    return moved;
+}
+
+static int br_replica_prove_all(struct br_replica *replica, const struct br_evidence *now,
+                                br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
+                                struct br_err *reterr)
+{
+    const struct br_tree *tree = &replica->identity.tree;
     struct br_proof proof;
-    assert(!replica->active);
-    *ret_bad_blocks = 0;
-    int r = br_replica_need_complete(replica, reterr);
-    r = r < 0 ? r : br_evidence_take(replica->file, &now, reterr); // before: a write meanwhile must show
-    r = r < 0 ? r
-              : br_prove(replica, &identity->tree, 0, identity->tree.geometry.block_count, UINT64_MAX, progress, ctx,
-                         &proof, reterr);
+    int r = br_prove(replica, tree, 0, tree->geometry.block_count, UINT64_MAX, progress, ctx, &proof, reterr);
     if (r != 0) {
         return r;
     }
-    uint64_t size = identity->tree.geometry.size_bytes;
-    if (now.inode != 0 && now.size_bytes != size) { // a file is exactly the volume; a device may be larger
+    uint64_t size = tree->geometry.size_bytes;
+    if (now->inode != 0 && now->size_bytes != size) { // a file is exactly the volume; a device may be larger
         return br_err_set(reterr, BR_E_VERIFY, "%s: it has %" PRIu64 " bytes, the recorded version %" PRIu64,
-                          replica->what, now.size_bytes, size);
+                          replica->what, now->size_bytes, size);
     }
     *ret_bad_blocks = proof.bad_blocks;
     if (proof.bad_blocks > 0) {
@@ -572,8 +589,28 @@ int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progres
                          "%s: %" PRIu64 " blocks are not the recorded ones, the first", replica->what,
                          proof.bad_blocks);
     }
-    if (replica->read_only) {
-        return 0;
+    return 0;
+}
+
+int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
+                      struct br_err *reterr)
+{
+    struct br_identity *identity = &replica->identity;
+    struct br_evidence now;
+    assert(!replica->active);
+    *ret_bad_blocks = 0;
+    int r = br_replica_need_complete(replica, reterr);
+    r = r < 0 ? r : br_evidence_take(replica->file, &now, reterr); // before: a write meanwhile must show
+    if (r < 0) {
+        return r;
+    }
+    r = br_replica_prove_all(replica, &now, progress, ctx, ret_bad_blocks, reterr);
+    if ((r == -BR_E_VERIFY || r == -BR_E_CORRUPT) && replica->read_only && br_replica_moved(replica)) {
+        *ret_bad_blocks = 0;
+        return br_err_set(reterr, BR_E_BUSY, "%s was brought to another version while it was read", replica->what);
+    }
+    if (r != 0 || replica->read_only) {
+        return r;
     }
     identity->evidence = now;
     identity->full_proof_unix_ns = br_ring_unix_ns(replica->ring);

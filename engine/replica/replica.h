@@ -175,6 +175,7 @@ typedef int br_verify_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total
 /**
  * br_replica_verify - read the whole replica and compare every block with the tree
  * Returns 0 when all agree and records the date of the full proof; -BR_E_VERIFY names the first differing block and how many there are.
+ * Read only, without the lock: nothing is recorded, and -BR_E_BUSY when it differs because another run went on meanwhile.
  */
 BR_MUST_CHECK int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx,
                                     uint64_t *ret_bad_blocks, struct br_err *reterr);

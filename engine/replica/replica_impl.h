@@ -71,6 +71,9 @@ BR_MUST_CHECK int br_replica_new_trees(struct br_replica *replica, struct br_err
 /** br_replica_capacity - a device must hold @size_bytes: -BR_E_TARGET_SMALL */
 BR_MUST_CHECK int br_replica_capacity(const struct br_file_info *info, uint64_t size_bytes, const char *what,
                                       struct br_err *reterr);
+/** br_replica_set_size - br_file_truncate() of the replica, or of @file that is to take its place; a failure names the replica */
+BR_MUST_CHECK int br_replica_set_size(const struct br_replica *replica, struct br_file *file, uint64_t size_bytes,
+                                      struct br_err *reterr);
 /** br_replica_completed - fill what COMPLETE says of the content written by replica->begin or of the APPLYING record: evidence, times; store it */
 BR_MUST_CHECK int br_replica_completed(struct br_replica *replica, struct br_err *reterr);
 /** br_replica_drop_file - unlink @name in the replica's folder, durably; errors are ignored: the next run tries again */

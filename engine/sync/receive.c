@@ -89,9 +89,10 @@ static int br_receive_plan_full(struct br_receive *receive, struct br_replica_be
                           "accept that with --overwrite");
     }
     if (!overwrite && begin->header.generation.counter <= there->generation.counter) {
-        return br_err_set(reterr, BR_E_REFUSED, "the stream is version %llu, the replica has version %llu",
-                          (unsigned long long)begin->header.generation.counter,
-                          (unsigned long long)there->generation.counter);
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "the stream is generation %llu of the volume, the replica is at %llu; --overwrite gives that up",
+            (unsigned long long)begin->header.generation.counter, (unsigned long long)there->generation.counter);
     }
     return 0;
 }

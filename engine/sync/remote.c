@@ -653,8 +653,7 @@ int br_remote_open(const struct br_remote_params *params, struct br_endpoint *re
     snprintf(remote->what, sizeof(remote->what), "%s", params->what ? params->what : params->volume);
     int rc = shake_hands(remote, reterr);
     if (rc < 0) {
-        remote->dead = true; // nothing more to be said
-        remote_close(remote);
+        remote_close(remote); // a refusal leaves a channel, on which BYE is said
         return rc;
     }
     // Only the strings of the call are not kept.

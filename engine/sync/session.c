@@ -48,6 +48,7 @@ struct br_session {
     struct session_batch *free_batches;
     unsigned held_batches;
     uint64_t verify_told_bytes;
+    bool told_begun; // the host knows of the delta under way
 };
 
 static int say(struct br_session *session, struct br_wire_message *message, struct br_err *reterr)
@@ -374,6 +375,17 @@ int br_session_tick(struct br_session *session, struct br_err *reterr)
     return tell_credit(session, session->params.credit_bytes / SESSION_CREDIT_PART, reterr);
 }
 
+// A run that finds no changes begins a delta too, and gives it up: the host hears of those that do something.
+static void tell_begun(struct br_session *session)
+{
+    struct br_session_host *host = &session->params.host;
+
+    if (!session->told_begun && host->begun) {
+        host->begun(host->ctx, session->volume_name, br_stream_decoder_header(session->decoder));
+    }
+    session->told_begun = true;
+}
+
 static int begin(struct br_session *session, const struct br_wire_message *message, struct br_err *reterr)
 {
     const struct br_endpoint *endpoint = &session->volume.endpoint;
@@ -400,6 +412,10 @@ static int begin(struct br_session *session, const struct br_wire_message *messa
         return say_error(session, &err, reterr);
     }
     session->state = SESSION_RECEIVING;
+    session->told_begun = false;
+    if (wanted.mode == BR_MODE_FIRST) { // the target is a first copy from now on, whatever comes
+        tell_begun(session);
+    }
     rc = tell_credit(session, 1, reterr); // what an aborted delta had left untold
     return rc < 0 ? rc : say(session, &begun, reterr);
 }
@@ -460,6 +476,7 @@ static int take_frame(struct br_session *session, const struct br_wire_message *
         release_batch(holder);
         return BR_MIN(rc, 0);
     }
+    tell_begun(session);
     if (record.type == BR_STREAM_RUN) {
         rc = endpoint->ops->run(endpoint->ctx, &record.run, reterr);
         release_batch(holder);
@@ -551,6 +568,7 @@ static int commit(struct br_session *session, const struct br_wire_message *mess
     }
     int rc = read_stream_end(session, message, &end, &err);
     if (rc >= 0) {
+        tell_begun(session);
         rc = endpoint->ops->commit(endpoint->ctx, &end, message->recheck_bytes, &answer.result.result, &err);
     }
     if (rc < 0) {

@@ -36,6 +36,8 @@ struct br_session_host {
      */
     int (*open_volume)(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
                        struct br_session_volume *ret_volume, struct br_err *reterr);
+    /** begun - the first of a delta to @volume is taken in; not called for one that is given up empty; for logs. NULL: not wanted */
+    void (*begun)(void *ctx, const char *volume, const struct br_delta_header *header);
     /** finished - a commit ended; @err code 0: a new version; for logs. NULL: not wanted */
     void (*finished)(void *ctx, const char *volume, const struct br_delta_header *header,
                      const struct br_replica_result *result, const struct br_err *err);

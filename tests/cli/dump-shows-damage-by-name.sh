@@ -19,3 +19,14 @@ t_status 1
 t_stderr_has "$T/none"
 t_run blkrep dump
 t_status 2
+# who reads no further is not read for: the descriptor's place is where dump stopped
+t_random "$T/big" 16M 2
+"$BLKREP" send "$T/big" >"$T/long" 2>/dev/null
+exec 8<"$T/long"
+t_last="dump to a full disk"
+T_STATUS=0
+"$BLKREP" dump --blocks - <&8 >/dev/full 2>"$T/err" || T_STATUS=$?
+t_status 1
+t_stderr_has "stdout"
+[[ $(wc -c <&8) -gt 0 ]] || t_fail "all of it was read for nobody"
+exec 8<&-

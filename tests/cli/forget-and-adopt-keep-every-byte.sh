@@ -43,5 +43,36 @@ cp "$T/bad" "$T/bad.before"
 t_run blkrep adopt --from="$T/new/b.blkrep" "$T/bad"
 [[ $T_STATUS -eq 4 || $T_STATUS -eq 3 ]] || t_fail "a changed copy was adopted"
 t_file_equal "$T/bad" "$T/bad.before"
-t_run blkrep adopt --from="$T/nowhere" "$T/bad"
-[[ $T_STATUS -ne 0 ]] || t_fail "adopted from nowhere"
+[[ ! -e $T/bad.blkrep ]] || t_fail "the state of other bytes was left beside them: $(ls "$T/bad.blkrep")"
+# from where there is none, or onto some
+for from in nowhere new home; do
+    t_run blkrep adopt --from="$T/$from" "$T/bad"
+    t_status 1
+    [[ ! -e $T/bad.blkrep ]] || t_fail "adopted from $from"
+done
+t_run blkrep adopt --from="$T/new/b.blkrep" "$T/copy"
+t_status 3
+t_stderr_has "forget it first"
+t_ok blkrep verify "$T/copy"
+# cut in the copying, before the record: made again
+cp "$T/new/b" "$T/cut"
+mkdir "$T/cut.blkrep"
+t_random "$T/cut.blkrep/tree.1" 100 9
+t_ok blkrep adopt --from="$T/new/b.blkrep" "$T/cut"
+t_ok blkrep verify "$T/cut"
+
+# what is gone, or on another host, leaves only what this host noted of it
+t_ok blkrep sync "$T/a" "$T/gone"
+rm -rf "$T/gone" "$T/gone.blkrep"
+t_ok blkrep status
+t_stdout_has "$T/gone"
+t_run blkrep forget "$T/gone"
+t_status 3
+t_ok blkrep forget --yes "$T/gone"
+t_ok blkrep status
+t_stdout_lacks "$T/gone"
+t_run blkrep forget --yes "$T/gone"
+t_status 1
+t_run blkrep forget --yes blkrep://example.invalid/x
+t_status 1
+t_stderr_has "run blkrep forget there"

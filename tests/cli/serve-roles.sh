@@ -25,6 +25,29 @@ t_status 5
 t_stderr_has "reader"
 [[ ! -e $T/replicas/www ]] || t_fail "a refused client made a replica"
 
+# a reader looks: it proves a replica, and is told what a sync would ship
+s_as reader t_ok blkrep verify --json "$S_URL/db"
+t_json_is state complete
+t_json_is bad_blocks 0
+t_json_is root "$("$BLKREP" verify --json "$T/replicas/db" | tail -n 1 | jq -r .root)"
+s_as reader t_ok blkrep sync --dry-run --json "$T/other.img" "$S_URL/new"
+t_json_is bytes_changed $((1 << 20))
+[[ ! -e $T/replicas/new ]] || t_fail "a look made a replica"
+s_as reader t_run blkrep verify "$S_URL/new"
+t_status 1
+t_stderr_has "not a replica that its server knows"
+s_as writer t_run blkrep verify "$S_URL/www"
+t_status 5
+cp "$T/replicas/db" "$T/good"
+printf x | dd of="$T/replicas/db" bs=1 seek=70000 conv=notrunc status=none
+s_as reader t_run blkrep verify --json "$S_URL/db"
+t_status 4
+t_json_is bad_blocks 1
+t_json_is error.offset_bytes 65536
+s_audit client-reader | grep -q '"act":"verify-failed"' || t_fail "no audit line of what was found"
+cat "$T/good" >"$T/replicas/db"
+s_as reader t_ok blkrep verify "$S_URL/db"
+
 for name in .. . .ssh 'a%2fb' db.blkrep 'a b' $'a\nb' "$(printf 'x%.0s' {1..65})"; do
     s_as boss t_run blkrep sync "$T/a.img" "$S_URL/$name"
     [[ $T_STATUS -ne 0 ]] || t_fail "taken: $name"
@@ -38,6 +61,13 @@ s_as writer t_run blkrep sync --overwrite "$T/other.img" "$S_URL/db"
 [[ $(sha256sum <"$T/replicas/db") == "$before" ]] || t_fail "the replica was changed"
 s_as boss t_ok blkrep sync --overwrite "$T/other.img" "$S_URL/db"
 t_file_equal "$T/other.img" "$T/replicas/db"
+
+# what a client noted of a replica there is its own to forget
+s_as writer t_ok blkrep forget --yes "$S_URL/own"
+s_as writer t_ok blkrep status
+t_stdout_lacks /own
+t_stdout_has /db
+[[ -e $T/elsewhere.img.blkrep/identity ]] || t_fail "a client dropped the server's state"
 
 # a link in the directory is not followed
 ln -s "$T/a.img" "$T/replicas/link"

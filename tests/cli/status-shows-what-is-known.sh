@@ -8,6 +8,7 @@ t_ok blkrep status
 t_stdout_has "nothing has been synced"
 t_run blkrep status "$T/none"
 t_status 1
+t_stderr_has "nothing is known here"
 t_random "$T/a" 1M 1
 t_ok blkrep sync "$T/a" "$T/b"
 t_ok blkrep sync "$T/a" "$T/c"
@@ -22,6 +23,13 @@ t_nothing_changed "$T/a" "$T/b" "$T/c" "$T/b.blkrep" "$T/c.blkrep" "$T/a.blkrep"
 rm "$T/b"
 t_ok blkrep status
 t_stdout_has gone
+t_stdout_has "from $T/a"
+t_ok blkrep status "$T/b" # gone, but known
+t_stdout_has gone
+# one that this host did not sync itself
+"$BLKREP" send "$T/a" 2>/dev/null | t_run_in /dev/stdin blkrep receive "$T/r"
+t_ok blkrep status "$T/r"
+t_stdout_has "none from this host"
 # a target that was mistyped and refused is not kept as a pair
 t_random "$T/plain" 5000 2
 t_run blkrep sync "$T/a" "$T/plain"

@@ -15,6 +15,7 @@ t_random "$T/a" 1M 1
 t_ok blkrep sync --json "$T/a" "$T/b"
 fields
 t_json_is root "$("$BLKREP" verify --json "$T/b" | tail -n 1 | jq -r .root)"
+! grep -qE '[0-9]\.[0-9]{10}' "$T/out" || t_fail "seconds to the last bit of a double"
 t_ok blkrep sync --json --dry-run "$T/a" "$T/b"
 fields
 t_run blkrep sync --json "$T/none" "$T/c"

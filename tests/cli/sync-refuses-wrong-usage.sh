@@ -29,8 +29,11 @@ bad --every --every=now "$T/d/a" "$T/d/b"
 bad --dry-run --every=1s --dry-run "$T/d/a" "$T/d/b"
 bad --buffers --buffers=0 "$T/d/a" "$T/d/b"
 bad --buffers --buffers=1000000 "$T/d/a" "$T/d/b"
+bad --buffers --buffers=4294967300 "$T/d/a" "$T/d/b" # 4, in 32 bits
 bad --io --io=posix "$T/d/a" "$T/d/b"
 bad --progress --progress=77 "$T/d/a" "$T/d/b"
+bad --progress --progress=0 "$T/d/a" "$T/d/b" # can't be written
+bad --progress --progress=18446744073709551615 "$T/d/a" "$T/d/b"
 bad --verify --verify=yes "$T/d/a" "$T/d/b"
 bad --verify --verify --verify "$T/d/a" "$T/d/b"
 bad "on this host" blkrep://example.invalid/x "$T/d/b"

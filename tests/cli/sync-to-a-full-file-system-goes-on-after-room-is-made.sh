@@ -33,7 +33,7 @@ t_mount tmpfs "$T/small" size=20M
 t_ok blkrep sync --json "$T/big" "$T/small/c"
 t_file_equal "$T/big" "$T/small/c"
 # the state folder
-t_mount tmpfs "$T/statefs" size=64K
+t_mount tmpfs "$T/statefs" size=64K,mode=700
 head -c 1M /dev/zero >"$T/statefs/ballast" 2>/dev/null || true
 mkdir "$T/d"
 t_random "$T/d/a" 1M 5

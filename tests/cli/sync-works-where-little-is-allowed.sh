@@ -41,3 +41,30 @@ t_stderr_has "$place/ro"
 as sync --json --state="$place/ro/state" "$place/ro/a" "$place/user/b"
 t_refused 1 PERMISSION
 t_stderr_has "$place/ro/state"
+# a replica in a folder that can't be written: its state is found again by every verb, and dropped by forget
+t_random "$place/user/s" 1M 4
+: >"$place/ro/r"
+chown 65534:65534 "$place/ro/r"
+as sync "$place/user/s" "$place/ro/r"
+t_status 0
+[[ ! -e $place/ro/r.blkrep ]] || t_fail "state in a folder that can't be written"
+as sync --dry-run --json "$place/user/s" "$place/ro/r"
+t_status 0
+t_json_is bytes_changed 0
+as status --json "$place/ro/r"
+[[ $(jq -r 'select(.type == "replica") | .state' "$T/out") == complete ]] || t_fail "status does not find the state"
+[[ $(jq -r 'select(.type == "replica") | .state_bytes' "$T/out") -gt 0 ]] || t_fail "its state takes no room"
+# the folder may be written now: the state stays where it is
+chown 65534:65534 "$place/ro"
+as sync --json "$place/user/s" "$place/ro/r"
+t_status 0
+t_json_is bytes_changed 0
+as forget --yes "$place/ro/r"
+t_status 0
+as verify "$place/ro/r"
+t_status 1
+as sync "$place/user/s" "$place/ro/r"
+t_status 3
+as sync --overwrite "$place/user/s" "$place/ro/r"
+t_status 0
+[[ -e $place/ro/r.blkrep/identity ]] || t_fail "state elsewhere than beside it"

@@ -14,11 +14,13 @@ for verb in verify finish; do
     t_stderr_has "$T/d/none"
     t_run blkrep $verb --json "$T/d/plain"
     t_refused 1 NOT_FOUND
-    t_run blkrep $verb blkrep://example.invalid/x
-    t_status 2
     t_run blkrep $verb
     t_status 2
 done
+t_run blkrep finish blkrep://example.invalid/x
+t_status 2
+t_run blkrep verify blkrep://example.invalid/x # is asked, when it can be
+t_status 5
 t_nothing_changed "$T/d" # not even a folder beside it
 t_ok blkrep sync "$T/a" "$T/b"
 t_ok blkrep finish "$T/b"

@@ -22,13 +22,14 @@ t_root() {
     PATH=$PATH:/usr/sbin:/sbin
 }
 
-# t_loop FILE [SECTOR_BYTES [OPTIONS...]]: a loop device over FILE, its path in T_LOOP
+# t_loop FILE [SECTOR_BYTES [OPTIONS...]]: a loop device over FILE, its path in T_LOOP. One at a time on this machine: losetup opens the
+# free device that it found for writing, also when another one has just taken it, and a test would see a foreign writer.
 t_loop() {
     local file=$1 sector=${2:-512}
     shift $(($# > 1 ? 2 : 1))
     t_root
-    t_need losetup
-    T_LOOP=$(losetup --find --show --sector-size "$sector" "$@" "$file" 2>"$T/loop.err") ||
+    t_need losetup flock
+    T_LOOP=$(flock /dev/loop-control losetup --find --show --sector-size "$sector" "$@" "$file" 2>"$T/loop.err") ||
         t_skip "no loop device is to be had: $(cat "$T/loop.err")"
     t_undo+=("losetup -d $T_LOOP")
 }

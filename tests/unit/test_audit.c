@@ -274,7 +274,7 @@ static int on_a_full_disk(void)
 
     snprintf(mounted, sizeof(mounted), "%s/mnt", state_path);
     if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || mkdir(mounted, 0700) ||
-        mount("none", mounted, "tmpfs", 0, "size=256k")) {
+        mount("none", mounted, "tmpfs", 0, "size=256k,mode=0700")) {
         return 77;
     }
     open_cli(mounted);

@@ -374,6 +374,25 @@ static void warnings_are_texts_in_a_list(void **state)
     json_decref(object);
 }
 
+static void warnings_of_months_are_bounded(void **state)
+{
+    struct cli cli;
+    struct br_err err = {0};
+    int status;
+
+    (void)state;
+    taken(&cli, "a --json");
+    for (int i = 0; i < 500; i++) {
+        cli_warn(&cli, "warning %d", i);
+    }
+    json_t *object = exit_object(&cli, 0, &err, &status);
+    const json_t *warnings = json_object_get(object, "warnings");
+    assert_int_equal(json_array_size(warnings), 101);
+    assert_string_equal(json_string_value(json_array_get(warnings, 99)), "warning 99");
+    assert_non_null(strstr(json_string_value(json_array_get(warnings, 100)), "more warnings"));
+    json_decref(object);
+}
+
 static void people_and_programs_get_their_own_output(void **state)
 {
     struct cli cli;
@@ -563,6 +582,7 @@ int main(void)
         cmocka_unit_test(every_byte_of_a_name_comes_through_json),
         cmocka_unit_test(the_longest_path_is_not_cut),
         cmocka_unit_test(warnings_are_texts_in_a_list),
+        cmocka_unit_test(warnings_of_months_are_bounded),
         cmocka_unit_test(people_and_programs_get_their_own_output),
         cmocka_unit_test(data_that_can_t_be_written_is_a_failure),
         cmocka_unit_test(a_loss_needs_a_terminal_or_yes),

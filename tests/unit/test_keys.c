@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -137,6 +138,101 @@ static void an_identity_of_another_kind_of_key_is_refused(void **state)
     t_host_end(&host);
 }
 
+// How often @needle lies in memory of @pid that a core dump would have.
+static int found_in_core(pid_t pid, const void *needle, size_t len)
+{
+    char path[64], line[512];
+    unsigned long from = 0, to = 0;
+    int count = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+    FILE *maps = fopen(path, "re");
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+    int mem = open(path, O_RDONLY | O_CLOEXEC);
+    while (maps && mem >= 0 && fgets(line, sizeof(line), maps)) {
+        unsigned long a, b;
+        char perms[8];
+        if (sscanf(line, "%lx-%lx %7s", &a, &b, perms) == 3) {
+            from = perms[0] == 'r' && perms[1] == 'w' ? a : 0;
+            to = b;
+        } else if (!strncmp(line, "VmFlags:", 8) && from && !strstr(line, " dd") && to - from < (64u << 20)) {
+            char *bytes = malloc(to - from);
+            ssize_t got = bytes ? pread(mem, bytes, to - from, (off_t)from) : 0;
+            for (char *at = bytes; got > 0 && (at = memmem(at, (size_t)(bytes + got - at), needle, len)); at++) {
+                count++;
+            }
+            free(bytes);
+        }
+    }
+    if (maps) {
+        fclose(maps);
+    }
+    if (mem >= 0) {
+        close(mem);
+    }
+    return maps && mem >= 0 ? count : -1;
+}
+
+// A process that has loaded the identity, made when it is not there, and waits to be killed.
+static pid_t process_with_identity(int state_fd)
+{
+    int ready[2];
+    char byte = 0;
+
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (!pid) {
+        struct br_keys *keys;
+        if (!br_keys_load(state_fd, true, &keys, NULL) && write(ready[1], "1", 1) == 1) {
+            pause();
+        }
+        _exit(1);
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static void a_core_dump_has_no_private_key(void **state)
+{
+    (void)state;
+    char path[256];
+    unsigned char seed[32], pem[1024];
+    size_t len = sizeof(seed);
+
+    snprintf(path, sizeof(path), "%s/keys.XXXXXX", t_folder());
+    assert_non_null(mkdtemp(path));
+    int state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    pid_t pids[] = {process_with_identity(state_fd), process_with_identity(state_fd)}; // made, loaded
+    int fd = openat(state_fd, BR_IDENTITY_FILE, O_RDONLY | O_CLOEXEC);
+    ssize_t got = read(fd, pem, sizeof(pem) - 1);
+    assert_true(got > 64);
+    pem[got] = 0;
+    BIO *bio = BIO_new_mem_buf(pem, (int)got);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    assert_int_equal(EVP_PKEY_get_raw_private_key(key, seed, &len), 1);
+    int self = found_in_core(getpid(), seed, sizeof(seed));
+    int raw[2], text[2]; // in base 64
+    for (size_t i = 0; i < BR_ARRAY_LEN(pids); i++) {
+        raw[i] = found_in_core(pids[i], seed, sizeof(seed));
+        text[i] = found_in_core(pids[i], strchr((char *)pem, '\n') + 24, 40);
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+    for (size_t i = 0; i < BR_ARRAY_LEN(pids); i++) {
+        assert_int_equal(raw[i], self < 0 ? -1 : 0); // -1: memory can't be looked into here
+        assert_int_equal(text[i], self < 0 ? -1 : 0);
+    }
+    assert_int_not_equal(self, 0); // it would be found
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    close(fd);
+    assert_int_equal(unlinkat(state_fd, BR_IDENTITY_FILE, 0), 0);
+    close(state_fd);
+    assert_int_equal(rmdir(path), 0);
+}
+
 static void two_first_users_end_up_with_one_identity(void **state)
 {
     (void)state;
@@ -232,6 +328,7 @@ int main(void)
         cmocka_unit_test(an_identity_that_others_can_read_is_refused),
         cmocka_unit_test(a_damaged_identity_is_refused_and_kept),
         cmocka_unit_test(an_identity_of_another_kind_of_key_is_refused),
+        cmocka_unit_test(a_core_dump_has_no_private_key),
         cmocka_unit_test(two_first_users_end_up_with_one_identity),
         cmocka_unit_test(a_trust_file_is_not_followed_through_a_link),
         cmocka_unit_test(a_trust_file_that_is_too_long_is_refused),

@@ -350,6 +350,36 @@ static void a_second_run_is_told_that_it_is_busy(void **state)
     close_replica(&other);
 }
 
+static int ship_meanwhile(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct world *w = ctx;
+    (void)done_bytes;
+    (void)total_bytes;
+    if (!br_uuid_equal(&br_replica_identity(w->replica)->generation.id, &w->new.generation.id)) {
+        must(w, ship(w, BR_MODE_DELTA));
+    }
+    return 0;
+}
+
+static void a_look_at_a_replica_that_moves_is_no_verdict(void **state)
+{
+    T_WORLD
+    struct world other = {.read_only = true};
+    uint64_t bad = 7;
+    first_version(w, 8 << 20, 40);
+    memcpy(other.path, w->path, sizeof(other.path));
+    assert_int_equal(open_replica(&other), 0);
+    assert_int_equal(br_replica_verify(other.replica, ship_meanwhile, w, &bad, &other.err), -BR_E_BUSY);
+    assert_int_equal(bad, 0);
+    close_replica(&other);
+    assert_int_equal(open_replica(&other), 0);
+    must(&other, br_replica_verify(other.replica, NULL, NULL, &bad, &other.err));
+    write_unseen(w, "a", 1, 33 * BR_BLOCK_BYTES + 100); // nobody went on: then it is one
+    assert_int_equal(br_replica_verify(other.replica, NULL, NULL, &bad, &other.err), -BR_E_VERIFY);
+    assert_int_equal(bad, 1);
+    close_replica(&other);
+}
+
 static unsigned t_released;
 static void release(void *ctx)
 {
@@ -578,6 +608,7 @@ int main(void)
         TEST(a_write_while_the_delta_is_received_stops_the_commit),
         TEST(verify_counts_what_differs_and_names_the_first),
         TEST(verify_stops_when_progress_says_so),
+        TEST(a_look_at_a_replica_that_moves_is_no_verdict),
         TEST(a_second_run_is_told_that_it_is_busy),
         TEST(data_that_is_not_what_its_leaf_says_is_never_written),
         TEST(what_was_handed_over_is_let_go_without_another_record),

@@ -918,7 +918,7 @@ static void a_write_past_the_limit_fails_and_says_so(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){16384, before.rlim_max}), 0);
     int rc = br_file_write(file, bytes, 65536, 0, err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    assert_int_equal(rc, -BR_E_IO);
+    assert_int_equal(rc, -BR_E_LIMIT);
     assert_int_equal(err->os_errno, EFBIG);
     br_file_close(file);
     free(bytes);

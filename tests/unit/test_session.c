@@ -24,6 +24,7 @@ struct world {
     struct t_far far;
     struct t_link link;
     uint64_t credit_bytes;
+    unsigned begun;
     unsigned finished;
 };
 
@@ -39,6 +40,15 @@ static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard
     *ret_volume = (struct br_session_volume){
         .endpoint = t_far_endpoint(&w->far), .may_write = role >= ROLE_WRITER, .may_replace = role >= ROLE_OPERATOR};
     return 0;
+}
+
+static void begun(void *ctx, const char *volume, const struct br_delta_header *header)
+{
+    struct world *w = ctx;
+
+    assert_string_equal(volume, "db");
+    assert_non_null(header);
+    w->begun++;
 }
 
 static void finished(void *ctx, const char *volume, const struct br_delta_header *header,
@@ -74,7 +84,7 @@ static void world_close(struct world *w)
 
 static void listen_for(struct world *w, uint64_t seed)
 {
-    struct br_session_host host = {.open_volume = open_volume, .finished = finished, .ctx = w};
+    struct br_session_host host = {.open_volume = open_volume, .begun = begun, .finished = finished, .ctx = w};
 
     t_link_open(&w->link, seed, w->server_ring, &host, w->credit_bytes);
 }
@@ -208,6 +218,7 @@ static void what_is_sent_is_what_arrives(void **state)
         assert_int_equal(endpoint.ops->durable(endpoint.ctx), result.bytes_durable);
         close_endpoint(&endpoint);
         assert_int_equal(w.far.opens, w.far.closes);
+        assert_int_equal(w.begun, 2);
         assert_int_equal(w.finished, 2);
         t_link_close(&w.link);
         t_delta_free(&first);

@@ -171,6 +171,23 @@ static void names_from_outside_are_one_printable_line(void **state)
     }
 }
 
+static void messages_are_one_printable_line(void **state)
+{
+    char text[64];
+
+    (void)state;
+    br_visible("opening \"x\\y\" \xc3\xbc: \x1b[31mred\n\x9b\xc2\x9b\x7f", text, sizeof(text));
+    assert_string_equal(text, "opening \"x\\y\" \xc3\xbc: \\x1b[31mred\\n\\x9b\\xc2\\x9b\\x7f");
+    br_visible("", text, sizeof(text));
+    assert_string_equal(text, "");
+    for (size_t size = 1; size < 12; size++) {
+        memset(text, 'Z', sizeof(text));
+        br_visible("ab\n\x1b\xc3\xbc\x1b", text, size);
+        assert_true(strlen(text) < size);
+        assert_int_equal(text[size], 'Z');
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +196,7 @@ int main(void)
         cmocka_unit_test(durations_are_read_and_written),
         cmocka_unit_test(times_are_utc_whatever_the_clock_says),
         cmocka_unit_test(names_from_outside_are_one_printable_line),
+        cmocka_unit_test(messages_are_one_printable_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
