@@ -585,6 +585,9 @@ int br_guard_describe(int fd, const char *path, struct br_guard_object *ret_obje
             return br_err_os(reterr, errno, "asking the size of %s", path);
         }
         object.sector_bytes = (uint32_t)sector;
+        if (!object.size_bytes) { // as a volume it would be empty, and its replica would lose all it holds
+            return br_err_set(reterr, BR_E_NOT_FOUND, "%s has no medium: the size of the device is 0", path);
+        }
         br_guard_describe_block(st.st_rdev, &object);
     }
     br_size_text(object.size_bytes, size, sizeof(size));

@@ -31,7 +31,7 @@ struct br_guard_object {
 /**
  * br_guard_describe - what @fd is
  * @path  as the user named it, for the text
- * Errors: -BR_E_UNSUPPORTED neither regular file nor block device; -BR_E_IO
+ * Errors: -BR_E_UNSUPPORTED neither regular file nor block device; -BR_E_NOT_FOUND a device without a medium; -BR_E_IO
  */
 BR_MUST_CHECK int br_guard_describe(int fd, const char *path, struct br_guard_object *ret_object,
                                     struct br_err *reterr);
