@@ -163,3 +163,10 @@ int br_err_from_name(const char *name)
     }
     return 0;
 }
+
+int br_err_from_peer(const char *name)
+{
+    int code = br_err_from_name(name);
+
+    return !code || code == BR_E_CANCELLED ? BR_E_PEER : code;
+}

@@ -139,7 +139,12 @@ const char *br_err_hint(int code);
 int br_err_exit(int code);
 /** br_err_class - the errno class of a positive code */
 int br_err_class(int code);
-/** br_err_from_name - the positive code of a table name, 0 when unknown; for errors that a peer reports by name */
+/** br_err_from_name - the positive code of a table name, 0 when unknown */
 int br_err_from_name(const char *name);
+/**
+ * br_err_from_peer - the positive code that an error has here which a peer reports by this name
+ * PEER for a name that only a newer peer knows, and for CANCELLED: that a peer was told to stop does not mean that we were.
+ */
+int br_err_from_peer(const char *name);
 
 #endif

@@ -428,7 +428,6 @@ int br_goodbye_parse(const void *payload, size_t len, const char *who, struct br
     if (!br_reader_done(&reader)) {
         return br_err_set(reterr, BR_E_PROTOCOL, "%s ended the connection with a goodbye that can't be read", who);
     }
-    int code = br_err_from_name(name);
     br_quote(text, shown, sizeof(shown));
-    return br_err_set(reterr, code ? code : BR_E_PEER, "%s says: %s", who, shown);
+    return br_err_set(reterr, br_err_from_peer(name), "%s says: %s", who, shown);
 }

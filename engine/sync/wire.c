@@ -35,7 +35,7 @@ static void put_outcome(struct br_buf *to, const struct br_err *err)
     br_buf_string(to, err->text);
 }
 
-// A code that only a newer peer knows counts as its failure; text from outside becomes one printable line.
+// Text from outside becomes one printable line.
 static void take_outcome(struct br_reader *r, struct br_err *ret_err)
 {
     char name[32];
@@ -51,8 +51,7 @@ static void take_outcome(struct br_reader *r, struct br_err *ret_err)
         }
     }
     if (strcmp(name, "NONE")) {
-        int code = br_err_from_name(name);
-        ret_err->code = code ? code : BR_E_PEER;
+        ret_err->code = br_err_from_peer(name);
     }
 }
 

@@ -31,6 +31,14 @@ static void every_code_has_a_name_a_message_a_hint_and_a_status(void **state)
     assert_int_equal(br_err_from_name("no such"), 0);
 }
 
+static void what_stopped_a_peer_did_not_stop_us(void **state)
+{
+    (void)state;
+    assert_int_equal(br_err_from_peer("BUSY"), BR_E_BUSY);
+    assert_int_equal(br_err_from_peer("CANCELLED"), BR_E_PEER);
+    assert_int_equal(br_err_from_peer("A_CODE_OF_LATER"), BR_E_PEER);
+}
+
 static void exit_statuses_are_those_of_the_design(void **state)
 {
     (void)state;
@@ -115,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_has_a_name_a_message_a_hint_and_a_status),
+        cmocka_unit_test(what_stopped_a_peer_did_not_stop_us),
         cmocka_unit_test(exit_statuses_are_those_of_the_design),
         cmocka_unit_test(an_error_tells_what_and_where),
         cmocka_unit_test(an_errno_becomes_the_code_of_its_kind),
