@@ -775,7 +775,7 @@ static int br_sync_transfer(struct br_sync *sync, struct br_err *reterr)
     return rc;
 }
 
-static void br_sync_account(struct br_sync *sync)
+static void br_sync_account(struct br_sync *sync, bool failed)
 {
     uint64_t sent = sync->far->sent_bytes(sync->far_ctx);
     struct br_endpoint_info info;
@@ -783,8 +783,27 @@ static void br_sync_account(struct br_sync *sync)
     sync->result->bytes_shipped = sent ? sent - sync->sent_before : sync->result->bytes_data;
     if (sync->params->dry_run) {
         sync->result->bytes_shipped = sync->result->bytes_data;
+    } else if (failed) {
+        sync->result->bytes_durable = BR_MAX(sync->result->bytes_durable, sync->progress.bytes_durable);
     } else if (!sync->far->info(sync->far_ctx, &info, NULL)) {
         sync->result->full_proof_unix_ns = info.identity.full_proof_unix_ns;
+    }
+}
+
+// A run that made no version leaves the replica as it was found.
+static void br_sync_as_found(struct br_sync *sync, bool failed)
+{
+    const struct br_identity *there = &sync->info.identity;
+    bool ours = br_uuid_equal(&there->volume, &sync->result->volume);
+
+    sync->result->generation = (struct br_generation){0};
+    if (ours && there->state == BR_STATE_COMPLETE) {
+        sync->result->generation = there->generation;
+    } else if (ours && there->state == BR_STATE_APPLYING) {
+        sync->result->generation = there->previous;
+    }
+    if (failed) {
+        sync->result->root = ours && there->state == BR_STATE_COMPLETE ? there->root : br_hash_zero;
     }
 }
 
@@ -820,8 +839,9 @@ int br_sync_run(const struct br_sync_params *params, struct br_sync_result *resu
     if (!rc && params->verify && !params->dry_run) {
         rc = br_sync_verify(&sync, reterr);
     }
-    if (!rc) {
-        br_sync_account(&sync);
+    br_sync_account(&sync, rc < 0);
+    if (!result->new_version && (rc < 0 || params->dry_run)) {
+        br_sync_as_found(&sync, rc < 0);
     }
     result->duration_ns = br_ring_now_ns(params->ring) - sync.start_ns;
     br_scope_close(&sync.scope);

@@ -95,8 +95,8 @@ struct br_sync_result {
     enum br_consistency consistency;
     struct br_uuid volume;
     struct br_uuid replica;          // nil in a dry run onto nothing
-    struct br_generation generation; // that the replica has now
-    struct br_hash root;             // of the source's view, which the replica has now (not after a dry run)
+    struct br_generation generation; // that the replica has now, counter 0 none; after a failure as far as known
+    struct br_hash root;             // of it, all zero bytes none; after a dry run of the source's view
     struct br_hash parent_root;      // all zero bytes when there was none
     uint64_t size_bytes;
     uint64_t bytes_read;    // from the source
