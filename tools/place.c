@@ -455,6 +455,16 @@ static int place_look(struct place *place, enum place_mode mode, struct br_err *
     return 0;
 }
 
+// What was looked at is what is used: between both looks somebody who may rename there could put something else in its place.
+static bool place_is_looked_at(const struct place *place, int fd)
+{
+    struct stat look;
+    struct stat now;
+
+    return !fstat(place->look_fd, &look) && !fstat(fd, &now) && look.st_dev == now.st_dev &&
+           look.st_ino == now.st_ino && look.st_rdev == now.st_rdev;
+}
+
 static int place_open_file(struct br_ring *ring, struct place *place, enum place_mode mode, struct br_err *reterr)
 {
     int flags = mode == PLACE_TARGET ? O_RDWR | (place->object.is_block ? O_EXCL : 0) : O_RDONLY;
@@ -465,6 +475,10 @@ static int place_open_file(struct br_ring *ring, struct place *place, enum place
     }
     if (fd < 0) {
         return place_quoted_error(reterr, errno, "opening", place->path);
+    }
+    if (!place_is_looked_at(place, fd)) {
+        close(fd);
+        return br_err_set(reterr, BR_E_REFUSED, "%s: another object took this name meanwhile", place->path);
     }
     return br_file_wrap(ring, fd, &place->file, reterr);
 }

@@ -22,8 +22,11 @@
 
 #define GUARD_FAMILY_MAX     512
 #define GUARD_PATH_BYTES     512
+#define GUARD_SPACES_MAX     256 // more are looked into once for each of their processes
 #define GUARD_LEASE_TRIES    30
 #define GUARD_LEASE_PAUSE_NS 100000000
+#define GUARD_TICK_NS        5000000
+#define GUARD_TICKS_MAX      420
 
 struct br_guard_family {
     dev_t devices[GUARD_FAMILY_MAX];
@@ -312,15 +315,16 @@ static bool br_guard_mount_line(char *line, dev_t *ret_device, const char **ret_
     return true;
 }
 
-// Is a member of the family mounted? A file system that spans devices (btrfs) shows an anonymous number: its source name is then compared.
-static bool br_guard_mounted(const struct br_guard_family *family, bool only_writable, char *text, size_t text_size)
+// Is a member of the family mounted, as this table says? A file system that spans devices (btrfs) shows an anonymous number: its source
+// name is then compared.
+static bool br_guard_mounted_by(FILE *table, const struct br_guard_family *family, bool only_writable, char *text,
+                                size_t text_size)
 {
     char *line = NULL;
     size_t size = 0;
     bool found = false;
-    FILE *file = fopen("/proc/self/mountinfo", "re");
 
-    while (file && !found && getline(&line, &size, file) > 0) {
+    while (!found && getline(&line, &size, table) > 0) {
         char source[GUARD_PATH_BYTES] = "";
         const char *dash = strstr(line, " - ");
         dev_t device;
@@ -346,8 +350,75 @@ static bool br_guard_mounted(const struct br_guard_family *family, bool only_wri
         }
     }
     free(line);
-    if (file) {
-        fclose(file);
+    return found;
+}
+
+// The mount namespaces that were looked into, by inode.
+struct br_guard_spaces {
+    ino_t seen[GUARD_SPACES_MAX];
+    size_t count;
+};
+
+static bool br_guard_space_is_new(struct br_guard_spaces *spaces, const char *pid)
+{
+    char path[GUARD_PATH_BYTES];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "/proc/%.20s/ns/mnt", pid);
+    if (stat(path, &st)) {
+        return false; // gone, or not ours to see
+    }
+    for (size_t i = 0; i < spaces->count; i++) {
+        if (spaces->seen[i] == st.st_ino) {
+            return false;
+        }
+    }
+    if (spaces->count < GUARD_SPACES_MAX) {
+        spaces->seen[spaces->count++] = st.st_ino;
+    }
+    return true;
+}
+
+static bool br_guard_mounted_for(const char *pid, const struct br_guard_family *family, bool only_writable, char *text,
+                                 size_t text_size)
+{
+    char path[GUARD_PATH_BYTES];
+
+    snprintf(path, sizeof(path), "/proc/%.20s/mountinfo", pid);
+    FILE *table = fopen(path, "re");
+    bool found = table && br_guard_mounted_by(table, family, only_writable, text, text_size);
+    if (table) {
+        fclose(table);
+    }
+    return found;
+}
+
+// Is a member of the family mounted, here or where other processes live (a container, a service with mounts of its own)? Sees the namespaces
+// of this user's processes, or all as root. Returns 1, 0, or an error when the question can't be asked.
+static int br_guard_mounted(const struct br_guard_family *family, bool only_writable, char *text, size_t text_size,
+                            struct br_err *reterr)
+{
+    struct br_guard_spaces spaces = {.count = 0};
+    struct dirent *entry;
+
+    if (!br_guard_space_is_new(&spaces, "self")) {
+        return br_err_set(reterr, BR_E_UNSUPPORTED, "/proc is not there, so nothing tells what is mounted");
+    }
+    bool found = br_guard_mounted_for("self", family, only_writable, text, text_size);
+    DIR *dir = opendir("/proc");
+    while (dir && !found && (entry = readdir(dir))) {
+        const char *pid = entry->d_name;
+        if (pid[0] < '1' || pid[0] > '9' || !br_guard_space_is_new(&spaces, pid)) {
+            continue;
+        }
+        found = br_guard_mounted_for(pid, family, only_writable, text, text_size);
+        if (found) {
+            size_t used = strlen(text);
+            snprintf(text + used, text_size - used, ", as process %.20s sees it", pid);
+        }
+    }
+    if (dir) {
+        closedir(dir);
     }
     return found;
 }
@@ -488,6 +559,18 @@ static int br_guard_stat(int fd, const char *path, struct stat *ret_stat, struct
     }
     if (!S_ISREG(ret_stat->st_mode) && !S_ISBLK(ret_stat->st_mode)) {
         return br_err_set(reterr, BR_E_UNSUPPORTED, "%s is neither a regular file nor a block device", path);
+    }
+    return 0;
+}
+
+// Who uses a device is asked of sysfs: where that is missing nothing could be seen, which is not the same as nothing being there.
+static int br_guard_can_see(const struct stat *st, const char *path, struct br_err *reterr)
+{
+    char name[64];
+
+    if (S_ISBLK(st->st_mode) && !br_guard_name_of(st->st_rdev, name, sizeof(name))) {
+        return br_err_set(reterr, BR_E_UNSUPPORTED, "%s: /sys is not there, so nothing tells what uses the device",
+                          path);
     }
     return 0;
 }
@@ -694,11 +777,18 @@ int br_guard_source(int fd, const char *path, struct br_err *reterr)
     char text[BR_GUARD_TEXT_BYTES];
     int error = br_guard_stat(fd, path, &st, reterr);
 
+    if (!error) {
+        error = br_guard_can_see(&st, path, reterr);
+    }
     if (error) {
         return error;
     }
     br_guard_family_of(&st, true, &family);
-    if (br_guard_mounted(&family, true, text, sizeof(text)) || br_guard_swap(&family, &st, text, sizeof(text)) ||
+    int mounted = br_guard_mounted(&family, true, text, sizeof(text), reterr);
+    if (mounted < 0) {
+        return mounted;
+    }
+    if (mounted || br_guard_swap(&family, &st, text, sizeof(text)) ||
         br_guard_writer(&family, &st, text, sizeof(text))) {
         return br_err_set(reterr, BR_E_SOURCE_IN_USE, "%s: %s", path, text);
     }
@@ -721,11 +811,18 @@ int br_guard_target(int fd, const char *path, struct br_err *reterr)
     char name[64];
     int error = br_guard_stat(fd, path, &st, reterr);
 
+    if (!error) {
+        error = br_guard_can_see(&st, path, reterr);
+    }
     if (error) {
         return error;
     }
     br_guard_family_of(&st, false, &family);
-    if (br_guard_mounted(&family, false, text, sizeof(text)) || br_guard_swap(&family, &st, text, sizeof(text)) ||
+    int mounted = br_guard_mounted(&family, false, text, sizeof(text), reterr);
+    if (mounted < 0) {
+        return mounted;
+    }
+    if (mounted || br_guard_swap(&family, &st, text, sizeof(text)) ||
         br_guard_writer(&family, &st, text, sizeof(text))) {
         return br_err_set(reterr, BR_E_TARGET_IN_USE, "%s: %s", path, text);
     }
@@ -840,37 +937,68 @@ static uint64_t br_guard_write_count(dev_t device)
     return f[6] + f[13];
 }
 
-int br_guard_watch_begin(int fd, struct br_guard_watch *ret_watch, struct br_err *reterr)
+// File systems stamp times with a clock that moves at the timer's ticks, some by whole seconds or two: a file that was written to in this
+// very moment could be written to once more without showing it.
+static bool br_guard_stamp_is_now(const struct stat *st)
 {
-    struct br_guard_watch watch = {0};
-    struct stat st;
-    int error = br_guard_stat(fd, "source", &st, reterr);
+    struct timespec now;
 
-    if (error) {
-        return error;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    bool seconds = !st->st_mtim.tv_nsec && (st->st_mtim.tv_sec == now.tv_sec || st->st_mtim.tv_sec == now.tv_sec - 1);
+    return seconds || (st->st_mtim.tv_sec == now.tv_sec && st->st_mtim.tv_nsec == now.tv_nsec);
+}
+
+static int br_guard_stat_settled(int fd, struct stat *ret_stat, struct br_err *reterr)
+{
+    int error = br_guard_stat(fd, "source", ret_stat, reterr);
+
+    for (int i = 0; !error && S_ISREG(ret_stat->st_mode) && br_guard_stamp_is_now(ret_stat) && i < GUARD_TICKS_MAX;
+         i++) {
+        nanosleep(&(struct timespec){.tv_nsec = GUARD_TICK_NS}, NULL);
+        error = br_guard_stat(fd, "source", ret_stat, reterr);
     }
-    watch.is_block = S_ISBLK(st.st_mode);
-    watch.device = watch.is_block ? st.st_rdev : st.st_dev;
-    watch.inode = st.st_ino;
-    watch.size_bytes = (uint64_t)st.st_size;
+    return error;
+}
+
+static int br_guard_watch_read(int fd, const struct stat *st, struct br_guard_watch *ret_watch, struct br_err *reterr)
+{
+    struct br_guard_watch watch = {
+        .is_block = S_ISBLK(st->st_mode),
+        .device = S_ISBLK(st->st_mode) ? st->st_rdev : st->st_dev,
+        .inode = st->st_ino,
+        .size_bytes = (uint64_t)st->st_size,
+    };
+
     if (watch.is_block) {
         if (ioctl(fd, BLKGETSIZE64, &watch.size_bytes)) {
             return br_err_os(reterr, errno, "asking the source's size");
         }
-        watch.writes = br_guard_write_count(st.st_rdev);
+        watch.writes = br_guard_write_count(st->st_rdev);
     } else {
-        watch.mtime_ns = (uint64_t)st.st_mtim.tv_sec * BR_NS_PER_S + (uint64_t)st.st_mtim.tv_nsec;
-        watch.ctime_ns = (uint64_t)st.st_ctim.tv_sec * BR_NS_PER_S + (uint64_t)st.st_ctim.tv_nsec;
+        watch.mtime_ns = (uint64_t)st->st_mtim.tv_sec * BR_NS_PER_S + (uint64_t)st->st_mtim.tv_nsec;
+        watch.ctime_ns = (uint64_t)st->st_ctim.tv_sec * BR_NS_PER_S + (uint64_t)st->st_ctim.tv_nsec;
     }
     *ret_watch = watch;
     return 0;
 }
 
+int br_guard_watch_begin(int fd, struct br_guard_watch *ret_watch, struct br_err *reterr)
+{
+    struct stat st;
+    int error = br_guard_stat_settled(fd, &st, reterr);
+
+    return error ? error : br_guard_watch_read(fd, &st, ret_watch, reterr);
+}
+
 int br_guard_watch_check(int fd, const struct br_guard_watch *watch, const char *path, struct br_err *reterr)
 {
     struct br_guard_watch now;
-    int error = br_guard_watch_begin(fd, &now, reterr);
+    struct stat st;
+    int error = br_guard_stat(fd, path, &st, reterr);
 
+    if (!error) {
+        error = br_guard_watch_read(fd, &st, &now, reterr);
+    }
     if (error) {
         return error;
     }

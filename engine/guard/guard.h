@@ -45,9 +45,10 @@ BR_MUST_CHECK int br_guard_same(int fd_a, int fd_b, char ret_text[BR_GUARD_TEXT_
 
 /**
  * br_guard_source - can something change the source while it is read?
- * Mounted read-write (itself, a partition of it, what is stacked on it, a loop device over it), open for writing elsewhere, used as swap.
+ * Mounted read-write (itself, a partition of it, what is stacked on it, a loop device over it) in any mount namespace that a process of ours
+ * (root: any) lives in, open for writing elsewhere, used as swap.
  * @fd  open for reading only: the lease test of files needs that
- * Returns 0 when nothing can; -BR_E_SOURCE_IN_USE names what does.
+ * Returns 0 when nothing can; -BR_E_SOURCE_IN_USE names what does; -BR_E_UNSUPPORTED /proc or /sys is missing, so nothing would be seen.
  */
 BR_MUST_CHECK int br_guard_source(int fd, const char *path, struct br_err *reterr);
 
@@ -90,7 +91,10 @@ struct br_guard_watch {
     uint64_t writes; // sectors written and discarded according to the kernel's statistics
 };
 
-/** br_guard_watch_begin - note size, times and write counters */
+/**
+ * br_guard_watch_begin - note size, times and write counters
+ * Blocks: while the file's modification time is this very moment, of which a later write could not be told; two seconds at most
+ */
 BR_MUST_CHECK int br_guard_watch_begin(int fd, struct br_guard_watch *ret_watch, struct br_err *reterr);
 /** br_guard_watch_check - 0 when nothing moved since; -BR_E_SOURCE_MOVED says what did */
 BR_MUST_CHECK int br_guard_watch_check(int fd, const struct br_guard_watch *watch, const char *path,
