@@ -319,6 +319,10 @@ static int sync_open(struct sync_run *run, bool dry_run, struct br_err *reterr)
     if (!error) {
         error = target_end_open(cli, run->ring, cli->args[1], dry_run, &run->target, reterr);
     }
+    // A server on this host may have the source itself for a replica, by whatever name: it has it open for writing by now.
+    if (!error && run->target.address.remote) {
+        error = source_end_guard(&run->source, reterr);
+    }
     if (!error && !dry_run) {
         error = target_end_confirm(cli, &run->target, reterr);
     }
