@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipe/window.h"
 
-static bool br_leaf_special(const struct br_hash *leaf)
-{
-    return br_hash_equal(leaf, &br_hash_zero) || br_hash_equal(leaf, &br_hash_unreadable) ||
-           br_hash_equal(leaf, &br_hash_unknown);
-}
-
 static void br_window_hash_pages(struct br_window *w, unsigned i)
 {
     const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
@@ -37,7 +31,7 @@ static void br_window_narrow(struct br_window *w, unsigned i)
 {
     const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
     bool old_zero = br_hash_equal(&w->old_leaves[i], &br_hash_zero);
-    bool old_special = br_leaf_special(&w->old_leaves[i]);
+    bool old_special = br_leaf_is_special(&w->old_leaves[i]);
     uint16_t all = br_block_pages(w->geometry, w->first + i);
     uint16_t ship = 0;
     uint16_t zeros = 0;
@@ -73,7 +67,7 @@ static enum br_block_fate br_window_fate(struct br_window *w, unsigned i)
     } else {
         w->leaves[i] = br_hash_zero;
     }
-    bool special = br_leaf_special(&w->leaves[i]);
+    bool special = br_leaf_is_special(&w->leaves[i]);
     if (br_hash_equal(&w->leaves[i], &w->old_leaves[i])) {
         if (special || br_window_pages_known(w, i)) {
             return BR_BLOCK_SAME;
@@ -151,7 +145,7 @@ void br_window_compare(struct br_window *w)
             uint32_t len = br_block_bytes(w->geometry, w->first + i);
 
             w->zero_bytes += len;
-            w->bytes_changed += br_leaf_special(&w->old_leaves[i]) ? 0 : len;
+            w->bytes_changed += br_leaf_is_special(&w->old_leaves[i]) ? 0 : len;
         }
     }
     w->bytes_changed += w->bytes_shipped;
