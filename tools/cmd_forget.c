@@ -42,7 +42,7 @@ static const struct cli_example adopt_examples[] = {
 static bool state_file_name(const char *name)
 {
     return !strncmp(name, "identity", 8) || !strncmp(name, "tree.", 5) || !strcmp(name, "stage") ||
-           !strcmp(name, "lock");
+           !strcmp(name, "stage.cut") || !strncmp(name, "cut.", 4) || !strcmp(name, "lock");
 }
 
 static int state_path_of(const struct replica_verb *verb, struct cli *cli, char *path, struct br_err *reterr)

@@ -37,6 +37,11 @@ static uint32_t mask_bytes(const struct br_tree_geometry *geometry, uint64_t ind
     return mask ? bytes - BR_PAGE_BYTES + br_page_bytes(geometry, index, last) : 0;
 }
 
+size_t br_block_data_bytes(const struct br_batch_block *block, const struct br_tree_geometry *geometry)
+{
+    return mask_bytes(geometry, block->index, block->pages);
+}
+
 static int check_block(const struct br_batch_block *block, const struct br_tree_geometry *geometry,
                        struct br_err *reterr)
 {

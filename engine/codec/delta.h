@@ -98,6 +98,8 @@ struct br_delta_end {
 uint32_t br_page_bytes(const struct br_tree_geometry *geometry, uint64_t index, unsigned page);
 /** br_block_pages - mask of the pages that block @index has (0xffff but for the tail) */
 uint16_t br_block_pages(const struct br_tree_geometry *geometry, uint64_t index);
+/** br_block_data_bytes - how much of its batch's data belongs to @block */
+size_t br_block_data_bytes(const struct br_batch_block *block, const struct br_tree_geometry *geometry);
 /**
  * br_batch_check - masks within the block, disjoint, blocks ascending and inside the volume, data_bytes exactly as the masks call for
  * Errors: -BR_E_CORRUPT with what is wrong
