@@ -327,10 +327,10 @@ static int cut_walk(struct br_cut *cut, uint64_t size_bytes, const struct br_ide
     walk->cut = cut;
     walk->size_bytes = size_bytes;
     do {
-        r = walk_stream(walk, identity, reterr);
+        cut->end_bytes = walk->offset_bytes;
         walk->offset_bytes = br_align_up(walk->offset_bytes, BR_CUT_ALIGN);
+        r = walk_stream(walk, identity, reterr);
     } while (r > 0);
-    cut->end_bytes = walk->offset_bytes;
     free(walk);
     return r;
 }

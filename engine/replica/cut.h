@@ -54,7 +54,7 @@ struct br_cut *br_cut_open(struct br_ring *ring, struct br_dir *dir, const struc
                            const struct br_tree_geometry *geometry, const char *what);
 /** br_cut_close - removes the index; the data stays; NULL is fine */
 void br_cut_close(struct br_cut *cut);
-/** br_cut_end_bytes - where data may be appended, a multiple of BR_CUT_ALIGN */
+/** br_cut_end_bytes - where its last whole frame ends: what lies behind must be gone before anything is appended */
 uint64_t br_cut_end_bytes(const struct br_cut *cut);
 
 /**

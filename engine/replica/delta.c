@@ -423,7 +423,7 @@ static int br_delta_open_stage(struct br_replica *replica, struct br_delta *delt
     if (delta->cut) {
         struct br_stage_params data = params;
         data.name = BR_CUT_NAME;
-        data.start_bytes = br_cut_end_bytes(delta->cut);
+        data.keep_bytes = br_cut_end_bytes(delta->cut);
         data.expected_bytes = replica->begin.expected_bytes;
         params.lists = true;
         int r = br_stage_open(&delta->data, &data, reterr);

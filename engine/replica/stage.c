@@ -125,7 +125,7 @@ static int br_stage_append_frame(struct br_stage *stage, struct br_err *reterr)
 static int br_stage_prepare(struct br_stage *stage, const struct br_stage_params *params, struct br_err *reterr)
 {
     uint64_t expected_bytes = params->expected_bytes;
-    unsigned flags = BR_OPEN_WRITE | BR_OPEN_CREATE | (params->start_bytes ? 0 : BR_OPEN_TRUNCATE);
+    unsigned flags = BR_OPEN_WRITE | BR_OPEN_CREATE | (params->keep_bytes ? 0 : BR_OPEN_TRUNCATE);
     for (unsigned i = 0; i < BR_STAGE_PIECES; i++) {
         stage->pieces[i].stage = stage;
         stage->pieces[i].bytes = aligned_alloc(BR_PAGE_BYTES, stage->piece_bytes);
@@ -138,10 +138,12 @@ static int br_stage_prepare(struct br_stage *stage, const struct br_stage_params
         stage->file = NULL;
         return r;
     }
-    r = params->start_bytes ? br_file_truncate(stage->file, params->start_bytes, reterr) : 0;
+    // Zeros between, never the head of a frame that was torn: it would be taken for whole once something follows.
+    r = params->keep_bytes ? br_file_truncate(stage->file, params->keep_bytes, reterr) : 0;
+    r = r < 0 || !params->keep_bytes ? r : br_file_truncate(stage->file, stage->start_bytes, reterr);
     // Frame heads and tables cost less than 1/64 of whole blocks; single pages cost more and are reserved as they come.
     if (r == 0 && expected_bytes) {
-        r = br_stage_reserve(stage, params->start_bytes + expected_bytes + expected_bytes / 64 + BR_PAGE_BYTES, reterr);
+        r = br_stage_reserve(stage, stage->start_bytes + expected_bytes + expected_bytes / 64 + BR_PAGE_BYTES, reterr);
     }
     if (r == 0) {
         r = (params->lists ? br_stream_start_staged : br_stream_start)(&stage->encoder, params->header, &stage->frame,
@@ -152,15 +154,15 @@ static int br_stage_prepare(struct br_stage *stage, const struct br_stage_params
 
 int br_stage_open(struct br_stage *stage, const struct br_stage_params *params, struct br_err *reterr)
 {
-    assert(params->start_bytes % BR_CUT_ALIGN == 0);
+    uint64_t start_bytes = br_align_up(params->keep_bytes, BR_CUT_ALIGN);
     *stage = (struct br_stage){
         .ring = params->ring,
-        .start_bytes = params->start_bytes,
-        .offset_bytes = params->start_bytes,
-        .reserved_bytes = params->start_bytes,
+        .start_bytes = start_bytes,
+        .offset_bytes = start_bytes,
+        .reserved_bytes = start_bytes,
         .sync_step_bytes = params->sync_bytes ? params->sync_bytes : BR_STAGE_SYNC_STEP,
     };
-    stage->next_mark_bytes = stage->start_bytes + stage->sync_step_bytes;
+    stage->next_mark_bytes = start_bytes + stage->sync_step_bytes;
     stage->piece_bytes =
         (size_t)BR_MIN(br_align_up(stage->sync_step_bytes, BR_PAGE_BYTES), (uint64_t)BR_STAGE_PIECE_BYTES);
     if (!br_tree_geometry_of(params->header->size_bytes, &stage->geometry)) {

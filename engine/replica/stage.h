@@ -57,7 +57,7 @@ struct br_stage_params {
     struct br_dir *dir;
     const char *name; // BR_STAGE_NAME or BR_CUT_NAME
     const struct br_delta_header *header;
-    uint64_t start_bytes;    // what lies before stays, what lies behind is cut off; a multiple of BR_CUT_ALIGN
+    uint64_t keep_bytes;     // of the file, the rest is cut off; the stream begins at the next multiple of BR_CUT_ALIGN
     bool lists;              // in the form that holds KEPT records
     uint64_t expected_bytes; // of data to come, reserved at once; 0 unknown
     uint64_t sync_bytes;     // written between two syncs; 0: BR_STAGE_SYNC_STEP

@@ -87,7 +87,8 @@ static void look(struct br_cut *cut, const struct br_tree_geometry *geometry, st
         }
         take(cut, geometry, file, blocks, count);
     } while (count > 0);
-    require(br_cut_end_bytes(cut) % BR_CUT_ALIGN == 0);
+    struct br_file_info info;
+    require(br_file_stat(file, &info, NULL) == 0 && br_cut_end_bytes(cut) <= info.size_bytes);
     touched += br_cut_wasted(cut, geometry->block_count);
 }
 

@@ -25,6 +25,11 @@ struct t_shipped t_shipped(void)
     return t_last_shipped;
 }
 
+void t_shipped_clear(void)
+{
+    t_last_shipped = (struct t_shipped){0};
+}
+
 static const struct br_uuid t_volume_id = {{0x11, 0x22, 0x33, 4, 5, 6, 0x47, 8, 0x89, 10, 11, 12, 13, 14, 15, 16}};
 
 // The model ---------------------------------------------------------------------------------------------------------------------------
@@ -362,7 +367,7 @@ int t_ship(struct br_replica *replica, const struct t_ship *ship, struct br_repl
         .leaves_proven = ship->leaves_proven,
         .checkpoint_bytes = ship->checkpoint_bytes,
     };
-    t_last_shipped = (struct t_shipped){0};
+    t_shipped_clear();
     s.shape = t_rand_next(&s.rand);
     t_ship_header(ship, &s.rand, &begin.header);
     t_ship_facts(&s);

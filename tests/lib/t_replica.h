@@ -59,8 +59,9 @@ struct t_shipped {
  */
 int t_ship(struct br_replica *replica, const struct t_ship *ship, struct br_replica_result *ret_result,
            struct br_err *reterr);
-/** t_shipped - of the last t_ship() */
+/** t_shipped - of the last t_ship(), or since t_shipped_clear() */
 struct t_shipped t_shipped(void);
+void t_shipped_clear(void);
 /** t_leases - batches whose data was not released yet; 0 whenever no delta is under way */
 unsigned t_leases(void);
 

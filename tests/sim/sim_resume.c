@@ -84,6 +84,7 @@ static struct t_world fork_of(const struct t_world *world, uint64_t seed)
 static int run(struct t_world *w, const struct t_ship *ship)
 {
     struct br_replica_result result;
+    t_shipped_clear();
     int r = t_world_open(w);
     if (r == 0 && br_replica_identity(w->replica)->state == BR_STATE_APPLYING) {
         r = br_replica_finish(w->replica, &w->err);
@@ -117,16 +118,24 @@ static bool is_at(struct t_world *w, const struct t_volume *model)
     return is;
 }
 
+// What was durable in the runs to `new` before must not have been shipped again by the last one to it.
+static void expect_kept(const struct scene *s, struct t_world *w, uint64_t durable)
+{
+    if (t_shipped().data_bytes + durable > s->whole_bytes) {
+        print_message("%" PRIu64 " of %" PRIu64 " bytes were shipped, %" PRIu64 " were durable before\n",
+                      t_shipped().data_bytes, s->whole_bytes, durable);
+        t_must(w, -BR_E_VERIFY, "what was durable is shipped again");
+    }
+}
+
 // From @base (a run was cut there, @durable bytes of it surely kept) to @ship's result.
 static void go_on(const struct scene *s, const struct t_world *base, const struct t_ship *ship, uint64_t durable,
                   uint64_t seed)
 {
     struct t_world w = fork_of(base, seed);
     t_must(&w, run(&w, ship), "the run that goes on");
-    if (ship == &s->to_new && t_shipped().data_bytes + durable > s->whole_bytes) {
-        print_message("%" PRIu64 " of %" PRIu64 " bytes were shipped again, %" PRIu64 " were durable\n",
-                      t_shipped().data_bytes, s->whole_bytes, durable);
-        t_must(&w, -BR_E_VERIFY, "what was durable is shipped again");
+    if (ship == &s->to_new) {
+        expect_kept(s, &w, durable);
     }
     expect_version(&w, ship->result);
     br_sim_free(w.sim);
@@ -154,7 +163,8 @@ static bool still_old(const struct scene *s, struct t_world *w)
 }
 
 // The second run is harmed too, here and there; the third ends it.
-static void harm_the_second(const struct scene *s, const struct t_world *base, const struct t_ship *ship, uint64_t seed)
+static void harm_the_second(const struct scene *s, const struct t_world *base, const struct t_ship *ship,
+                            uint64_t durable, uint64_t seed)
 {
     for (uint64_t n = 1 + seed % 7;; n += 7) {
         struct t_world w = fork_of(base, seed + n);
@@ -165,12 +175,16 @@ static void harm_the_second(const struct scene *s, const struct t_world *base, c
         }
         uint64_t changes = br_sim_changes(w.sim);
         (void)!run(&w, ship);
+        uint64_t durable_too = t_shipped().durable_bytes;
         bool over = br_sim_changes(w.sim) - changes < n;
         take_plans_back(w.sim);
         br_sim_crash_resolve(w.sim);
         if (still_old(s, &w)) {
-            const struct t_ship *last = n % 2 ? &s->to_new : &s->to_later;
+            const struct t_ship *last = n / 3 % 2 ? &s->to_new : &s->to_later;
             t_must(&w, run(&w, last), "the third run");
+            if (ship == &s->to_new && last == &s->to_new && n % 3 != 2) { // a failed one may give all up
+                expect_kept(s, &w, durable + durable_too);
+            }
             expect_version(&w, last->result);
         } else {
             expect_version(&w, ship->result);
@@ -208,7 +222,7 @@ static void cut_everywhere(uint64_t seed, uint64_t round)
             count_kept += t_shipped().kept_blocks > 0;
             go_on(&s, &w, &s.to_later, durable, seed + n);
             if (n % 5 == 0) {
-                harm_the_second(&s, &w, n % 2 ? &s.to_new : &s.to_later, seed + n);
+                harm_the_second(&s, &w, n % 2 ? &s.to_new : &s.to_later, durable, seed + n);
             }
         } else {
             expect_version(&w, &s.new);
@@ -389,6 +403,47 @@ static void a_bit_that_rots_in_what_is_kept_costs_shipping_and_nothing_else(void
     assert_true(damaged > 0);
 }
 
+static void truncate_file(struct br_sim *sim, const char *path, uint64_t size_bytes)
+{
+    struct br_ring *ring;
+    struct br_file *file;
+    assert_int_equal(br_sim_ring(sim, NULL, &ring, NULL), 0);
+    assert_int_equal(br_sim_file(ring, path, 0, &file, NULL), 0);
+    assert_int_equal(br_file_truncate(file, size_bytes, NULL), 0);
+    br_file_close(file);
+    br_ring_close(ring);
+    br_sim_settle(sim);
+}
+
+// A stage that ends within a frame: what the next run appends is found all the same by the one after.
+static void what_comes_behind_a_torn_frame_is_kept_too(void **state)
+{
+    (void)state;
+    for (uint64_t round = 350; round < 350 + rounds(6); round++) {
+        struct scene s;
+        struct t_rand rand = t_rand_seeded(t_seed(), round);
+        const char *file = scene_with_cut(&s, round, 1 + round % 2);
+        uint64_t size = br_sim_size(s.w.sim, file);
+        for (unsigned i = 0; i < 16; i++) {
+            struct t_world torn = fork_of(&s.w, i);
+            truncate_file(torn.sim, file, 1 + t_rand_below(&rand, size));
+            struct t_world w = fork_of(&torn, i);
+            t_must(&w, run(&w, &s.to_new), "over the torn frame");
+            uint64_t missing = t_shipped().data_bytes;
+            br_sim_free(w.sim);
+            give_up(&torn, &s.to_new, 1 + (unsigned)t_rand_below(&rand, 9));
+            uint64_t shipped = t_shipped().data_bytes;
+            if (is_at(&torn, &s.old)) {
+                t_must(&torn, run(&torn, &s.to_new), "the third run");
+                assert_int_equal(t_shipped().data_bytes + shipped, missing);
+            }
+            expect_version(&torn, &s.new);
+            br_sim_free(torn.sim);
+        }
+        scene_free(&s);
+    }
+}
+
 // Changes data of the first DATA frame and makes every sum right again, as only a forger does.
 static bool forge(struct br_sim *sim, const char *file)
 {
@@ -481,6 +536,14 @@ static void what_was_staged_for_another_version_is_never_used(void **state)
     assert_true(tried > 0);
 }
 
+static void remove_what_is_kept(struct t_world *w)
+{
+    t_must(w, t_world_open(w), "open");
+    assert_int_equal(br_dir_unlink(w->dir, "stage", NULL), 0);
+    assert_int_equal(br_dir_unlink(w->dir, "stage.cut", NULL), 0);
+    t_world_close(w);
+}
+
 // Whatever room there is, a run never fails for want of it where one from nothing would not, and after one failure at most.
 static void a_full_disk_holds_up_nobody(void **state)
 {
@@ -491,10 +554,7 @@ static void a_full_disk_holds_up_nobody(void **state)
         scene_make(&s, t_seed(), round);
         uint64_t used = br_sim_used_bytes(s.w.sim);
         for (uint64_t room = 40960; room < 2 * BR_MIB; room += 90000) {
-            struct t_world fresh = fork_of(&s.w, room), w = fork_of(&s.w, room);
-            br_sim_space(fresh.sim, used + room);
-            bool fits = run(&fresh, &s.to_later) == 0;
-            br_sim_free(fresh.sim);
+            struct t_world w = fork_of(&s.w, room);
             br_sim_space(w.sim, used + room);
             int r = run(&w, &s.to_new);
             assert_true(r == 0 || r == -BR_E_NO_SPACE);
@@ -503,6 +563,11 @@ static void a_full_disk_holds_up_nobody(void **state)
                 continue;
             }
             full++;
+            struct t_world fresh = fork_of(&w, room);
+            br_sim_space(fresh.sim, used + room);
+            remove_what_is_kept(&fresh);
+            bool fits = run(&fresh, &s.to_later) == 0;
+            br_sim_free(fresh.sim);
             struct t_world made = fork_of(&w, room); // room is made
             br_sim_space(made.sim, 0);
             t_must(&made, run(&made, &s.to_new), "after room was made");
@@ -600,6 +665,7 @@ int main(void)
         cmocka_unit_test(what_a_run_that_was_given_up_had_shipped_is_never_shipped_again),
         cmocka_unit_test(a_delta_that_is_cut_again_and_again_comes_to_its_end),
         cmocka_unit_test(a_bit_that_rots_in_what_is_kept_costs_shipping_and_nothing_else),
+        cmocka_unit_test(what_comes_behind_a_torn_frame_is_kept_too),
         cmocka_unit_test(a_forged_stage_fails_one_run_and_is_gone),
         cmocka_unit_test(what_was_staged_for_another_version_is_never_used),
         cmocka_unit_test(a_full_disk_holds_up_nobody),
