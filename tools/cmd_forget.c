@@ -42,7 +42,7 @@ static const struct cli_example adopt_examples[] = {
 static bool state_file_name(const char *name)
 {
     return !strncmp(name, "identity", 8) || !strncmp(name, "tree.", 5) || !strcmp(name, "stage") ||
-           !strcmp(name, "lock");
+           !strcmp(name, "stage.cut") || !strncmp(name, "cut.", 4) || !strcmp(name, "lock");
 }
 
 // Removes what makes it a replica; the volume's own id and what it knows of its replicas, when it is a source too, stay.

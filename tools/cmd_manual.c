@@ -110,6 +110,9 @@ static void manual_overview_files(void)
          "which the newer good one counts. `blkrep dump` prints it."},
         {"NAME.blkrep/tree.N", "The hashes of a replica's versions."},
         {"NAME.blkrep/stage", "A delta that is on its way into the replica, see `blkrep-stream`(5)."},
+        {"NAME.blkrep/stage.cut",
+         "What runs that were cut had brought of a delta, for the next one. It goes with the next version, and costs only shipping when "
+         "it is removed or damaged. NAME.blkrep/cut.1, while a run uses it, is an index of it."},
         {"NAME.blkrep/lock", "Held while a run writes to the replica."},
         {"NAME.blkrep/volume", "A source's uuid, made by its first run, never changed."},
         {"NAME.blkrep/to-UUID.*",

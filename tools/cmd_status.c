@@ -46,6 +46,7 @@ struct status_row {
     char root[2 * BR_HASH_BYTES + 1];
     uint64_t size_bytes;
     uint64_t state_bytes;
+    uint64_t held_bytes; // of an unfinished delta
     uint64_t free_bytes;
     bool local;
     bool free_known;
@@ -133,6 +134,7 @@ static int status_look(struct cli *cli, struct br_ring *ring, struct status_row 
     error = br_replica_open(&params, &replica, reterr);
     if (!error) {
         status_from_identity(br_replica_identity(replica), row);
+        row->held_bytes = br_replica_held_bytes(replica);
         row->free_known = !br_dir_space(place.dir, &row->free_bytes, NULL);
         row->state_bytes = status_folder_bytes(place.side);
     }
@@ -166,6 +168,7 @@ static json_t *status_row_json(const struct status_row *row, const char *trouble
     json_object_set_new(item, "full_proof_unix",
                         row->full_proof_unix ? json_integer(row->full_proof_unix) : json_null());
     json_object_set_new(item, "state_bytes", row->local ? json_integer((json_int_t)row->state_bytes) : json_null());
+    json_object_set_new(item, "held_bytes", row->local ? json_integer((json_int_t)row->held_bytes) : json_null());
     json_object_set_new(item, "free_bytes", row->free_known ? json_integer((json_int_t)row->free_bytes) : json_null());
     return item;
 }
@@ -231,6 +234,10 @@ static void status_block(struct cli *cli, const struct status_row *row, const ch
     if (row->local) {
         cli_bytes(cli, row->state_bytes, text, sizeof(text));
         cli_print(cli, "state on disk      %s", text);
+    }
+    if (row->held_bytes) {
+        cli_bytes(cli, row->held_bytes, text, sizeof(text));
+        cli_print(cli, "unfinished delta   %s have come and are kept for the next run", text);
     }
     if (row->free_known) {
         cli_bytes(cli, row->free_bytes, text, sizeof(text));
@@ -391,6 +398,7 @@ static const struct cli_field status_replica_fields[] = {
     {"last_error_text", "text|null", "What failed, on what, for people."},
     {"full_proof_unix", "number|null", "When all of it was last proven."},
     {"state_bytes", "number|null", "How much room its state takes on this host."},
+    {"held_bytes", "number|null", "Of that, what has come of a delta that was cut, for the next run."},
     {"free_bytes", "number|null", "How much is left where it lies."},
     {NULL, NULL, NULL},
 };
@@ -409,7 +417,8 @@ const struct cli_verb cmd_status = {
     .description =
         "Without NAME one line for each source and replica that this host has synced; with the name or path of a replica or a "
         "source all that is known of it: the last good version and its age, lag, the last full proof (when every block was last "
-        "read and compared), the size of blkrep's state on disk and the space left there.\n\n"
+        "read and compared), the size of blkrep's state on disk, what has come of a delta that was cut and is kept for the next run, and "
+        "the space left there.\n\n"
         "What is shown of a replica on this host is read from it now; of a remote one it is what the last run saw. A replica "
         "between two versions says so.",
     .options = status_options,

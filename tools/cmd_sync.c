@@ -64,6 +64,7 @@ static void sync_on_progress(void *ctx, const struct br_sync_progress *at)
         .size_bytes = at->size_bytes,
         .durable_bytes = at->bytes_durable,
         .shipped_bytes = at->bytes_shipped,
+        .resumed_bytes = at->bytes_resumed,
         .elapsed_ns = at->elapsed_ns,
     };
 
@@ -141,6 +142,7 @@ static void sync_report(struct sync_run *run)
     cli_report_number(cli, "bytes_changed", r->bytes_changed);
     cli_report_number(cli, "bytes_zeroed", r->zero_bytes);
     cli_report_number(cli, "bytes_shipped", r->bytes_shipped);
+    cli_report_number(cli, "bytes_resumed", r->bytes_resumed);
     cli_report_number(cli, "bytes_durable", r->bytes_durable);
     cli_report_number(cli, "bytes_written", r->bytes_written);
     cli_report_number(cli, "bytes_rechecked", r->bytes_rechecked);
@@ -172,7 +174,12 @@ static void sync_say(const struct sync_run *run)
     char read[32];
     char rate[32];
     char took[32];
+    char resumed[96] = "";
 
+    if (r->bytes_resumed) {
+        cli_bytes(cli, r->bytes_resumed, rate, sizeof(rate));
+        snprintf(resumed, sizeof(resumed), " (and %s by a run that was cut)", rate);
+    }
     cli_bytes(cli, r->bytes_changed + r->zero_bytes, changed, sizeof(changed));
     cli_bytes(cli, r->bytes_shipped, shipped, sizeof(shipped));
     cli_bytes(cli, r->bytes_read, read, sizeof(read));
@@ -188,8 +195,8 @@ static void sync_say(const struct sync_run *run)
                   (unsigned long long)r->generation.counter, read, took, r->verified ? ", verified" : "");
         return;
     }
-    cli_print(cli, "%s: generation %llu; %s changed, %s shipped, %s read in %s (%s/s)%s%s", run->target.name,
-              (unsigned long long)r->generation.counter, changed, shipped, read, took, rate,
+    cli_print(cli, "%s: generation %llu; %s changed, %s shipped%s, %s read in %s (%s/s)%s%s", run->target.name,
+              (unsigned long long)r->generation.counter, changed, shipped, resumed, read, took, rate,
               r->verified ? ", verified" : "", r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "");
 }
 
@@ -384,6 +391,7 @@ static void sync_every_event(struct cli *cli, const struct sync_run *run, int re
     json_object_set_new(event, "generation", json_integer((json_int_t)run->result.generation.counter));
     json_object_set_new(event, "bytes_changed", json_integer((json_int_t)run->result.bytes_changed));
     json_object_set_new(event, "bytes_shipped", json_integer((json_int_t)run->result.bytes_shipped));
+    json_object_set_new(event, "bytes_resumed", json_integer((json_int_t)run->result.bytes_resumed));
     json_object_set_new(event, "seconds", json_real((double)(run->result.duration_ns / 1000) / 1e6));
     json_object_set_new(event, "lag_seconds", json_real((double)(lag_ns / 1000) / 1e6));
     cli_event(cli, event);
@@ -471,13 +479,15 @@ static const struct cli_field sync_fields[] = {
     {"consistency", "text",
      "none: the source could change while it was read. crash: it is one moment, as after a power cut. clean: nothing could write."},
     {"dry_run", "boolean", "Nothing was written."},
-    {"resumed", "boolean", "A first copy that was cut went on."},
+    {"resumed", "boolean", "A first copy or a delta that was cut went on from what had come of it."},
     {"new_version", "boolean", "There was something to ship, and the replica is a new version now."},
     {"size_bytes", "number", "Of the volume."},
     {"bytes_read", "number", "Read from the source; holes are not."},
     {"bytes_changed", "number", "In pages that differ and are not zeros."},
     {"bytes_zeroed", "number", "In what became zeros."},
     {"bytes_shipped", "number", "What the pages came to on their way, compressed and framed."},
+    {"bytes_resumed", "number",
+     "Not shipped, because a run that was cut had shipped it: pages of a delta, whole blocks of a first copy."},
     {"bytes_durable", "number", "Of what was shipped, durable at the replica when the run ended."},
     {"bytes_written", "number", "Written to the replica itself."},
     {"bytes_rechecked", "number", "Of the replica, called unchanged and proven all the same."},
@@ -508,6 +518,7 @@ static const struct cli_field sync_run_fields[] = {
     {"generation", "number", "Of the replica after it."},
     {"bytes_changed", "number", "As in the exit object."},
     {"bytes_shipped", "number", "As in the exit object."},
+    {"bytes_resumed", "number", "As in the exit object."},
     {"seconds", "number", "It took."},
     {"lag_seconds", "number", "From the moment that the version shows until it was durable at the replica."},
     {NULL, NULL, NULL},
@@ -530,7 +541,8 @@ const struct cli_verb cmd_sync = {
         "compare it with the version that the replica is known to be at, and ship the 4 KiB pages that differ.\n\n"
         "When the exit status is 0, the replica is durable and identical to the source as it was read. At any instant, whatever crashes or "
         "is cut, the replica is the old version or the new one, or says that it is between both; then `blkrep finish` completes it without "
-        "the source. A first copy that was cut goes on where it is needed: run the same command again.\n\n"
+        "the source. A run that was cut is gone on with by running the same command again: the source is read anew, and what had come and "
+        "is still right is not shipped a second time, of a first copy as of a delta.\n\n"
         "A volume that is attached (blkrep-attach(1)), named by its name or its device, is read from a snapshot that the run takes, in use or "
         "not, and of it only what its tracker names; a share of the rest is read and proven in every run. VOLUME@SNAPSHOT reads a snapshot "
         "that is there.\n\n"

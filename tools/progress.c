@@ -50,7 +50,8 @@ const struct cli_field progress_fields[] = {
     {"position_bytes", "number", "How much of the volume was dealt with."},
     {"size_bytes", "number", "Of how much; 0 when that is not known."},
     {"bytes_shipped", "number", "Sent to the replica so far."},
-    {"bytes_durable", "number", "Of that, what would survive a power cut now."},
+    {"bytes_resumed", "number", "Not sent, because a run that was cut had sent it."},
+    {"bytes_durable", "number", "Of what was sent, what would survive a power cut now."},
     {"bytes_per_second", "number", "How fast the position moves, smoothed."},
     {"seconds", "number", "Since the beginning."},
     {"seconds_left", "number", "Until the end, as far as can be told; not there when it can't."},
@@ -66,6 +67,7 @@ static json_t *progress_event(const struct progress *progress, const struct prog
     json_object_set_new(event, "position_bytes", json_integer((json_int_t)sample->position_bytes));
     json_object_set_new(event, "size_bytes", json_integer((json_int_t)sample->size_bytes));
     json_object_set_new(event, "bytes_shipped", json_integer((json_int_t)sample->shipped_bytes));
+    json_object_set_new(event, "bytes_resumed", json_integer((json_int_t)sample->resumed_bytes));
     json_object_set_new(event, "bytes_durable", json_integer((json_int_t)sample->durable_bytes));
     json_object_set_new(event, "bytes_per_second", json_integer((json_int_t)progress->bytes_per_second));
     json_object_set_new(event, "seconds", json_real((double)(sample->elapsed_ns / 1000) / 1e6));
@@ -95,7 +97,12 @@ static void progress_line(struct progress *progress, const struct progress_sampl
     char durable[32];
     char rate[32];
     char left[40] = "";
+    char resumed[48] = "";
 
+    if (sample->resumed_bytes) {
+        cli_bytes(progress->cli, sample->resumed_bytes, rate, sizeof(rate));
+        snprintf(resumed, sizeof(resumed), ", kept %s", rate);
+    }
     cli_bytes(progress->cli, sample->position_bytes, position, sizeof(position));
     cli_bytes(progress->cli, sample->size_bytes, size, sizeof(size));
     cli_bytes(progress->cli, sample->durable_bytes, durable, sizeof(durable));
@@ -106,8 +113,8 @@ static void progress_line(struct progress *progress, const struct progress_sampl
     }
     unsigned percent =
         sample->size_bytes ? (unsigned)((double)sample->position_bytes * 100 / (double)sample->size_bytes) : 0;
-    fprintf(stderr, "\r\033[K%s %3u%%  %s of %s, durable %s, %s/s%s%s", sample->phase, percent, position, size, durable,
-            rate, left[0] ? ", left " : "", left);
+    fprintf(stderr, "\r\033[K%s %3u%%  %s of %s, durable %s%s, %s/s%s%s", sample->phase, percent, position, size,
+            durable, resumed, rate, left[0] ? ", left " : "", left);
     fflush(stderr);
     progress->shown = true;
 }

@@ -23,6 +23,7 @@ struct progress_sample {
     uint64_t position_bytes;
     uint64_t size_bytes; // 0 not known
     uint64_t durable_bytes;
+    uint64_t resumed_bytes; // not shipped, because they were before; 0 where there is no such thing
     uint64_t shipped_bytes;
     uint64_t elapsed_ns;
 };

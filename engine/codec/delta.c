@@ -37,6 +37,11 @@ static uint32_t mask_bytes(const struct br_tree_geometry *geometry, uint64_t ind
     return mask ? bytes - BR_PAGE_BYTES + br_page_bytes(geometry, index, last) : 0;
 }
 
+size_t br_block_data_bytes(const struct br_batch_block *block, const struct br_tree_geometry *geometry)
+{
+    return mask_bytes(geometry, block->index, block->pages);
+}
+
 static int check_block(const struct br_batch_block *block, const struct br_tree_geometry *geometry,
                        struct br_err *reterr)
 {
@@ -85,6 +90,31 @@ int br_batch_check(const struct br_batch *batch, const struct br_tree_geometry *
     if (bytes != batch->data_bytes) {
         return br_err_set(reterr, BR_E_CORRUPT, "a batch has %zu bytes of data where its pages call for %zu",
                           batch->data_bytes, bytes);
+    }
+    return 0;
+}
+
+int br_keep_check(const struct br_keep *keep, const struct br_tree_geometry *geometry, struct br_err *reterr)
+{
+    if (keep->count < 1 || keep->count > BR_BATCH_BLOCKS_MAX) {
+        return br_err_set(reterr, BR_E_CORRUPT, "%u blocks to keep at once; 1 to %u are allowed", keep->count,
+                          BR_BATCH_BLOCKS_MAX);
+    }
+    for (unsigned i = 0; i < keep->count; i++) {
+        const struct br_held_block *block = &keep->blocks[i];
+        if (block->index >= geometry->block_count) {
+            return br_err_set(reterr, BR_E_CORRUPT,
+                              "block %" PRIu64 " is to be kept behind the end of a volume of %" PRIu64 " blocks",
+                              block->index, geometry->block_count);
+        }
+        if (i && block->index <= keep->blocks[i - 1].index) {
+            return br_err_set(reterr, BR_E_CORRUPT, "block %" PRIu64 " is to be kept after block %" PRIu64,
+                              block->index, keep->blocks[i - 1].index);
+        }
+        if (br_leaf_is_special(&block->leaf)) {
+            return br_err_set(reterr, BR_E_CORRUPT, "block %" PRIu64 " is to be kept without the leaf of its content",
+                              block->index);
+        }
     }
     return 0;
 }

@@ -5,6 +5,7 @@
 //     header   from which version to which, of which volume; size, consistency
 //     batch    up to 16 blocks: for each its new leaf, which of its pages carry data, which became zeros
 //     run      a run of whole blocks that became ZERO, discarded or UNREADABLE
+//     keep     blocks that become what the receiver holds already, staged by a run that was cut: which, and their leaves, no data
 //     end      the root that must result; nothing becomes a version without it
 //
 // Records come in ascending block order, each block at most once: a decoder refuses anything else, so that a replayed or reordered record
@@ -73,6 +74,18 @@ struct br_run {
     uint64_t count; // blocks, > 0
 };
 
+// A block whose new content the receiver holds, and the leaf of that content.
+struct br_held_block {
+    uint64_t index;
+    struct br_hash leaf;
+};
+
+// No record of its own in a stream, and counted by nobody: whether it is right shows in the root.
+struct br_keep {
+    unsigned count; // 1..16, ascending index
+    struct br_held_block blocks[BR_BATCH_BLOCKS_MAX];
+};
+
 struct br_delta_end {
     struct br_hash root; // of the result
     uint64_t data_bytes; // sum over all batches
@@ -85,6 +98,8 @@ struct br_delta_end {
 uint32_t br_page_bytes(const struct br_tree_geometry *geometry, uint64_t index, unsigned page);
 /** br_block_pages - mask of the pages that block @index has (0xffff but for the tail) */
 uint16_t br_block_pages(const struct br_tree_geometry *geometry, uint64_t index);
+/** br_block_data_bytes - how much of its batch's data belongs to @block */
+size_t br_block_data_bytes(const struct br_batch_block *block, const struct br_tree_geometry *geometry);
 /**
  * br_batch_check - masks within the block, disjoint, blocks ascending and inside the volume, data_bytes exactly as the masks call for
  * Errors: -BR_E_CORRUPT with what is wrong
@@ -92,6 +107,9 @@ uint16_t br_block_pages(const struct br_tree_geometry *geometry, uint64_t index)
 BR_MUST_CHECK int br_batch_check(const struct br_batch *batch, const struct br_tree_geometry *geometry,
                                  struct br_err *reterr);
 
+/** br_keep_check - blocks ascending and inside the volume, leaves that are no special ones; -BR_E_CORRUPT with what is wrong */
+BR_MUST_CHECK int br_keep_check(const struct br_keep *keep, const struct br_tree_geometry *geometry,
+                                struct br_err *reterr);
 /** br_run_check - kind known, count > 0, inside the volume; -BR_E_CORRUPT with what is wrong */
 BR_MUST_CHECK int br_run_check(const struct br_run *run, const struct br_tree_geometry *geometry,
                                struct br_err *reterr);

@@ -161,6 +161,10 @@ static void dump_record(struct br_dump *dump, const struct br_stream_record *rec
         say(dump, "frame %s: note %s", at, text);
         break;
     }
+    case BR_STREAM_KEPT:
+        say(dump, "frame %s: kept, %d blocks %" PRIu64 "..%" PRIu64 " of the frame at %" PRIu64 " of stage.cut", at,
+            __builtin_popcount(record->kept.blocks), record->kept.first, record->kept.last, record->kept.offset_bytes);
+        break;
     case BR_STREAM_END:
         say(dump, "frame %s: end", at);
         dump_end(dump, &record->end);
@@ -284,13 +288,15 @@ static int find_kind(struct br_dump *dump, struct br_err *reterr)
     size_t len = dump->start.len;
     size_t zeros = BR_MIN(len, (size_t)BR_IDENTITY_SLOT_BYTES);
 
-    if (len >= DUMP_MAGIC_BYTES && !memcmp(bytes, BR_STREAM_PREAMBLE, DUMP_MAGIC_BYTES)) {
+    bool staged = len >= DUMP_MAGIC_BYTES && !memcmp(bytes, BR_STREAM_STAGED_PREAMBLE, DUMP_MAGIC_BYTES);
+    if (staged || (len >= DUMP_MAGIC_BYTES && !memcmp(bytes, BR_STREAM_PREAMBLE, DUMP_MAGIC_BYTES))) {
         int rc = br_stream_decoder_open(&dump->decoder, reterr);
         if (rc < 0) {
             return rc;
         }
+        br_stream_decoder_allow_staged(dump->decoder);
         dump->kind = DUMP_STREAM;
-        say(dump, "delta stream");
+        say(dump, staged ? "staged delta" : "delta stream");
         return dump_stream(dump, bytes, len, reterr);
     }
     if (len >= 8 && !memcmp(bytes, BR_DUMP_TREE_MAGIC, 8)) {

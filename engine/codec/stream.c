@@ -96,19 +96,19 @@ static size_t put_header_table(uint8_t *to, const struct br_delta_header *header
     return BR_STREAM_HEADER_FIXED_BYTES + label_len;
 }
 
-int br_stream_start(struct br_stream_encoder *encoder, const struct br_delta_header *header,
-                    struct br_stream_frame *ret_frame, struct br_err *reterr)
+// @encoder says which form.
+static int start(struct br_stream_encoder *encoder, const struct br_delta_header *header,
+                 struct br_stream_frame *ret_frame, struct br_err *reterr)
 {
     int rc = br_delta_header_check(header, reterr);
     if (rc < 0) {
         return rc;
     }
-    *encoder = (struct br_stream_encoder){.chain = br_stream_sum_start()};
     if (!br_tree_geometry_of(header->size_bytes, &encoder->geometry)) {
         return br_err_set(reterr, BR_E_INTERNAL, "no geometry for a checked size");
     }
     frame_reset(ret_frame);
-    memcpy(ret_frame->head, BR_STREAM_PREAMBLE, BR_STREAM_PREAMBLE_BYTES);
+    memcpy(ret_frame->head, encoder->staged ? BR_STREAM_STAGED_PREAMBLE : BR_STREAM_PREAMBLE, BR_STREAM_PREAMBLE_BYTES);
     ret_frame->head_len = encoder->bytes = BR_STREAM_PREAMBLE_BYTES;
     add_small(encoder, ret_frame, BR_STREAM_HEADER, 0,
               put_header_table(ret_frame->head + ret_frame->head_len + BR_STREAM_HEAD_BYTES, header));
@@ -119,6 +119,20 @@ int br_stream_start(struct br_stream_encoder *encoder, const struct br_delta_hea
         add_small(encoder, ret_frame, BR_STREAM_RESIZE, 0, BR_STREAM_RESIZE_BYTES);
     }
     return 0;
+}
+
+int br_stream_start(struct br_stream_encoder *encoder, const struct br_delta_header *header,
+                    struct br_stream_frame *ret_frame, struct br_err *reterr)
+{
+    *encoder = (struct br_stream_encoder){.chain = br_stream_sum_start()};
+    return start(encoder, header, ret_frame, reterr);
+}
+
+int br_stream_start_staged(struct br_stream_encoder *encoder, const struct br_delta_header *header,
+                           struct br_stream_frame *ret_frame, struct br_err *reterr)
+{
+    *encoder = (struct br_stream_encoder){.chain = br_stream_sum_start_staged(), .staged = true};
+    return start(encoder, header, ret_frame, reterr);
 }
 
 int br_stream_pack_batch(const struct br_tree_geometry *geometry, const struct br_batch *batch, int level,
@@ -210,6 +224,31 @@ int br_stream_run(struct br_stream_encoder *encoder, const struct br_run *run, s
     br_put_u64(table + 16, run->count);
     add_small(encoder, ret_frame, BR_STREAM_RUN, 0, BR_STREAM_RUN_BYTES);
     br_delta_count_run(&encoder->counts, run, &encoder->geometry);
+    return 0;
+}
+
+int br_stream_kept(struct br_stream_encoder *encoder, const struct br_stream_kept *kept,
+                   struct br_stream_frame *ret_frame, struct br_err *reterr)
+{
+    uint8_t *table = ret_frame->head + BR_STREAM_HEAD_BYTES;
+
+    if (!encoder->staged) {
+        return br_err_set(reterr, BR_E_INTERNAL, "a KEPT record in a stream that others read");
+    }
+    int rc = take_blocks(encoder, kept->first, kept->last + 1, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    frame_reset(ret_frame);
+    br_put_u64(table, kept->offset_bytes);
+    br_put_u64(table + 8, kept->chain);
+    br_put_u64(table + 16, kept->checksum);
+    br_put_u64(table + 24, kept->size_bytes);
+    br_put_u64(table + 32, kept->first);
+    br_put_u64(table + 40, kept->last);
+    memset(table + 48, 0, 8);
+    br_put_u16(table + 48, kept->blocks);
+    add_small(encoder, ret_frame, BR_STREAM_KEPT, 0, BR_STREAM_KEPT_BYTES);
     return 0;
 }
 

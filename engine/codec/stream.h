@@ -75,6 +75,20 @@
 //   01c6  00 00 02 00 00 00 00 00 00 00 00 00 00 00 00 00 02 00 00 00 00 00 00 00   | 131072 zero bytes; 2 records
 //   01de  04 00 00 00 00 00 00 00 a0 7d ac 4e 78 51 75 81 19 7b d9 d6 16 df 72 13   | 4 frames before; digest
 //
+// A replica that goes on with a delta that was cut stages it in a form of its own, which no other reader takes and nobody sends: the preamble
+// is "blkrep staged 1\n" (and the first chain XXH3-64 of it), and there is one record more, in block order with DATA and RUN. It counts as a
+// frame, and in none of END's other counters.
+//
+//     KEPT (type 7): blocks whose data is not here but in a DATA frame of stage.cut beside this file (engine/replica/cut.h)
+//       0   8  offset of that frame there
+//       8   8  chain: the checksum of the frame before it there
+//      16   8  its own checksum
+//      24   8  size in bytes of the volume that its stream makes
+//      32   8  the first of those blocks
+//      40   8  the last
+//      48   2  which of that frame's blocks they are: bit i its i-th
+//      50   6  zero
+//
 // Making a stream has two steps, so that the costly one can run on workers: br_stream_pack_batch() is a pure function (check, compress,
 // hash); br_stream_seal() gives sequence and checksum, in order, at constant cost. A frame is two pieces, head and body, and the body of
 // what was not compressed is the caller's data itself: nothing is copied.
@@ -87,6 +101,7 @@
 
 #define BR_STREAM_VERSION         1u
 #define BR_STREAM_PREAMBLE        "blkrep stream 1\n"
+#define BR_STREAM_STAGED_PREAMBLE "blkrep staged 1\n"
 #define BR_STREAM_PREAMBLE_BYTES  16u
 #define BR_STREAM_MAGIC           "BRf1"
 #define BR_STREAM_HEAD_BYTES      32u
@@ -104,6 +119,7 @@ enum br_stream_type {
     BR_STREAM_RUN = 4,
     BR_STREAM_NOTE = 5,
     BR_STREAM_END = 6,
+    BR_STREAM_KEPT = 7, // staged form only
 };
 
 enum br_stream_layout { // offsets in the frame head, then sizes of tables
@@ -120,14 +136,26 @@ enum br_stream_layout { // offsets in the frame head, then sizes of tables
     BR_STREAM_RUN_BYTES = 24,
     BR_STREAM_RESIZE_BYTES = 16,
     BR_STREAM_END_BYTES = 88,
+    BR_STREAM_KEPT_BYTES = 56,
 };
 
 static_assert(sizeof(BR_STREAM_PREAMBLE) - 1 == BR_STREAM_PREAMBLE_BYTES, "preamble");
+static_assert(sizeof(BR_STREAM_STAGED_PREAMBLE) - 1 == BR_STREAM_PREAMBLE_BYTES, "preamble of the staged form");
 static_assert(BR_STREAM_AT_CHECKSUM + 8 == BR_STREAM_HEAD_BYTES, "frame head without padding");
 static_assert(BR_STREAM_HEADER_FIXED_BYTES + BR_LABEL_BYTES <= BR_STREAM_TABLE_BYTES_MAX, "HEADER fits a table");
 static_assert(BR_BATCH_BLOCKS_MAX * BR_STREAM_BLOCK_BYTES <= BR_STREAM_TABLE_BYTES_MAX, "DATA fits a table");
 static_assert(BR_STREAM_NOTE_BYTES_MAX <= BR_STREAM_TABLE_BYTES_MAX, "NOTE fits a table");
 static_assert(BR_BATCH_DATA_MAX == BR_BATCH_BLOCKS_MAX * BR_BLOCK_BYTES, "a batch of whole blocks fits a body");
+
+// What a KEPT record says.
+struct br_stream_kept {
+    uint64_t offset_bytes; // of the frame
+    uint64_t chain;
+    uint64_t checksum;
+    uint64_t size_bytes;  // of its stream's volume
+    uint64_t first, last; // blocks
+    uint16_t blocks;      // which of the frame's
+};
 
 // Making ------------------------------------------------------------------------------------------------------------------------------
 
@@ -160,6 +188,7 @@ struct br_stream_encoder {
     uint64_t next_block;
     uint64_t bytes;             // made so far, preamble included
     struct br_delta_end counts; // of the records so far; root unused
+    bool staged;                // KEPT may come
     bool ended;
 };
 
@@ -169,6 +198,9 @@ struct br_stream_encoder {
  */
 BR_MUST_CHECK int br_stream_start(struct br_stream_encoder *encoder, const struct br_delta_header *header,
                                   struct br_stream_frame *ret_frame, struct br_err *reterr);
+/** br_stream_start_staged - the same in the staged form */
+BR_MUST_CHECK int br_stream_start_staged(struct br_stream_encoder *encoder, const struct br_delta_header *header,
+                                         struct br_stream_frame *ret_frame, struct br_err *reterr);
 /**
  * br_stream_pack_batch - all of a DATA frame but its place in the stream
  * @geometry  of the result
@@ -187,6 +219,9 @@ BR_MUST_CHECK int br_stream_batch(struct br_stream_encoder *encoder, const struc
 /** br_stream_run - a sealed RUN frame */
 BR_MUST_CHECK int br_stream_run(struct br_stream_encoder *encoder, const struct br_run *run,
                                 struct br_stream_frame *ret_frame, struct br_err *reterr);
+/** br_stream_kept - a sealed KEPT frame; -BR_E_INTERNAL in a stream that is not in the staged form */
+BR_MUST_CHECK int br_stream_kept(struct br_stream_encoder *encoder, const struct br_stream_kept *kept,
+                                 struct br_stream_frame *ret_frame, struct br_err *reterr);
 /** br_stream_note - a sealed NOTE frame; text beyond BR_STREAM_NOTE_BYTES_MAX is cut */
 BR_MUST_CHECK int br_stream_note(struct br_stream_encoder *encoder, const char *text, struct br_stream_frame *ret_frame,
                                  struct br_err *reterr);
@@ -212,6 +247,7 @@ struct br_stream_record {
         } resize;
         struct br_batch batch;
         struct br_run run;
+        struct br_stream_kept kept;
         char note[BR_STREAM_NOTE_BYTES_MAX + 1];
         struct br_delta_end end;
     };
@@ -222,6 +258,8 @@ struct br_stream_decoder;
 
 /** br_stream_decoder_open - a decoder at the beginning of a stream */
 BR_MUST_CHECK int br_stream_decoder_open(struct br_stream_decoder **ret_decoder, struct br_err *reterr);
+/** br_stream_decoder_allow_staged - take the staged form too, for who reads a replica's own stages; before the first bytes */
+void br_stream_decoder_allow_staged(struct br_stream_decoder *decoder);
 /** br_stream_decoder_close - NULL is fine */
 void br_stream_decoder_close(struct br_stream_decoder *decoder);
 /**
@@ -243,5 +281,45 @@ const struct br_delta_header *br_stream_decoder_header(const struct br_stream_de
 uint64_t br_stream_decoder_offset(const struct br_stream_decoder *decoder);
 /** br_stream_decoder_skipped - how many unknown ignorable frames were passed over */
 uint64_t br_stream_decoder_skipped(const struct br_stream_decoder *decoder);
+/** br_stream_decoder_chain - the checksum of the frame read last, which the next one hangs on */
+uint64_t br_stream_decoder_chain(const struct br_stream_decoder *decoder);
+
+// One frame alone ---------------------------------------------------------------------------------------------------------------------
+
+// What a frame's head says of it.
+struct br_stream_head {
+    uint8_t type;
+    uint8_t flags;
+    uint16_t table_bytes;
+    uint32_t body_bytes;
+    uint32_t raw_bytes;
+    uint64_t sequence;
+    uint64_t checksum;
+};
+/** br_stream_head_read - magic and sizes within bounds, nothing else is checked; -BR_E_CORRUPT */
+BR_MUST_CHECK int br_stream_head_read(const uint8_t head[BR_STREAM_HEAD_BYTES], struct br_stream_head *ret_head,
+                                      struct br_err *reterr);
+/** br_stream_head_bytes - length of the whole frame */
+static inline size_t br_stream_head_bytes(const struct br_stream_head *head)
+{
+    return (size_t)BR_STREAM_HEAD_BYTES + head->table_bytes + head->body_bytes;
+}
+/**
+ * br_stream_blocks_read - the blocks of a DATA frame's table, with the masks and sizes that they must have
+ * Sets all of *ret_batch but data. Says nothing of damage: the frame's checksum does.
+ * Errors: -BR_E_CORRUPT
+ */
+BR_MUST_CHECK int br_stream_blocks_read(const struct br_stream_head *head, const uint8_t *table,
+                                        const struct br_tree_geometry *geometry, struct br_batch *ret_batch,
+                                        struct br_err *reterr);
+/**
+ * br_stream_frame_read - a whole DATA frame away from its stream
+ * @frame  br_stream_head_bytes(); a compressed one is refused
+ * @chain  the checksum of the frame before it
+ * ret_batch->data points into @frame.    Errors: -BR_E_CORRUPT damaged, or no such frame
+ */
+BR_MUST_CHECK int br_stream_frame_read(const uint8_t *frame, size_t len, uint64_t chain,
+                                       const struct br_tree_geometry *geometry, struct br_batch *ret_batch,
+                                       struct br_err *reterr);
 
 #endif

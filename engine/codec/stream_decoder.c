@@ -24,6 +24,8 @@ struct br_stream_decoder {
     uint8_t digest[16];
     uint64_t skipped;
 
+    bool staged_allowed;
+    bool staged;
     bool preamble_seen;
     bool resize_due;
     bool ended;
@@ -37,20 +39,16 @@ struct br_stream_decoder {
 
 // A frame whose sizes are within bounds.
 struct frame {
+    struct br_stream_head is;
     const uint8_t *head;
     const uint8_t *table;
     const uint8_t *body;
-    size_t table_len;
-    size_t body_len;
-    size_t raw_len;
-    uint8_t type;
-    uint8_t flags;
     bool in_place;
 };
 
 static size_t frame_len(const struct frame *frame)
 {
-    return BR_STREAM_HEAD_BYTES + frame->table_len + frame->body_len;
+    return br_stream_head_bytes(&frame->is);
 }
 
 int br_stream_decoder_open(struct br_stream_decoder **ret_decoder, struct br_err *reterr)
@@ -60,7 +58,6 @@ int br_stream_decoder_open(struct br_stream_decoder **ret_decoder, struct br_err
     if (!decoder) {
         return br_err_set(reterr, BR_E_NOMEM, "making a stream decoder");
     }
-    decoder->chain = br_stream_sum_start();
     *ret_decoder = decoder;
     return 0;
 }
@@ -73,6 +70,12 @@ void br_stream_decoder_close(struct br_stream_decoder *decoder)
         free(decoder->raw);
         free(decoder);
     }
+}
+
+void br_stream_decoder_allow_staged(struct br_stream_decoder *decoder)
+{
+    assert(!decoder->preamble_seen);
+    decoder->staged_allowed = true;
 }
 
 void br_stream_decoder_unpack_to(struct br_stream_decoder *decoder, void *buffer)
@@ -95,6 +98,11 @@ uint64_t br_stream_decoder_skipped(const struct br_stream_decoder *decoder)
     return decoder->skipped;
 }
 
+uint64_t br_stream_decoder_chain(const struct br_stream_decoder *decoder)
+{
+    return decoder->chain;
+}
+
 // Keeps the failure for every later call.
 static int fail(struct br_stream_decoder *decoder, const struct br_err *err, struct br_err *reterr)
 {
@@ -112,9 +120,14 @@ static int read_preamble(struct br_stream_decoder *decoder, const uint8_t *bytes
     const size_t name_len = strlen("blkrep stream ");
 
     assert(bytes); // collected before
-    if (!memcmp(bytes, BR_STREAM_PREAMBLE, BR_STREAM_PREAMBLE_BYTES)) {
+    decoder->staged = !memcmp(bytes, BR_STREAM_STAGED_PREAMBLE, BR_STREAM_PREAMBLE_BYTES);
+    if (decoder->staged && !decoder->staged_allowed) {
+        return br_err_set(reterr, BR_E_CORRUPT, "no stream, but what a replica staged for its own use");
+    }
+    if (decoder->staged || !memcmp(bytes, BR_STREAM_PREAMBLE, BR_STREAM_PREAMBLE_BYTES)) {
         decoder->preamble_seen = true;
         decoder->offset_bytes = BR_STREAM_PREAMBLE_BYTES;
+        decoder->chain = decoder->staged ? br_stream_sum_start_staged() : br_stream_sum_start();
         return 0;
     }
     if (!memcmp(bytes, BR_STREAM_PREAMBLE, name_len) && bytes[name_len] >= '0' && bytes[name_len] <= '9') {
@@ -125,38 +138,11 @@ static int read_preamble(struct br_stream_decoder *decoder, const uint8_t *bytes
     return br_err_set(reterr, BR_E_CORRUPT, "not a blkrep stream");
 }
 
-// Magic and bounds, before anything is allocated for it.
-static int read_head(const uint8_t *head, struct frame *ret_frame, struct br_err *reterr)
-{
-    struct frame f = {
-        .head = head,
-        .type = head[BR_STREAM_AT_TYPE],
-        .flags = head[BR_STREAM_AT_FLAGS],
-        .table_len = br_get_u16(head + BR_STREAM_AT_TABLE_BYTES),
-        .body_len = br_get_u32(head + BR_STREAM_AT_BODY_BYTES),
-        .raw_len = br_get_u32(head + BR_STREAM_AT_RAW_BYTES),
-    };
-
-    if (memcmp(head, BR_STREAM_MAGIC, 4)) {
-        return br_err_set(reterr, BR_E_CORRUPT, "no frame begins here");
-    }
-    if (f.table_len > BR_STREAM_TABLE_BYTES_MAX || f.body_len > BR_BATCH_DATA_MAX || f.raw_len > BR_BATCH_DATA_MAX) {
-        return br_err_set(reterr, BR_E_CORRUPT, "a frame of %zu + %zu (raw %zu) bytes; at most %u + %u are allowed",
-                          f.table_len, f.body_len, f.raw_len, BR_STREAM_TABLE_BYTES_MAX, BR_BATCH_DATA_MAX);
-    }
-    if ((f.flags & BR_STREAM_FLAG_ZSTD) ? f.body_len >= f.raw_len : f.body_len != f.raw_len) {
-        return br_err_set(reterr, BR_E_CORRUPT, "a frame whose body of %zu bytes says it is %zu", f.body_len,
-                          f.raw_len);
-    }
-    *ret_frame = f;
-    return 0;
-}
-
 // Checksum, then place: what is damaged is told apart from what is moved.
 static int check_place(struct br_stream_decoder *decoder, const struct frame *f, struct br_err *reterr)
 {
-    uint64_t payload = br_stream_sum_payload(f->table, f->table_len, f->body, f->body_len);
-    uint64_t sequence = br_get_u64(f->head + BR_STREAM_AT_SEQUENCE);
+    uint64_t payload = br_stream_sum_payload(f->table, f->is.table_bytes, f->body, f->is.body_bytes);
+    uint64_t sequence = f->is.sequence;
     uint64_t sum = br_stream_sum_frame(f->head, payload, decoder->chain);
 
     if (sequence != decoder->sequence) {
@@ -164,7 +150,7 @@ static int check_place(struct br_stream_decoder *decoder, const struct frame *f,
                           "frame %" PRIu64 " where frame %" PRIu64 " is due (damaged, left out, moved or repeated)",
                           sequence, decoder->sequence);
     }
-    if (sum != br_get_u64(f->head + BR_STREAM_AT_CHECKSUM)) {
+    if (sum != f->is.checksum) {
         return br_err_set(reterr, BR_E_CORRUPT, "frame %" PRIu64 " is damaged or of another stream", sequence);
     }
     return 0;
@@ -174,7 +160,7 @@ static int read_header(struct br_stream_decoder *decoder, const struct frame *f,
                        struct br_err *reterr)
 {
     struct br_delta_header *h = &record->header;
-    struct br_reader r = br_reader_init(f->table, f->table_len);
+    struct br_reader r = br_reader_init(f->table, f->is.table_bytes);
 
     memset(h, 0, sizeof(*h));
     br_reader_copy(&r, h->stream_id.bytes, 16);
@@ -217,7 +203,7 @@ static int read_header(struct br_stream_decoder *decoder, const struct frame *f,
 static int read_resize(struct br_stream_decoder *decoder, const struct frame *f, struct br_stream_record *record,
                        struct br_err *reterr)
 {
-    struct br_reader r = br_reader_init(f->table, f->table_len);
+    struct br_reader r = br_reader_init(f->table, f->is.table_bytes);
 
     record->resize.from_bytes = br_reader_u64(&r);
     record->resize.to_bytes = br_reader_u64(&r);
@@ -261,38 +247,26 @@ static int unpack(struct br_stream_decoder *decoder, const struct frame *f, cons
         }
     }
     *ret_data = to;
-    return br_unpack(decoder->unpacker, f->body, f->body_len, to, f->raw_len, reterr);
+    return br_unpack(decoder->unpacker, f->body, f->is.body_bytes, to, f->is.raw_bytes, reterr);
 }
 
 static int read_data(struct br_stream_decoder *decoder, const struct frame *f, struct br_stream_record *record,
                      struct br_err *reterr)
 {
     struct br_batch *batch = &record->batch;
-    struct br_reader r = br_reader_init(f->table, f->table_len);
 
-    *batch = (struct br_batch){
-        .block_count = (unsigned)(f->table_len / BR_STREAM_BLOCK_BYTES), .data = f->body, .data_bytes = f->raw_len};
-    if (f->table_len % BR_STREAM_BLOCK_BYTES || !batch->block_count || batch->block_count > BR_BATCH_BLOCKS_MAX) {
-        return br_err_set(reterr, BR_E_CORRUPT, "a DATA table of %zu bytes", f->table_len);
-    }
-    for (unsigned i = 0; i < batch->block_count; i++) {
-        struct br_batch_block *block = &batch->blocks[i];
-        block->index = br_reader_u64(&r);
-        br_reader_copy(&r, block->leaf.bytes, BR_HASH_BYTES);
-        block->pages = br_reader_u16(&r);
-        block->zeros = br_reader_u16(&r);
-    }
-    int rc = br_batch_check(batch, &decoder->geometry, reterr);
+    int rc = br_stream_blocks_read(&f->is, f->table, &decoder->geometry, batch, reterr);
+    batch->data = f->body;
     if (rc == 0) {
         rc = take_blocks(decoder, batch->blocks[0].index, batch->blocks[batch->block_count - 1].index + 1, reterr);
     }
-    if (rc == 0 && (f->flags & BR_STREAM_FLAG_ZSTD)) {
+    if (rc == 0 && (f->is.flags & BR_STREAM_FLAG_ZSTD)) {
         rc = unpack(decoder, f, &batch->data, reterr);
     }
     if (rc < 0) {
         return rc;
     }
-    record->compressed = f->flags & BR_STREAM_FLAG_ZSTD;
+    record->compressed = f->is.flags & BR_STREAM_FLAG_ZSTD;
     record->in_place = f->in_place && !record->compressed;
     br_delta_count_batch(&decoder->counts, batch, &decoder->geometry);
     return 0;
@@ -301,7 +275,7 @@ static int read_data(struct br_stream_decoder *decoder, const struct frame *f, s
 static int read_run(struct br_stream_decoder *decoder, const struct frame *f, struct br_stream_record *record,
                     struct br_err *reterr)
 {
-    struct br_reader r = br_reader_init(f->table, f->table_len);
+    struct br_reader r = br_reader_init(f->table, f->is.table_bytes);
     uint32_t kind = br_reader_u32(&r);
     uint32_t zero = br_reader_u32(&r);
 
@@ -323,19 +297,40 @@ static int read_run(struct br_stream_decoder *decoder, const struct frame *f, st
 
 static int read_note(const struct frame *f, struct br_stream_record *record, struct br_err *reterr)
 {
-    if (f->table_len > BR_STREAM_NOTE_BYTES_MAX || memchr(f->table, 0, f->table_len)) {
+    if (f->is.table_bytes > BR_STREAM_NOTE_BYTES_MAX || memchr(f->table, 0, f->is.table_bytes)) {
         return br_err_set(reterr, BR_E_CORRUPT, "a NOTE that is not as the format says");
     }
-    memcpy(record->note, f->table, f->table_len);
-    record->note[f->table_len] = 0;
+    memcpy(record->note, f->table, f->is.table_bytes);
+    record->note[f->is.table_bytes] = 0;
     return 0;
+}
+
+static int read_kept(struct br_stream_decoder *decoder, const struct frame *f, struct br_stream_record *record,
+                     struct br_err *reterr)
+{
+    struct br_stream_kept *kept = &record->kept;
+    struct br_reader r = br_reader_init(f->table, f->is.table_bytes);
+
+    kept->offset_bytes = br_reader_u64(&r);
+    kept->chain = br_reader_u64(&r);
+    kept->checksum = br_reader_u64(&r);
+    kept->size_bytes = br_reader_u64(&r);
+    kept->first = br_reader_u64(&r);
+    kept->last = br_reader_u64(&r);
+    kept->blocks = br_reader_u16(&r);
+    uint64_t zero = br_reader_u16(&r) | br_reader_u32(&r);
+    if (!br_reader_done(&r) || zero || !kept->blocks || kept->first > kept->last ||
+        kept->last >= decoder->geometry.block_count || kept->size_bytes > BR_VOLUME_BYTES_MAX) {
+        return br_err_set(reterr, BR_E_CORRUPT, "a KEPT that is not as the format says");
+    }
+    return take_blocks(decoder, kept->first, kept->last + 1, reterr);
 }
 
 static int read_end(struct br_stream_decoder *decoder, const struct frame *f, struct br_stream_record *record,
                     struct br_err *reterr)
 {
     struct br_delta_end *end = &record->end;
-    struct br_reader r = br_reader_init(f->table, f->table_len);
+    struct br_reader r = br_reader_init(f->table, f->is.table_bytes);
     uint8_t digest[16];
 
     br_reader_copy(&r, end->root.bytes, BR_HASH_BYTES);
@@ -356,31 +351,37 @@ static int read_end(struct br_stream_decoder *decoder, const struct frame *f, st
     return 0;
 }
 
+static bool is_known(const struct br_stream_decoder *decoder, uint8_t type)
+{
+    return type >= BR_STREAM_HEADER && type <= (decoder->staged ? BR_STREAM_KEPT : BR_STREAM_END);
+}
+
 // Returns 1 when @record was filled, 0 when the frame was passed over.
 static int read_record(struct br_stream_decoder *decoder, const struct frame *f, struct br_stream_record *record,
                        struct br_err *reterr)
 {
     int rc;
 
-    if (f->flags & ~(BR_STREAM_FLAG_IGNORABLE | BR_STREAM_FLAG_ZSTD)) {
-        return br_err_set(reterr, BR_E_VERSION, "a frame with unknown flags 0x%02x", f->flags);
+    if (f->is.flags & ~(BR_STREAM_FLAG_IGNORABLE | BR_STREAM_FLAG_ZSTD)) {
+        return br_err_set(reterr, BR_E_VERSION, "a frame with unknown flags 0x%02x", f->is.flags);
     }
-    if ((f->type == BR_STREAM_HEADER) != !decoder->sequence) {
+    if ((f->is.type == BR_STREAM_HEADER) != !decoder->sequence) {
         return br_err_set(reterr, BR_E_CORRUPT, decoder->sequence ? "a second HEADER" : "a stream without a HEADER");
     }
-    if (f->type >= BR_STREAM_HEADER && f->type <= BR_STREAM_END && f->type != BR_STREAM_DATA && f->body_len) {
-        return br_err_set(reterr, BR_E_CORRUPT, "a record of type %u with a body", f->type);
+    if (is_known(decoder, f->is.type) && f->is.type != BR_STREAM_DATA && f->is.body_bytes) {
+        return br_err_set(reterr, BR_E_CORRUPT, "a record of type %u with a body", f->is.type);
     }
-    switch (f->type) {
+    switch (is_known(decoder, f->is.type) ? f->is.type : 0) {
     case BR_STREAM_HEADER: rc = read_header(decoder, f, record, reterr); break;
     case BR_STREAM_RESIZE: rc = read_resize(decoder, f, record, reterr); break;
     case BR_STREAM_DATA: rc = read_data(decoder, f, record, reterr); break;
     case BR_STREAM_RUN: rc = read_run(decoder, f, record, reterr); break;
     case BR_STREAM_NOTE: rc = read_note(f, record, reterr); break;
     case BR_STREAM_END: rc = read_end(decoder, f, record, reterr); break;
+    case BR_STREAM_KEPT: rc = read_kept(decoder, f, record, reterr); break;
     default:
-        if (!(f->flags & BR_STREAM_FLAG_IGNORABLE)) {
-            return br_err_set(reterr, BR_E_VERSION, "a record of type %u, which must be understood", f->type);
+        if (!(f->is.flags & BR_STREAM_FLAG_IGNORABLE)) {
+            return br_err_set(reterr, BR_E_VERSION, "a record of type %u, which must be understood", f->is.type);
         }
         decoder->skipped++;
         return 0;
@@ -393,12 +394,12 @@ static int read_frame(struct br_stream_decoder *decoder, struct frame *f, struct
                       struct br_err *reterr)
 {
     f->table = f->head + BR_STREAM_HEAD_BYTES;
-    f->body = f->table + f->table_len;
+    f->body = f->table + f->is.table_bytes;
     int rc = check_place(decoder, f, reterr);
     if (rc < 0) {
         return rc;
     }
-    record->type = (enum br_stream_type)f->type;
+    record->type = (enum br_stream_type)f->is.type;
     record->sequence = decoder->sequence;
     record->offset_bytes = decoder->offset_bytes;
     record->frame_bytes = frame_len(f);
@@ -406,7 +407,7 @@ static int read_frame(struct br_stream_decoder *decoder, struct frame *f, struct
     rc = read_record(decoder, f, record, reterr);
     if (rc >= 0) {
         decoder->sequence++;
-        decoder->chain = br_get_u64(f->head + BR_STREAM_AT_CHECKSUM);
+        decoder->chain = f->is.checksum;
         br_stream_sum_digest(decoder->digest, f->head);
         decoder->offset_bytes += frame_len(f);
     }
@@ -433,10 +434,11 @@ static int next_frame(struct br_stream_decoder *decoder, const uint8_t **bytes, 
     size_t head_len = decoder->preamble_seen ? BR_STREAM_HEAD_BYTES : BR_STREAM_PREAMBLE_BYTES;
 
     if (decoder->preamble_seen && !pending->len && *len >= BR_STREAM_HEAD_BYTES) {
-        int rc = read_head(*bytes, f, reterr);
+        int rc = br_stream_head_read(*bytes, &f->is, reterr);
         if (rc < 0) {
             return rc;
         }
+        f->head = *bytes;
         if (*len >= frame_len(f)) {
             f->in_place = true;
             *bytes += frame_len(f);
@@ -452,7 +454,7 @@ static int next_frame(struct br_stream_decoder *decoder, const uint8_t **bytes, 
         f->head = NULL;
         return 1;
     }
-    int rc = read_head(pending->data, f, reterr);
+    int rc = br_stream_head_read(pending->data, &f->is, reterr);
     if (rc < 0) {
         return rc;
     }

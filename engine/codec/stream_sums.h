@@ -24,10 +24,14 @@ static inline uint64_t br_stream_sum_frame(const uint8_t head[BR_STREAM_HEAD_BYT
     return XXH3_64bits_withSeed(bytes, sizeof(bytes), chain);
 }
 
-/** br_stream_sum_start - what the HEADER's checksum hangs on */
+/** br_stream_sum_start - what the HEADER's checksum hangs on, br_stream_sum_start_staged - in the staged form */
 static inline uint64_t br_stream_sum_start(void)
 {
     return XXH3_64bits(BR_STREAM_PREAMBLE, BR_STREAM_PREAMBLE_BYTES);
+}
+static inline uint64_t br_stream_sum_start_staged(void)
+{
+    return XXH3_64bits(BR_STREAM_STAGED_PREAMBLE, BR_STREAM_PREAMBLE_BYTES);
 }
 
 /** br_stream_sum_digest - take one frame head into the running digest */

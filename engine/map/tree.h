@@ -69,6 +69,12 @@ static inline bool br_hash_equal(const struct br_hash *a, const struct br_hash *
 {
     return !memcmp(a->bytes, b->bytes, BR_HASH_BYTES);
 }
+/** br_leaf_is_special - ZERO, UNREADABLE or UNKNOWN: not the hash of any data */
+static inline bool br_leaf_is_special(const struct br_hash *leaf)
+{
+    return br_hash_equal(leaf, &br_hash_zero) || br_hash_equal(leaf, &br_hash_unreadable) ||
+           br_hash_equal(leaf, &br_hash_unknown);
+}
 /** br_hash_text - 64 lower-case hex digits and a final zero */
 void br_hash_text(const struct br_hash *hash, char text[2 * BR_HASH_BYTES + 1]);
 /** br_hash_parse - true when @text is exactly 64 hex digits */

@@ -23,6 +23,7 @@
 #define BR_PIPE_PROGRESS_NS (100 * BR_NS_PER_MS)
 #define BR_PIPE_BURST_NS    (50 * BR_NS_PER_MS) // how far ahead of the bandwidth limit a batch may go
 #define BR_PIPE_GAP_LEAVES  256u
+#define BR_PIPE_HELD        4096u // held blocks asked for at once
 
 enum br_slot_state { BR_SLOT_READING, BR_SLOT_READ_FAILED, BR_SLOT_COMPARING, BR_SLOT_READY };
 
@@ -59,7 +60,10 @@ struct br_pipe {
     unsigned used;
     unsigned buffers; // held by slots
     unsigned buffers_max;
-    struct br_run run; // not yet told to the sink; count 0: none
+    struct br_run run;          // not yet told to the sink; count 0: none
+    struct br_keep keep;        // the same; at most one of the two has anything
+    struct br_held_block *held; // the next ones that the far end holds: BR_PIPE_HELD of room, NULL when nothing is held
+    unsigned held_at, held_count;
     struct br_pipe_progress progress;
     uint64_t progress_told_ns;
     uint64_t next_ship_ns; // bandwidth limit: what was shipped is paid for then
@@ -176,6 +180,48 @@ static void br_slot_forget_tail(struct br_pipe *pipe, struct br_window *window)
     }
 }
 
+// The first held block at or after @index in *ret_block, NULL when there is none.
+static int br_pipe_held(struct br_pipe *pipe, uint64_t index, const struct br_held_block **ret_block,
+                        struct br_err *reterr)
+{
+    const struct br_held_source *source = &pipe->params->held;
+
+    *ret_block = NULL;
+    while (pipe->held) {
+        while (pipe->held_at < pipe->held_count && pipe->held[pipe->held_at].index < index) {
+            pipe->held_at++;
+        }
+        if (pipe->held_at < pipe->held_count) {
+            *ret_block = &pipe->held[pipe->held_at];
+            return 0;
+        }
+        int rc = source->next(source->ctx, index, pipe->held, BR_PIPE_HELD, &pipe->held_count, reterr);
+        if (rc < 0) {
+            return rc;
+        }
+        pipe->held_at = 0;
+        if (!pipe->held_count) {
+            free(pipe->held);
+            pipe->held = NULL;
+        }
+    }
+    return 0;
+}
+
+static int br_slot_held(struct br_pipe *pipe, struct br_window *window, struct br_err *reterr)
+{
+    for (unsigned i = 0; i < window->count; i++) {
+        const struct br_held_block *block = NULL;
+        int rc = window->data >> i & 1 ? br_pipe_held(pipe, window->first + i, &block, reterr) : 0;
+
+        if (rc < 0) {
+            return rc;
+        }
+        window->held[i] = block && block->index == window->first + i ? block->leaf : br_hash_unknown;
+    }
+    return 0;
+}
+
 static int br_slot_start(struct br_pipe *pipe, struct br_slot *slot, const struct br_plan_step *step, void *buffer,
                          struct br_err *reterr)
 {
@@ -192,6 +238,7 @@ static int br_slot_start(struct br_pipe *pipe, struct br_slot *slot, const struc
     int rc = br_tree_read(pipe->ahead, step->first, window->count, window->old_leaves, window->old_pages, reterr);
     if (!rc) {
         br_slot_forget_tail(pipe, window);
+        rc = br_slot_held(pipe, window, reterr);
     }
     return rc;
 }
@@ -322,12 +369,21 @@ static int br_pipe_flush_run(struct br_pipe *pipe, struct br_err *reterr)
     return run.count ? pipe->params->sink.run(pipe->params->sink.ctx, &run, reterr) : 0;
 }
 
+static int br_pipe_flush_keep(struct br_pipe *pipe, struct br_err *reterr)
+{
+    struct br_keep keep = pipe->keep;
+
+    pipe->keep.count = 0;
+    return keep.count ? pipe->params->sink.keep(pipe->params->sink.ctx, &keep, reterr) : 0;
+}
+
 // Tells the tree at once and the sink when the run is whole.
 static int br_pipe_add_run(struct br_pipe *pipe, enum br_run_kind kind, uint64_t first, uint64_t count,
                            struct br_err *reterr)
 {
     const struct br_hash *leaf = kind == BR_RUN_UNREADABLE ? &br_hash_unreadable : &br_hash_zero;
 
+    assert(!pipe->keep.count);
     if (pipe->run.count && (pipe->run.kind != kind || pipe->run.first + pipe->run.count != first)) {
         int rc = br_pipe_flush_run(pipe, reterr);
         if (rc < 0) {
@@ -441,15 +497,22 @@ static int br_pipe_emit_block(struct br_pipe *pipe, const struct br_window *wind
     case BR_BLOCK_ZERO:
     case BR_BLOCK_UNREADABLE:
         rc = br_pipe_send(pipe, batch, loan, reterr);
+        rc = rc < 0 ? rc : br_pipe_flush_keep(pipe, reterr);
         if (rc < 0) {
             return rc;
         }
         return br_pipe_add_run(pipe, br_window_run_kind(window, i), index, 1, reterr);
     case BR_BLOCK_DATA: break;
     }
+    bool kept = window->kept >> i & 1;
     rc = br_pipe_flush_run(pipe, reterr);
+    rc = rc < 0 ? rc : kept ? br_pipe_send(pipe, batch, loan, reterr) : br_pipe_flush_keep(pipe, reterr);
     if (rc < 0) {
         return rc;
+    }
+    if (kept) {
+        pipe->keep.blocks[pipe->keep.count++] = (struct br_held_block){.index = index, .leaf = window->leaves[i]};
+        return br_tree_put(pipe->writer, index, &window->leaves[i], pages, reterr);
     }
     batch->blocks[batch->block_count++] = (struct br_batch_block){
         .index = index,
@@ -480,8 +543,13 @@ static int br_pipe_emit_window(struct br_pipe *pipe, struct br_slot *slot, struc
     if (!rc) {
         rc = br_pipe_send(pipe, &batch, loan, reterr);
     }
+    if (!rc) {
+        rc = br_pipe_flush_keep(pipe, reterr); // it has room for one window
+    }
     br_loan_release(loan);
     pipe->progress.bytes_changed += window->bytes_changed;
+    pipe->progress.bytes_kept += window->bytes_kept;
+    pipe->progress.bytes_same += window->bytes_same;
     pipe->progress.zero_bytes += window->zero_bytes;
     return rc;
 }
@@ -661,6 +729,9 @@ static int br_pipe_open(struct br_pipe *pipe, struct br_err *reterr)
     if (!pipe->slots) {
         return br_err_set(reterr, BR_E_NOMEM, "the pipeline");
     }
+    if (params->held.next && !(pipe->held = calloc(BR_PIPE_HELD, sizeof(*pipe->held)))) {
+        return br_err_set(reterr, BR_E_NOMEM, "the pipeline");
+    }
     pipe->plan = (struct br_plan){.file = params->source, .size_bytes = params->size_bytes};
     pipe->buffers_max = BR_MAX(br_ring_buffers_free(params->ring) / 2, 1u);
     pipe->progress.size_bytes = params->size_bytes;
@@ -686,6 +757,7 @@ static void br_pipe_close(struct br_pipe *pipe)
     br_tree_reader_close(pipe->behind);
     br_tree_reader_close(pipe->ahead);
     br_extent_map_free(&pipe->changed);
+    free(pipe->held);
     free(pipe->slots);
 }
 

@@ -19,6 +19,16 @@ struct br_sink {
                  struct br_err *reterr);
     /** run - takes a run of zero, discarded or unreadable blocks */
     int (*run)(void *ctx, const struct br_run *run, struct br_err *reterr);
+    /** keep - takes blocks that are just what was said to be held; only called where params.held says so */
+    int (*keep)(void *ctx, const struct br_keep *keep, struct br_err *reterr);
+    void *ctx;
+};
+
+// What the far end holds of a delta that was cut, and what needs no shipping when it is still right.
+struct br_held_source {
+    /** next - the first held blocks at or after @from, ascending, at most @most; *ret_count 0: there are no more. May run the ring */
+    int (*next)(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                struct br_err *reterr);
     void *ctx;
 };
 
@@ -28,6 +38,8 @@ struct br_pipe_progress {
     uint64_t bytes_read;
     uint64_t bytes_changed; // pages that differ, in bytes
     uint64_t bytes_shipped; // data handed to the sink
+    uint64_t bytes_kept;    // data that was not, because the far end holds it
+    uint64_t bytes_same;    // in blocks that are as in the parent, holes and zeros left out
     uint64_t zero_bytes;    // became zero
     uint64_t unreadable_blocks;
 };
@@ -43,6 +55,7 @@ struct br_pipe_params {
     const uint8_t *page_secret;        // of the source side's page hashes, BR_PAGE_SECRET_BYTES
     const struct br_tree_store *store; // where the result's nodes go
     struct br_sink sink;
+    struct br_held_source held;  // next NULL: nothing is held
     uint64_t bytes_per_second;   // 0 no limit; counts shipped bytes
     bool continue_on_read_error; // a block that can't be read becomes UNREADABLE instead of failing
     const volatile bool *cancel; // looked at between chunks; NULL never

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipe/window.h"
 
-static bool br_leaf_special(const struct br_hash *leaf)
-{
-    return br_hash_equal(leaf, &br_hash_zero) || br_hash_equal(leaf, &br_hash_unreadable) ||
-           br_hash_equal(leaf, &br_hash_unknown);
-}
-
 static void br_window_hash_pages(struct br_window *w, unsigned i)
 {
     const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
@@ -37,7 +31,7 @@ static void br_window_narrow(struct br_window *w, unsigned i)
 {
     const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
     bool old_zero = br_hash_equal(&w->old_leaves[i], &br_hash_zero);
-    bool old_special = br_leaf_special(&w->old_leaves[i]);
+    bool old_special = br_leaf_is_special(&w->old_leaves[i]);
     uint16_t all = br_block_pages(w->geometry, w->first + i);
     uint16_t ship = 0;
     uint16_t zeros = 0;
@@ -73,7 +67,7 @@ static enum br_block_fate br_window_fate(struct br_window *w, unsigned i)
     } else {
         w->leaves[i] = br_hash_zero;
     }
-    bool special = br_leaf_special(&w->leaves[i]);
+    bool special = br_leaf_is_special(&w->leaves[i]);
     if (br_hash_equal(&w->leaves[i], &w->old_leaves[i])) {
         if (special || br_window_pages_known(w, i)) {
             return BR_BLOCK_SAME;
@@ -130,30 +124,46 @@ static void br_window_compact(struct br_window *w)
     }
 }
 
+// Counts a block with new data, and leaves it out of what ships when the far end holds just that.
+static void br_window_take_data(struct br_window *w, unsigned i)
+{
+    uint64_t ship = br_window_ship_bytes(w, i), zeros = br_window_mask_bytes(w, i, w->zero_masks[i]);
+
+    w->zero_bytes += zeros;
+    w->bytes_changed += zeros + ship;
+    if (!br_hash_equal(&w->held[i], &w->leaves[i])) {
+        w->bytes_shipped += ship;
+        return;
+    }
+    w->bytes_kept += ship;
+    w->kept |= (uint16_t)(1u << i);
+    w->ship_masks[i] = w->zero_masks[i] = 0;
+}
+
 void br_window_compare(struct br_window *w)
 {
-    w->bytes_shipped = w->bytes_changed = w->zero_bytes = 0;
+    w->bytes_shipped = w->bytes_kept = w->bytes_same = w->bytes_changed = w->zero_bytes = 0;
     w->data_offset = 0;
+    w->kept = 0;
     for (unsigned i = 0; i < w->count; i++) {
+        uint32_t len = br_block_bytes(w->geometry, w->first + i);
+
         w->fates[i] = BR_BLOCK_SAME;
         w->ship_masks[i] = w->zero_masks[i] = 0;
         if (!(w->considered >> i & 1)) {
             continue;
         }
         w->fates[i] = br_window_fate(w, i);
-        if (w->fates[i] == BR_BLOCK_DATA) {
-            uint64_t zeros = br_window_mask_bytes(w, i, w->zero_masks[i]);
-
-            w->bytes_shipped += br_window_ship_bytes(w, i);
-            w->zero_bytes += zeros;
-            w->bytes_changed += zeros;
-        } else if (w->fates[i] == BR_BLOCK_ZERO) {
-            uint32_t len = br_block_bytes(w->geometry, w->first + i);
-
+        switch (w->fates[i]) {
+        case BR_BLOCK_DATA: br_window_take_data(w, i); break;
+        case BR_BLOCK_ZERO:
             w->zero_bytes += len;
-            w->bytes_changed += br_leaf_special(&w->old_leaves[i]) ? 0 : len;
+            w->bytes_changed += br_leaf_is_special(&w->old_leaves[i]) ? 0 : len;
+            break;
+        case BR_BLOCK_SAME:
+        case BR_BLOCK_LEARNED: w->bytes_same += br_leaf_is_special(&w->leaves[i]) ? 0 : len; break;
+        case BR_BLOCK_UNREADABLE: break;
         }
     }
-    w->bytes_changed += w->bytes_shipped;
     br_window_compact(w);
 }

@@ -32,6 +32,7 @@ struct br_window {
 
     struct br_hash old_leaves[BR_BATCH_BLOCKS_MAX];
     uint64_t old_pages[BR_BATCH_BLOCKS_MAX * BR_PAGES_PER_BLOCK]; // 0: not known
+    struct br_hash held[BR_BATCH_BLOCKS_MAX]; // the content that the far end holds of the block; UNKNOWN: none
 
     // What br_window_compare() finds.
     enum br_block_fate fates[BR_BATCH_BLOCKS_MAX];
@@ -39,9 +40,12 @@ struct br_window {
     uint64_t pages[BR_BATCH_BLOCKS_MAX * BR_PAGES_PER_BLOCK];
     uint16_t ship_masks[BR_BATCH_BLOCKS_MAX];
     uint16_t zero_masks[BR_BATCH_BLOCKS_MAX];
+    uint16_t kept;      // bit i: DATA that the far end holds; its masks are empty
     size_t data_offset; // where the first shipped page lies in buffer after compaction; the rest follows without gaps
     uint64_t bytes_shipped; // sum of the shipped pages
-    uint64_t bytes_changed; // shipped pages, pages and known blocks that became zeros
+    uint64_t bytes_kept;    // sum of what would be shipped of the kept ones
+    uint64_t bytes_same;    // of blocks that are as in the parent and no special leaf
+    uint64_t bytes_changed; // shipped and kept pages, pages and known blocks that became zeros
     uint64_t zero_bytes;    // pages and blocks that became zeros
 };
 

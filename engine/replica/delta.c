@@ -5,9 +5,13 @@
 //     record --> stage, tree of the result --> end: counts, root --> recheck --> stage read back and checked --> APPLYING (commit)
 //        `-----> old pages read and compared with the parent's tree (G4), overlapped with all that
 //
+// When an earlier run was cut (engine/replica/cut.h) what it staged is offered to the source, and what the source keeps of it comes in as
+// records too: their data is read from there and proven as if a stranger had sent it. A run that ends early leaves its data in turn, unless
+// what ended it says that the data or the replica is not right.
+//
 // What an old check reads:
 //     all overwritten pages have a page hash     exactly those pages
-//     one has none                               the whole old block, against its leaf; when the block keeps pages also the new leaf,
+//     one has none, or the new ones were kept    the whole old block, against its leaf; when the block keeps pages also the new leaf,
 //                                                over the merged content
 //     the parent's leaf is ZERO                  those pages must be zeros; a hole is taken for zeros without reading
 //     UNREADABLE, or behind the parent's end     nothing to compare with
@@ -19,6 +23,8 @@
 #include <inttypes.h>
 
 #define BR_OLD_CHECKS 32u
+#define BR_DELTA_SPARE_PART \
+    64u // of what a run leaves on a full disk, this part is given back, for the next run to begin with
 
 enum br_old_kind { BR_OLD_PAGES, BR_OLD_ZEROS, BR_OLD_BLOCK };
 
@@ -41,6 +47,8 @@ struct br_old_check {
 struct br_delta {
     struct br_replica *replica;
     struct br_stage stage;
+    struct br_cut *cut;            // what earlier runs left, NULL nothing
+    struct br_stage data;          // appended to it; the stage then lists. Not open without it
     struct br_tree_reader *reader; // of the parent
     struct br_tree_writer *writer; // of the result
     struct br_tree parent;
@@ -227,9 +235,9 @@ static int br_old_check_block(struct br_delta *delta, uint64_t block, const stru
 
 // Records -----------------------------------------------------------------------------------------------------------------------------
 
-// Compares what @change overwrites with what the parent's tree says.
+// Compares what @change overwrites with what the parent's tree says. With @prove the new leaf is proven too.
 static int br_delta_check_old(struct br_delta *delta, const struct br_batch_block *change, const uint8_t *data,
-                              const struct br_hash *leaf, const uint64_t *pages, struct br_err *reterr)
+                              const struct br_hash *leaf, const uint64_t *pages, bool prove, struct br_err *reterr)
 {
     const struct br_tree_geometry *geometry = &delta->replica->geometry;
     uint16_t mask = (change->pages | change->zeros) & br_block_pages(&delta->parent.geometry, change->index);
@@ -239,6 +247,9 @@ static int br_delta_check_old(struct br_delta *delta, const struct br_batch_bloc
         return whole ? 0
                      : br_err_at(reterr, BR_E_CORRUPT, change->index * BR_BLOCK_BYTES,
                                  "the delta keeps pages of a block whose content is not known");
+    }
+    if (prove && !whole) {
+        return br_old_check_block(delta, change->index, leaf, change, data, reterr);
     }
     if (br_hash_equal(leaf, &br_hash_zero)) {
         return br_old_check_mask(delta, change->index, mask, NULL, reterr);
@@ -251,6 +262,24 @@ static int br_delta_check_old(struct br_delta *delta, const struct br_batch_bloc
     return br_old_check_mask(delta, change->index, mask, pages, reterr);
 }
 
+// A kept block behind the parent's end: what it does not bring is zeros.
+static int br_delta_prove_new(struct br_delta *delta, const struct br_batch_block *change, const uint8_t *data,
+                              struct br_err *reterr)
+{
+    const struct br_tree_geometry *geometry = &delta->replica->geometry;
+    struct br_old_check *room = br_old_get(delta);
+    struct br_hash leaf;
+
+    memset(room->old_bytes, 0, BR_BLOCK_BYTES);
+    br_batch_assemble(change, geometry, data, room->old_bytes);
+    br_leaf_hash(room->old_bytes, br_block_bytes(geometry, change->index), &leaf);
+    room->next_free = delta->free_checks;
+    delta->free_checks = room;
+    return br_hash_equal(&leaf, &change->leaf) ? 0
+                                               : br_err_at(reterr, BR_E_CORRUPT, change->index * BR_BLOCK_BYTES,
+                                                           "a kept block is not what its leaf says");
+}
+
 static int br_delta_block(struct br_delta *delta, struct br_intake_item *item, unsigned index, const uint8_t *data,
                           struct br_err *reterr)
 {
@@ -261,7 +290,7 @@ static int br_delta_block(struct br_delta *delta, struct br_intake_item *item, u
         struct br_hash leaf;
         uint64_t old_pages[BR_PAGES_PER_BLOCK];
         int r = br_tree_read(delta->reader, change->index, 1, &leaf, old_pages, reterr);
-        r = r < 0 ? r : br_delta_check_old(delta, change, data, &leaf, old_pages, reterr);
+        r = r < 0 ? r : br_delta_check_old(delta, change, data, &leaf, old_pages, item->is_kept, reterr);
         if (r < 0) {
             return r;
         }
@@ -272,6 +301,11 @@ static int br_delta_block(struct br_delta *delta, struct br_intake_item *item, u
                 pages[page] =
                     br_hash_equal(&leaf, &br_hash_zero) ? br_intake_zero_hash(&replica->intake, len) : old_pages[page];
             }
+        }
+    } else if (item->is_kept) {
+        int r = br_delta_prove_new(delta, change, data, reterr);
+        if (r < 0) {
+            return r;
         }
     }
     return br_tree_put(delta->writer, change->index, &change->leaf, pages, reterr);
@@ -300,7 +334,7 @@ static int br_delta_run_over(struct br_delta *delta, const struct br_run *run, s
             continue; // nothing is overwritten
         }
         struct br_batch_block change = {.index = block, .zeros = br_block_pages(&delta->replica->geometry, block)};
-        r = br_delta_check_old(delta, &change, NULL, &leaf, pages, reterr);
+        r = br_delta_check_old(delta, &change, NULL, &leaf, pages, false, reterr);
         if (r < 0) {
             return r;
         }
@@ -319,6 +353,19 @@ static int br_delta_run(struct br_delta *delta, const struct br_run *run, struct
                                 reterr);
 }
 
+// Data goes into the stage, or behind what earlier runs left and is named in the stage.
+static int br_delta_stage(struct br_delta *delta, const struct br_intake_item *item, struct br_err *reterr)
+{
+    if (item->is_kept) {
+        return br_stage_kept(&delta->stage, &item->kept, reterr);
+    }
+    if (!delta->cut) {
+        return br_stage_batch(&delta->stage, &item->batch, reterr);
+    }
+    int r = br_stage_batch(&delta->data, &item->batch, reterr);
+    return r < 0 ? r : br_stage_kept(&delta->stage, &delta->data.last, reterr);
+}
+
 int br_delta_take(struct br_replica *replica, struct br_intake_item *item, struct br_err *reterr)
 {
     struct br_delta *delta = replica->delta;
@@ -329,7 +376,7 @@ int br_delta_take(struct br_replica *replica, struct br_intake_item *item, struc
     if (item->is_run) {
         return br_delta_run(delta, &item->run, reterr);
     }
-    r = br_stage_batch(&delta->stage, &item->batch, reterr);
+    r = br_delta_stage(delta, item, reterr);
     const uint8_t *data = item->batch.data;
     for (unsigned i = 0; i < item->batch.block_count && r == 0; i++) {
         r = br_delta_block(delta, item, i, data, reterr);
@@ -362,6 +409,33 @@ static int br_delta_parent_is_ours(const struct br_replica *replica, struct br_e
     return 0;
 }
 
+static int br_delta_open_stage(struct br_replica *replica, struct br_delta *delta, struct br_err *reterr)
+{
+    struct br_stage_params params = {
+        .ring = replica->ring,
+        .dir = replica->dir,
+        .name = BR_STAGE_NAME,
+        .header = &replica->begin.header,
+        .sync_bytes = replica->sync_bytes,
+        .what = replica->what,
+    };
+    delta->cut = br_cut_open(replica->ring, replica->dir, &replica->identity, &replica->geometry, replica->what);
+    if (delta->cut) {
+        struct br_stage_params data = params;
+        data.name = BR_CUT_NAME;
+        data.keep_bytes = br_cut_end_bytes(delta->cut);
+        data.expected_bytes = replica->begin.expected_bytes;
+        params.lists = true;
+        int r = br_stage_open(&delta->data, &data, reterr);
+        if (r < 0) {
+            return r;
+        }
+    } else {
+        params.expected_bytes = replica->begin.expected_bytes;
+    }
+    return br_stage_open(&delta->stage, &params, reterr);
+}
+
 static int br_delta_prepare(struct br_replica *replica, struct br_delta *delta, struct br_err *reterr)
 {
     const struct br_tree_store *store = br_replica_store(replica);
@@ -378,9 +452,7 @@ static int br_delta_prepare(struct br_replica *replica, struct br_delta *delta, 
     int r = br_io_queue_open(&delta->queue, replica->ring, BR_OLD_CHECKS, replica->what, reterr);
     r = r < 0 ? r : br_tree_reader_open(&delta->parent, store, &delta->reader, reterr);
     r = r < 0 ? r : br_tree_writer_open(&replica->geometry, &delta->parent, store, store, &delta->writer, reterr);
-    return r < 0 ? r
-                 : br_stage_open(&delta->stage, replica->ring, replica->dir, &replica->begin.header,
-                                 replica->begin.expected_bytes, replica->what, reterr);
+    return r < 0 ? r : br_delta_open_stage(replica, delta, reterr);
 }
 
 int br_delta_begin(struct br_replica *replica, struct br_err *reterr)
@@ -448,40 +520,59 @@ static int br_delta_tree(struct br_delta *delta, const struct br_delta_end *end,
     return 0;
 }
 
-// Reserves the space of what will be written where the file has holes, so that applying does not run out of it.
-static int br_delta_reserve(void *ctx, const struct br_stream_record *record, struct br_err *reterr)
+static int br_delta_reserve_span(struct br_delta *delta, uint64_t from, uint64_t to, struct br_err *reterr)
 {
-    struct br_delta *delta = ctx;
-    const struct br_tree_geometry *geometry = &delta->replica->geometry;
-    if (record->type != BR_STREAM_DATA || !delta->can_hole || delta->is_block) {
-        return 0;
-    }
+    int r = br_old_in_hole(delta, from, 1, reterr);
+    bool is_data = delta->data_start <= from && to <= delta->data_end;
+    r = r < 0 || is_data ? r : br_file_allocate(delta->replica->file, from, to - from, reterr);
+    return r < 0 ? br_err_prefix(reterr, "%s: reserving space", delta->replica->what) : 0;
+}
+
+// From the first page to the last that is written, zeros too, over all blocks that follow each other.
+static int br_delta_reserve_batch(struct br_delta *delta, const struct br_batch *batch, struct br_err *reterr)
+{
     uint64_t from = 0, to = 0;
-    for (unsigned i = 0; i <= record->batch.block_count; i++) {
+    for (unsigned i = 0; i <= batch->block_count; i++) {
         uint64_t start = UINT64_MAX, end = UINT64_MAX;
-        if (i < record->batch.block_count) {
-            const struct br_batch_block *block = &record->batch.blocks[i];
-            if (!block->pages) {
+        if (i < batch->block_count) {
+            const struct br_batch_block *block = &batch->blocks[i];
+            uint32_t written = block->pages | block->zeros;
+            if (!written) {
                 continue;
             }
-            start = block->index * BR_BLOCK_BYTES + (uint64_t)__builtin_ctz(block->pages) * BR_PAGE_BYTES;
-            end = block->index * BR_BLOCK_BYTES + (32u - (unsigned)__builtin_clz(block->pages)) * BR_PAGE_BYTES;
-            end = BR_MIN(end, geometry->size_bytes);
+            start = block->index * BR_BLOCK_BYTES + (uint64_t)__builtin_ctz(written) * BR_PAGE_BYTES;
+            end = block->index * BR_BLOCK_BYTES + (32u - (unsigned)__builtin_clz(written)) * BR_PAGE_BYTES;
+            end = BR_MIN(end, delta->replica->geometry.size_bytes);
         }
         if (to > from && start == to) {
             to = end;
             continue;
         }
-        if (to > from) {
-            int r = br_old_in_hole(delta, from, 1, reterr);
-            bool is_data = delta->data_start <= from && to <= delta->data_end;
-            r = r < 0 || is_data ? r : br_file_allocate(delta->replica->file, from, to - from, reterr);
-            if (r < 0) {
-                return br_err_prefix(reterr, "%s: reserving space", delta->replica->what);
-            }
+        int r = to > from ? br_delta_reserve_span(delta, from, to, reterr) : 0;
+        if (r < 0) {
+            return r;
         }
         from = start;
         to = end;
+    }
+    return 0;
+}
+
+// Reserves the space of what will be written where the file has holes, so that applying does not run out of it.
+static int br_delta_reserve(void *ctx, const struct br_stream_record *record, struct br_err *reterr)
+{
+    struct br_delta *delta = ctx;
+    if (!delta->can_hole || delta->is_block) {
+        return 0;
+    }
+    if (record->type == BR_STREAM_DATA) {
+        return br_delta_reserve_batch(delta, &record->batch, reterr);
+    }
+    if (record->type == BR_STREAM_RUN && record->run.kind != BR_RUN_UNREADABLE) {
+        // A short one, which is the tail block alone, is written; a long one is punched.
+        uint64_t start = record->run.first * BR_BLOCK_BYTES;
+        uint64_t end = BR_MIN(start + record->run.count * BR_BLOCK_BYTES, delta->replica->geometry.size_bytes);
+        return end - start < BR_BLOCK_BYTES ? br_delta_reserve_span(delta, start, end, reterr) : 0;
     }
     return 0;
 }
@@ -544,6 +635,7 @@ static int br_delta_checks(struct br_delta *delta, const struct br_delta_end *en
     struct br_replica *replica = delta->replica;
     int r = br_delta_count_cut(delta, reterr);
     r = r < 0 ? r : br_delta_tree(delta, end, ret_tree, reterr);
+    r = r < 0 || !delta->cut ? r : br_stage_cut(&delta->data, 0, reterr);
     r = r < 0 ? r : br_stage_end(&delta->stage, &end->root, ret_stage_bytes, reterr);
     r = r < 0 ? r : br_io_queue_drain(&delta->queue, reterr);
     r = r < 0 ? r : br_recheck(replica, recheck_bytes, result, reterr);
@@ -590,7 +682,68 @@ int br_delta_commit(struct br_replica *replica, const struct br_delta_end *end, 
 
 uint64_t br_delta_durable(const struct br_delta *delta)
 {
-    return delta->stage.durable_data_bytes;
+    return delta->cut ? delta->data.durable_data_bytes : delta->stage.durable_data_bytes;
+}
+
+// What earlier runs left ------------------------------------------------------------------------------------------------------------
+
+int br_delta_held(struct br_replica *replica, uint64_t from, struct br_held_block *ret_blocks, unsigned most,
+                  unsigned *ret_count, struct br_err *reterr)
+{
+    struct br_delta *delta = replica->delta;
+    *ret_count = 0;
+    return delta && delta->cut ? br_cut_held(delta->cut, from, ret_blocks, most, ret_count, reterr) : 0;
+}
+
+int br_delta_kept(struct br_replica *replica, const struct br_held_block *blocks, unsigned count,
+                  struct br_cut_piece *ret_piece, struct br_err *reterr)
+{
+    struct br_delta *delta = replica->delta;
+    if (!delta || !delta->cut) {
+        return br_err_at(reterr, BR_E_CORRUPT, blocks[0].index * BR_BLOCK_BYTES,
+                         "%s: a block is to be kept, and nothing is held", replica->what);
+    }
+    return br_cut_take(delta->cut, blocks, count, ret_piece, reterr);
+}
+
+// Is what was staged good for another run, when this one ended by @err (code 0: it was given up)?
+static bool br_delta_is_good(struct br_delta *delta, const struct br_err *err)
+{
+    switch (err->code) {
+    case BR_E_CORRUPT:
+    case BR_E_VERIFY:
+    case BR_E_FOREIGN_WRITE: return false;
+    case BR_E_NO_SPACE: // where a run from nothing gets further, the next one is to be that
+        return !delta->cut || !br_cut_wasted(delta->cut, delta->replica->taken_block);
+    default: return true;
+    }
+}
+
+// The delta did not get to its commit: what it staged becomes what an earlier run left, or goes.
+static void br_delta_leave(struct br_delta *delta)
+{
+    struct br_replica *replica = delta->replica;
+    struct br_err err = replica->failed ? replica->err : (struct br_err){0};
+    struct br_err check = {0};
+    struct br_stage *data = delta->cut ? &delta->data : &delta->stage;
+    if (delta->queue.ring && br_io_queue_drain(&delta->queue, &check) == 0) {
+        check = (struct br_err){0};
+    }
+    bool any = delta->cut || data->encoder.counts.data_bytes > 0;
+    if (!any || !br_delta_is_good(delta, &err) || !br_delta_is_good(delta, &check)) {
+        br_cut_drop(replica->dir);
+        return;
+    }
+    if (data->file) {
+        uint64_t staged = data->offset_bytes - data->start_bytes;
+        uint64_t spare = err.code == BR_E_NO_SPACE ? staged / BR_DELTA_SPARE_PART + BR_BLOCK_BYTES : 0;
+        (void)!br_stage_cut(data, spare, NULL);
+    }
+    if (delta->cut) {
+        br_replica_drop_file(replica, BR_STAGE_NAME); // a list of what this run's source was
+    } else {
+        (void)!br_dir_sync(replica->dir, NULL);
+    }
 }
 
 void br_delta_end_run(struct br_replica *replica)
@@ -599,14 +752,16 @@ void br_delta_end_run(struct br_replica *replica)
     if (!delta) {
         return;
     }
+    if (!delta->committed) {
+        br_delta_leave(delta);
+    }
     if (delta->queue.ring) {
         br_io_queue_close(&delta->queue);
     }
     br_stage_close(&delta->stage);
+    br_stage_close(&delta->data);
+    br_cut_close(delta->cut);
     br_delta_close_trees(delta);
-    if (!delta->committed) {
-        br_replica_drop_file(replica, BR_STAGE_NAME);
-    }
     for (unsigned i = 0; i < BR_OLD_CHECKS; i++) {
         free(delta->checks[i].new_pages);
     }

@@ -5,15 +5,6 @@
 
 #include <assert.h>
 
-size_t br_block_data_bytes(const struct br_batch_block *block, const struct br_tree_geometry *geometry)
-{
-    size_t bytes = 0;
-    for (unsigned page = 0; page < BR_PAGES_PER_BLOCK; page++) {
-        bytes += (block->pages >> page & 1) ? br_page_bytes(geometry, block->index, page) : 0;
-    }
-    return bytes;
-}
-
 void br_batch_assemble(const struct br_batch_block *block, const struct br_tree_geometry *geometry, const uint8_t *data,
                        uint8_t *bytes)
 {
@@ -118,7 +109,8 @@ static void br_intake_job_run(struct br_job *job)
     const uint8_t *data = item->batch.data;
     for (unsigned i = 0; i < item->batch.block_count; i++) {
         const struct br_batch_block *block = &item->batch.blocks[i];
-        if (!item->intake->leaves_proven && item->bad_block < 0 && !br_intake_block_ok(item, block, data)) {
+        bool proven = item->intake->leaves_proven && !item->is_kept;
+        if (!proven && item->bad_block < 0 && !br_intake_block_ok(item, block, data)) {
             item->bad_block = (int)i;
         }
         br_intake_hash_pages(item, i, data);
@@ -186,15 +178,30 @@ static struct br_intake_item *br_intake_add(struct br_intake *intake)
     return item;
 }
 
-void br_intake_batch(struct br_intake *intake, const struct br_batch *batch, br_release_fn *release, void *ctx)
+static struct br_intake_item *br_intake_add_batch(struct br_intake *intake, const struct br_batch *batch,
+                                                  br_release_fn *release, void *ctx)
 {
     struct br_intake_item *item = br_intake_add(intake);
-    item->is_run = false;
+    item->is_run = item->is_kept = false;
     item->ready = false;
     item->batch = *batch;
     item->release = release;
     item->release_ctx = ctx;
     item->job = (struct br_job){.run = br_intake_job_run, .done = br_intake_job_done, .ctx = item};
+    return item;
+}
+
+void br_intake_batch(struct br_intake *intake, const struct br_batch *batch, br_release_fn *release, void *ctx)
+{
+    br_ring_job(intake->ring, &br_intake_add_batch(intake, batch, release, ctx)->job);
+}
+
+void br_intake_kept(struct br_intake *intake, const struct br_batch *batch, const struct br_stream_kept *kept,
+                    void *bytes)
+{
+    struct br_intake_item *item = br_intake_add_batch(intake, batch, free, bytes);
+    item->is_kept = true;
+    item->kept = *kept;
     br_ring_job(intake->ring, &item->job);
 }
 
@@ -202,6 +209,7 @@ void br_intake_run(struct br_intake *intake, const struct br_run *run)
 {
     struct br_intake_item *item = br_intake_add(intake);
     item->is_run = true;
+    item->is_kept = false;
     item->ready = true;
     item->run = *run;
 }
@@ -247,5 +255,5 @@ int br_intake_check(const struct br_intake_item *item, struct br_err *reterr)
         return br_err_set(reterr, BR_E_NOMEM, "checking received blocks");
     }
     return br_err_at(reterr, BR_E_CORRUPT, item->batch.blocks[item->bad_block].index * BR_BLOCK_BYTES,
-                     "a received block is not what its leaf says");
+                     "a %s block is not what its leaf says", item->is_kept ? "kept" : "received");
 }

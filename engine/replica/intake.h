@@ -7,6 +7,7 @@
 #ifndef BR_REPLICA_INTAKE_H
 #define BR_REPLICA_INTAKE_H
 
+#include "engine/codec/stream.h"
 #include "engine/replica/replica.h"
 
 #define BR_INTAKE_ITEMS 16u
@@ -18,9 +19,11 @@ struct br_intake_item {
     struct br_intake *intake;
     struct br_intake_item *next; // in the queue or in the free list
     bool is_run;
-    bool ready; // job done
+    bool is_kept; // the batch was not handed over but lies in stage.cut
+    bool ready;   // job done
     struct br_run run;
     struct br_batch batch;
+    struct br_stream_kept kept; // where
     br_release_fn *release;
     void *release_ctx;
     unsigned refs;
@@ -56,6 +59,9 @@ static inline bool br_intake_full(const struct br_intake *intake)
 /** br_intake_batch, br_intake_run - add a checked record behind the others; there must be room */
 void br_intake_batch(struct br_intake *intake, const struct br_batch *batch, br_release_fn *release, void *ctx);
 void br_intake_run(struct br_intake *intake, const struct br_run *run);
+/** br_intake_kept - the same for a batch that was read from stage.cut: always checked, whoever staged it; @bytes is freed at the end */
+void br_intake_kept(struct br_intake *intake, const struct br_batch *batch, const struct br_stream_kept *kept,
+                    void *bytes);
 /** br_intake_take - the head when it is ready, else NULL; the caller lets go of it with br_intake_unref() */
 struct br_intake_item *br_intake_take(struct br_intake *intake);
 /** br_intake_ref, br_intake_unref - one more user; one less, the last one releases the data */
@@ -73,7 +79,5 @@ typedef int br_span_fn(void *ctx, uint64_t start_bytes, uint64_t end_bytes, cons
 /** br_batch_spans - the writes that a batch amounts to, ascending, neighbours merged; @data stands for batch->data */
 BR_MUST_CHECK int br_batch_spans(const struct br_batch *batch, const struct br_tree_geometry *geometry,
                                  const uint8_t *data, br_span_fn *fn, void *ctx, struct br_err *reterr);
-/** br_block_data_bytes - how much of the batch's data belongs to @block */
-size_t br_block_data_bytes(const struct br_batch_block *block, const struct br_tree_geometry *geometry);
 
 #endif

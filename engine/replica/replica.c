@@ -47,9 +47,7 @@ static int br_replica_load(struct br_replica *replica, bool discard_damaged, str
 // What a run that ended early left behind and the identity does not name.
 static void br_replica_sweep(struct br_replica *replica)
 {
-    if (replica->identity.state != BR_STATE_APPLYING) {
-        (void)!br_dir_unlink(replica->dir, BR_STAGE_NAME, NULL);
-    }
+    br_cut_sweep(replica->dir, &replica->identity);
     if (replica->identity.state != BR_STATE_REPLACING && replica->parent && replica->name) {
         BR_AUTO_FREE char *fresh = NULL;
         if (asprintf(&fresh, "%s%s", replica->name, BR_NEW_SUFFIX) > 0) {
@@ -72,6 +70,7 @@ int br_replica_open(const struct br_replica_params *params, struct br_replica **
     replica->file = params->file;
     replica->read_only = params->read_only;
     replica->compact_bytes = params->compact_bytes;
+    replica->sync_bytes = params->sync_bytes;
     replica->what = strdup(params->what);
     replica->name = params->name ? strdup(params->name) : NULL;
     if (!replica->what || (params->name && !replica->name)) {
@@ -259,7 +258,7 @@ int br_replica_completed(struct br_replica *replica, struct br_err *reterr)
         if (old && br_replica_store_identity(replica, NULL) == 0) {
             (void)!br_tree_file_remove(replica->dir, BR_TREE_STEM, old_number, NULL);
         }
-        br_replica_drop_file(replica, BR_STAGE_NAME);
+        br_cut_drop(replica->dir);
     }
     return r;
 }
@@ -369,6 +368,7 @@ static int br_replica_fail(struct br_replica *replica, int r, const struct br_er
 
 int br_replica_begin(struct br_replica *replica, const struct br_replica_begin *begin, struct br_err *reterr)
 {
+    struct br_err err = {0};
     assert(!replica->active && !replica->read_only);
     int r = br_replica_usable(replica, reterr);
     r = r < 0 ? r : br_delta_header_check(&begin->header, reterr);
@@ -381,16 +381,16 @@ int br_replica_begin(struct br_replica *replica, const struct br_replica_begin *
     replica->begin = *begin;
     replica->failed = false;
     replica->counts = (struct br_delta_end){0};
-    replica->next_block = 0;
+    replica->next_block = replica->taken_block = 0;
     replica->bytes_durable = 0;
     replica->active = true;
-    r = begin->mode == BR_MODE_DELTA ? br_delta_begin(replica, reterr) : br_first_begin(replica, reterr);
+    r = begin->mode == BR_MODE_DELTA ? br_delta_begin(replica, &err) : br_first_begin(replica, &err);
     r = r < 0 ? r
               : br_intake_open(&replica->intake, replica->ring, &replica->geometry, br_tree_file_secret(replica->trees),
-                               begin->leaves_proven, reterr);
+                               begin->leaves_proven, &err);
     replica->intake.user = replica->first;
     if (r < 0) {
-        replica->failed = true; // a first copy keeps no facts then
+        r = br_replica_fail(replica, r, &err, reterr); // a first copy keeps no facts then
         br_replica_end_run(replica);
     }
     return r;
@@ -439,6 +439,18 @@ static int br_replica_record(struct br_replica *replica, uint64_t first, uint64_
     return br_replica_room(replica, reterr);
 }
 
+// After a record went in: deals with what is ready.
+static int br_replica_went_in(struct br_replica *replica, struct br_err *reterr)
+{
+    struct br_err err = {0};
+    int r = br_replica_pump(replica, &err);
+    if (r < 0) {
+        return br_replica_fail(replica, r, &err, reterr);
+    }
+    replica->taken_block = replica->next_block;
+    return 0;
+}
+
 int br_replica_batch(struct br_replica *replica, const struct br_batch *batch, br_release_fn *release, void *ctx,
                      struct br_err *reterr)
 {
@@ -453,8 +465,7 @@ int br_replica_batch(struct br_replica *replica, const struct br_batch *batch, b
     }
     br_delta_count_batch(&replica->counts, batch, &replica->geometry);
     br_intake_batch(&replica->intake, batch, release, ctx);
-    r = br_replica_pump(replica, &err);
-    return r < 0 ? br_replica_fail(replica, r, &err, reterr) : 0;
+    return br_replica_went_in(replica, reterr);
 }
 
 int br_replica_run(struct br_replica *replica, const struct br_run *run, struct br_err *reterr)
@@ -467,8 +478,37 @@ int br_replica_run(struct br_replica *replica, const struct br_run *run, struct 
     }
     br_delta_count_run(&replica->counts, run, &replica->geometry);
     br_intake_run(&replica->intake, run);
-    r = br_replica_pump(replica, &err);
-    return r < 0 ? br_replica_fail(replica, r, &err, reterr) : 0;
+    return br_replica_went_in(replica, reterr);
+}
+
+int br_replica_held(struct br_replica *replica, uint64_t from, struct br_held_block *ret_blocks, unsigned most,
+                    unsigned *ret_count, struct br_err *reterr)
+{
+    assert(replica->active);
+    return replica->failed ? br_replica_fail(replica, -replica->err.code, &replica->err, reterr)
+                           : br_delta_held(replica, from, ret_blocks, most, ret_count, reterr);
+}
+
+int br_replica_keep(struct br_replica *replica, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct br_err err = {0};
+    int r = br_keep_check(keep, &replica->geometry, &err);
+    r = r < 0 ? r : br_replica_record(replica, keep->blocks[0].index, keep->blocks[keep->count - 1].index + 1, &err);
+    for (unsigned done = 0; r == 0 && done < keep->count;) {
+        struct br_cut_piece piece;
+        r = br_replica_room(replica, &err);
+        r = r < 0 ? r : br_delta_kept(replica, keep->blocks + done, keep->count - done, &piece, &err);
+        if (r == 0) {
+            br_intake_kept(&replica->intake, &piece.batch, &piece.kept, piece.bytes);
+            done += piece.count;
+        }
+    }
+    return r < 0 ? br_replica_fail(replica, r, &err, reterr) : br_replica_went_in(replica, reterr);
+}
+
+uint64_t br_replica_held_bytes(const struct br_replica *replica)
+{
+    return br_cut_bytes(replica->dir, &replica->identity);
 }
 
 int br_replica_push(struct br_replica *replica, struct br_err *reterr)
@@ -529,14 +569,17 @@ void br_replica_abort(struct br_replica *replica)
     if (!replica->active) {
         return;
     }
-    // A first copy takes what it was handed into its facts, as far as that works.
-    if (replica->first && !replica->failed) {
-        int r = br_replica_pump(replica, NULL);
+    // What it was handed is taken in, as far as that works: a first copy's facts and a cut delta's data are for the next run.
+    if (!replica->failed) {
+        struct br_err err = {0};
+        int r = br_replica_pump(replica, &err);
         while (r == 0 && replica->intake.head) {
             br_ring_step(replica->ring);
-            r = br_replica_pump(replica, NULL);
+            r = br_replica_pump(replica, &err);
         }
-        replica->failed = r < 0;
+        if (r < 0) {
+            (void)!br_replica_fail(replica, r, &err, NULL);
+        }
     }
     br_replica_end_run(replica);
 }
@@ -549,6 +592,9 @@ int br_replica_recheck(struct br_replica *replica, uint64_t recheck_bytes, struc
     assert(!replica->active);
     *ret_result = (struct br_replica_result){0};
     int r = br_replica_check_foreign(replica, reterr);
+    if (r == 0 && !replica->read_only && br_replica_held_bytes(replica) > 0) {
+        br_cut_drop(replica->dir); // the source is as the replica is: what was staged leads elsewhere
+    }
     r = r < 0 ? r : br_recheck(replica, recheck_bytes, ret_result, reterr);
     return r < 0 || replica->read_only ? r : br_replica_store_identity(replica, reterr);
 }

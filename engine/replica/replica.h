@@ -6,6 +6,7 @@
 //     NAME.blkrep/identity   two slots, see engine/codec/identity.h
 //     NAME.blkrep/tree.N     the version tree's nodes (engine/track/tree_file.h)
 //     NAME.blkrep/stage      a staged delta: a blkrep stream as blkrep-stream(5) describes
+//     NAME.blkrep/stage.cut  what runs that were cut had staged (engine/replica/cut.h)
 //     NAME.blkrep/lock       held while a run writes
 //
 // Life of a delta (G2). Each arrow is a barrier; a crash anywhere leaves the state on its left or on its right:
@@ -13,7 +14,9 @@
 //     COMPLETE v1 --records--> stage durable --end: parent, evidence and old page hashes checked, tree of v2 durable-->
 //     identity APPLYING v2 (the commit) --pages written from the stage, replica synced--> identity COMPLETE v2 --> stage removed
 //
-// A crash drops what was staged and not committed: the next run has a new view of the source and stages anew.
+// A delta that ends early, whatever ends it, leaves the replica at v1 and the data that it had staged as facts: block, leaf, data. The next
+// run has a new view of the source. It asks what is held (br_replica_held), compares, and keeps what is still right (br_replica_keep)
+// instead of shipping it. Facts are of use for one parent version only; any commit drops them.
 //
 // A first copy writes in place under INCOMPLETE. The identity's tree holds facts: a leaf that is not UNKNOWN is what the target durably
 // holds there. Every block that may be written before the next checkpoint lies in the window and is UNKNOWN in the stored tree already,
@@ -49,6 +52,7 @@ struct br_replica_params {
     const char *what;       // how messages name it
     bool read_only;         // no lock, no writes
     uint64_t compact_bytes; // a tree file up to this length is never compacted; 0: 8 MiB
+    uint64_t sync_bytes;    // a stage is synced whenever so much was written; 0: 64 MiB
     bool discard_damaged;   // an identity whose slots are both damaged counts as NONE (--force-full)
 };
 
@@ -59,7 +63,7 @@ struct br_replica_params {
  */
 BR_MUST_CHECK int br_replica_open(const struct br_replica_params *params, struct br_replica **ret_replica,
                                   struct br_err *reterr);
-/** br_replica_close - drops an unfinished delta (its stage is removed by the next run), unlocks; NULL is fine */
+/** br_replica_close - ends an unfinished delta as br_replica_abort() does, unlocks; NULL is fine */
 void br_replica_close(struct br_replica *replica);
 /** br_replica_identity - what the newest valid slot says; owned by the replica, changes with it */
 const struct br_identity *br_replica_identity(const struct br_replica *replica);
@@ -136,6 +140,21 @@ BR_MUST_CHECK int br_replica_batch(struct br_replica *replica, const struct br_b
 /** br_replica_run - take a run of zero, discarded or unreadable blocks */
 BR_MUST_CHECK int br_replica_run(struct br_replica *replica, const struct br_run *run, struct br_err *reterr);
 /**
+ * br_replica_held - blocks of the delta under way that an earlier run, which was cut, had staged: the first ones at or after @from
+ * @most  room in @ret_blocks; *ret_count is how many there are now, ascending; 0: no more
+ * What is told stays true until the delta ends.    Errors: as br_replica_batch()
+ */
+BR_MUST_CHECK int br_replica_held(struct br_replica *replica, uint64_t from, struct br_held_block *ret_blocks,
+                                  unsigned most, unsigned *ret_count, struct br_err *reterr);
+/**
+ * br_replica_keep - take blocks that br_replica_held() told, in their order among batches and runs
+ * Their data is read and proven against the leaves, whoever staged it.
+ * Errors: as br_replica_batch(); -BR_E_CORRUPT also for what is not held
+ */
+BR_MUST_CHECK int br_replica_keep(struct br_replica *replica, const struct br_keep *keep, struct br_err *reterr);
+/** br_replica_held_bytes - how much an unfinished delta left for the next run; for people */
+uint64_t br_replica_held_bytes(const struct br_replica *replica);
+/**
  * br_replica_push - deal with the records whose checks have ended, without waiting for more of them to come
  * For who bounds what it hands over by what was released: the last records would else wait for a next one.
  * Errors: as br_replica_batch()
@@ -161,7 +180,7 @@ struct br_replica_result {
  */
 BR_MUST_CHECK int br_replica_commit(struct br_replica *replica, const struct br_delta_end *end, uint64_t recheck_bytes,
                                     struct br_replica_result *ret_result, struct br_err *reterr);
-/** br_replica_abort - give the delta up; a first copy keeps its facts durably for the next run; nothing under way: no effect */
+/** br_replica_abort - give the delta up, keeping durably for the next run what it has; nothing under way: no effect */
 void br_replica_abort(struct br_replica *replica);
 /**
  * br_replica_recheck - the rolling recheck of a COMPLETE replica without a delta (a run that found no changes)

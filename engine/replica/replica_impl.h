@@ -4,6 +4,7 @@
 //
 //     replica.c   open, close, who may do what when; hands records to one of
 //     delta.c         the staged delta: stage, old pages checked, commit
+//     cut.c           what a run that was cut had staged, for the next one
 //     first.c         the first copy and the replacement: written in place, checkpoints
 //     apply.c     the stage onto the replica; finish
 //     evidence.c  what would move if something else wrote to it
@@ -12,6 +13,7 @@
 #ifndef BR_REPLICA_REPLICA_IMPL_H
 #define BR_REPLICA_REPLICA_IMPL_H
 
+#include "engine/replica/cut.h"
 #include "engine/replica/identity_slots.h"
 #include "engine/replica/intake.h"
 #include "engine/replica/io_queue.h"
@@ -37,6 +39,7 @@ struct br_replica {
     bool read_only;
     bool locked;
     uint64_t compact_bytes;
+    uint64_t sync_bytes;
 
     struct br_identity_slots slots;
     struct br_identity identity;
@@ -52,6 +55,7 @@ struct br_replica {
     struct br_tree_geometry geometry; // of the result
     struct br_delta_end counts;
     uint64_t next_block;
+    uint64_t taken_block; // the same, of the records that were taken well
     struct br_intake intake;
     struct br_delta *delta;
     struct br_first *first;
@@ -92,7 +96,12 @@ BR_MUST_CHECK int br_delta_commit(struct br_replica *replica, const struct br_de
                                   struct br_replica_result *result, struct br_err *reterr);
 /** br_delta_durable - bytes of data staged and synced */
 uint64_t br_delta_durable(const struct br_delta *delta);
-/** br_delta_end_run - waits, frees; removes the stage unless the identity may name it */
+/** br_delta_held, br_delta_kept - as br_cut_held() and br_cut_take(), also when nothing is held */
+BR_MUST_CHECK int br_delta_held(struct br_replica *replica, uint64_t from, struct br_held_block *ret_blocks,
+                                unsigned most, unsigned *ret_count, struct br_err *reterr);
+BR_MUST_CHECK int br_delta_kept(struct br_replica *replica, const struct br_held_block *blocks, unsigned count,
+                                struct br_cut_piece *ret_piece, struct br_err *reterr);
+/** br_delta_end_run - waits, frees; of a delta that was not committed the data is left for the next run, or all is removed */
 void br_delta_end_run(struct br_replica *replica);
 
 // first.c -----------------------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,13 @@ struct br_endpoint_ops {
     int (*batch)(void *ctx, const struct br_batch *batch, br_release_fn *release, void *release_ctx,
                  struct br_err *reterr);
     int (*run)(void *ctx, const struct br_run *run, struct br_err *reterr);
+    /**
+     * held, keep - as br_replica_held() and br_replica_keep(), in a DELTA between begin and commit; both NULL: never holds anything
+     * What held tells is ascending and not before @from, whoever the far end is.
+     */
+    int (*held)(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                struct br_err *reterr);
+    int (*keep)(void *ctx, const struct br_keep *keep, struct br_err *reterr);
     int (*commit)(void *ctx, const struct br_delta_end *end, uint64_t recheck_bytes,
                   struct br_replica_result *ret_result, struct br_err *reterr);
     void (*abort)(void *ctx);

@@ -90,6 +90,21 @@ static int br_local_run(void *ctx, const struct br_run *run, struct br_err *rete
     return br_replica_run(local->replica, run, reterr);
 }
 
+static int br_local_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                         struct br_err *reterr)
+{
+    struct br_local *local = ctx;
+
+    return br_replica_held(local->replica, from, ret_blocks, most, ret_count, reterr);
+}
+
+static int br_local_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct br_local *local = ctx;
+
+    return br_replica_keep(local->replica, keep, reterr);
+}
+
 static int br_local_commit(void *ctx, const struct br_delta_end *end, uint64_t recheck_bytes,
                            struct br_replica_result *ret_result, struct br_err *reterr)
 {
@@ -157,6 +172,8 @@ static const struct br_endpoint_ops br_local_ops = {
     .begin = br_local_begin,
     .batch = br_local_batch,
     .run = br_local_run,
+    .held = br_local_held,
+    .keep = br_local_keep,
     .commit = br_local_commit,
     .abort = br_local_abort,
     .recheck = br_local_recheck,

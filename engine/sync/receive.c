@@ -177,6 +177,7 @@ static int br_receive_record(struct br_receive *receive, const struct br_stream_
     case BR_STREAM_RUN: return receive->far->run(receive->far_ctx, &record->run, reterr);
     case BR_STREAM_END: receive->end = record->end; break;
     case BR_STREAM_RESIZE: // the header told both sizes
+    case BR_STREAM_KEPT:   // never in a stream
     case BR_STREAM_NOTE: break;
     }
     return 0;

@@ -17,13 +17,16 @@
 #define REMOTE_BYE_NS     (2 * BR_NS_PER_S)
 #define REMOTE_WHAT_BYTES 512
 
+enum remote_kind { REMOTE_BATCH, REMOTE_RUN, REMOTE_KEEP };
+
 // A record on its way.
 struct remote_record {
     struct br_remote *remote;
     struct br_job job;
     bool packed;
-    bool is_run; // its frame is made when it is sent
+    enum remote_kind kind; // a RUN's frame is made when it is sent; a KEEP has none
     struct br_run run;
+    struct br_keep keep;
     struct br_batch batch;
     br_release_fn *release;
     void *release_ctx;
@@ -250,6 +253,16 @@ static int send_frame(struct br_remote *remote, const struct br_stream_frame *fr
     return 0;
 }
 
+static uint64_t record_cost(const struct remote_record *record)
+{
+    switch (record->kind) {
+    case REMOTE_BATCH: return br_wire_frame_cost(record->frame.head);
+    case REMOTE_RUN: return BR_STREAM_HEAD_BYTES + BR_STREAM_RUN_BYTES;
+    case REMOTE_KEEP: break;
+    }
+    return 0;
+}
+
 static int send_record(struct br_remote *remote, struct remote_record *record, struct br_err *reterr)
 {
     int rc = record->result;
@@ -258,13 +271,15 @@ static int send_record(struct br_remote *remote, struct remote_record *record, s
         *reterr = record->err;
         return rc;
     }
-    // A RUN's frame is made here, as it has no costly part; its cost is known before.
-    rc = wait_for_credit(
-        remote, record->is_run ? BR_STREAM_HEAD_BYTES + BR_STREAM_RUN_BYTES : br_wire_frame_cost(record->frame.head),
-        reterr);
+    rc = wait_for_credit(remote, record_cost(record), reterr);
+    if (rc >= 0 && record->kind == REMOTE_KEEP) {
+        struct br_wire_message message = {.type = BR_WIRE_KEEP, .keep = record->keep};
+        return say(remote, &message, false, reterr);
+    }
     if (rc >= 0) {
-        rc = record->is_run ? br_stream_run(&remote->encoder, &record->run, &record->frame, reterr)
-                            : br_stream_seal(&remote->encoder, &record->frame, reterr);
+        // A RUN's frame is made here, as it has no costly part.
+        rc = record->kind == REMOTE_RUN ? br_stream_run(&remote->encoder, &record->run, &record->frame, reterr)
+                                        : br_stream_seal(&remote->encoder, &record->frame, reterr);
     }
     return rc < 0 ? rc : send_frame(remote, &record->frame, reterr);
 }
@@ -315,7 +330,8 @@ static struct remote_record *next_record(struct br_remote *remote)
     }
     struct remote_record *record = &remote->queue[(remote->first + remote->count++) % REMOTE_QUEUE];
     record->remote = remote;
-    record->packed = record->is_run = false;
+    record->packed = false;
+    record->kind = REMOTE_BATCH;
     record->release = NULL;
     record->result = 0;
     return record;
@@ -429,11 +445,52 @@ static int remote_run(void *ctx, const struct br_run *run, struct br_err *reterr
     struct br_remote *remote = ctx;
     struct remote_record *record = next_record(remote);
 
-    record->is_run = true;
+    record->kind = REMOTE_RUN;
     record->run = *run;
     record->packed = true;
     send_ready(remote);
     return remote->failed.code ? told(remote, reterr) : 0;
+}
+
+static int remote_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct br_remote *remote = ctx;
+    struct remote_record *record = next_record(remote);
+
+    record->kind = REMOTE_KEEP;
+    record->keep = *keep;
+    record->packed = true;
+    send_ready(remote);
+    return remote->failed.code ? told(remote, reterr) : 0;
+}
+
+// An older server holds nothing.
+static int remote_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                       struct br_err *reterr)
+{
+    struct br_remote *remote = ctx;
+    struct br_wire_message question = {.type = BR_WIRE_GET_HELD,
+                                       .get_held = {.first = from, .most = BR_MIN(most, BR_WIRE_HELD_MAX)}};
+    struct br_wire_message answer;
+    struct br_err err = {0};
+
+    *ret_count = 0;
+    if (!(remote->welcome.capabilities & BR_WIRE_CAPABILITY_HELD)) {
+        return 0;
+    }
+    int rc = ask(remote, &question, BR_WIRE_HELD, &answer, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    for (unsigned i = 0; i < answer.held.count && i < most; i++) {
+        br_wire_held_block(&answer, i, &ret_blocks[i]);
+    }
+    if (answer.held.count > question.get_held.most || (answer.held.count && ret_blocks[0].index < from)) {
+        br_err_set(&err, BR_E_PROTOCOL, "%s: other blocks are held than were asked for", remote->what);
+        return dies(remote, &err, reterr);
+    }
+    *ret_count = answer.held.count;
+    return 0;
 }
 
 static int take_outcome(struct br_remote *remote, const struct br_err *outcome, struct br_err *reterr)
@@ -635,6 +692,8 @@ int br_remote_open(const struct br_remote_params *params, struct br_endpoint *re
         .begin = remote_begin,
         .batch = remote_batch,
         .run = remote_run,
+        .held = remote_held,
+        .keep = remote_keep,
         .commit = remote_commit,
         .abort = remote_abort,
         .recheck = remote_recheck,

@@ -35,7 +35,8 @@ struct br_session {
     struct br_session_params params;
     char program[BR_WIRE_PROGRAM_BYTES];
     enum session_state state;
-    uint32_t request; // being answered
+    uint32_t capabilities; // of both
+    uint32_t request;      // being answered
 
     char volume_name[BR_WIRE_NAME_BYTES];
     struct br_session_volume volume;
@@ -176,6 +177,7 @@ static int greet(struct br_session *session, const struct br_wire_message *messa
                     .credit_bytes = session->params.credit_bytes},
     };
     memcpy(welcome.welcome.program, session->program, sizeof(session->program));
+    session->capabilities = welcome.welcome.capabilities;
     session->state = SESSION_GREETED;
     return say(session, &welcome, reterr);
 }
@@ -532,6 +534,57 @@ static int frame(struct br_session *session, const struct br_wire_message *wire,
     return say_error(session, &err, reterr);
 }
 
+// May the client speak of held blocks now?
+static bool may_speak_of_held(const struct br_session *session)
+{
+    return session->state == SESSION_RECEIVING && session->capabilities & BR_WIRE_CAPABILITY_HELD;
+}
+
+static int give_held(struct br_session *session, const struct br_wire_message *message, struct br_err *reterr)
+{
+    const struct br_endpoint *endpoint = &session->volume.endpoint;
+    struct br_wire_message answer = {.type = BR_WIRE_HELD};
+    struct br_err err = session->delta_failed;
+
+    if (!may_speak_of_held(session)) {
+        return out_of_place(session, message, reterr);
+    }
+    if (err.code) {
+        return say_error(session, &err, reterr);
+    }
+    struct br_held_block *blocks = calloc(message->get_held.most, sizeof(*blocks));
+    int rc = blocks ? 0 : br_err_set(&err, BR_E_NOMEM, "telling what is held");
+    if (rc >= 0 && endpoint->ops->held) {
+        rc = endpoint->ops->held(endpoint->ctx, message->get_held.first, blocks, message->get_held.most,
+                                 &answer.held.count, &err);
+    }
+    answer.held.blocks = blocks;
+    rc = rc < 0 ? say_error(session, &err, reterr) : say(session, &answer, reterr);
+    free(blocks);
+    return rc;
+}
+
+static int keep(struct br_session *session, const struct br_wire_message *message, struct br_err *reterr)
+{
+    const struct br_endpoint *endpoint = &session->volume.endpoint;
+    struct br_err err = {0};
+    int rc = 0;
+
+    if (!may_speak_of_held(session)) {
+        return out_of_place(session, message, reterr);
+    }
+    if (!session->delta_failed.code) {
+        rc = endpoint->ops->keep ? endpoint->ops->keep(endpoint->ctx, &message->keep, &err)
+                                 : br_err_set(&err, BR_E_CORRUPT, "blocks are to be kept, and nothing is held");
+    }
+    if (rc >= 0) {
+        return br_session_tick(session, reterr);
+    }
+    session->delta_failed = err;
+    session->request = 0;
+    return say_error(session, &err, reterr);
+}
+
 // Reads the END frame that COMMIT carries.
 static int read_stream_end(struct br_session *session, const struct br_wire_message *message,
                            struct br_delta_end *ret_end, struct br_err *reterr)
@@ -643,6 +696,8 @@ int br_session_message(struct br_session *session, struct br_buf *message, struc
     case BR_WIRE_GET_NODES: return give_nodes(session, &wire, reterr);
     case BR_WIRE_BEGIN: return begin(session, &wire, reterr);
     case BR_WIRE_FRAME: return frame(session, &wire, message, reterr);
+    case BR_WIRE_GET_HELD: return give_held(session, &wire, reterr);
+    case BR_WIRE_KEEP: return keep(session, &wire, reterr);
     case BR_WIRE_COMMIT: return commit(session, &wire, reterr);
     case BR_WIRE_RECHECK: return recheck(session, &wire, reterr);
     case BR_WIRE_ABORT: return abort_delta(session, &wire, reterr);

@@ -7,11 +7,11 @@
 //                                                               | a frame fails: ERROR, then frames are passed over
 //     BYE anywhere ends it well. What is out of place, or not as the protocol says, ends it: ERROR PROTOCOL, and the host closes.
 //
-// What a peer can ask for is bounded: one volume per session, messages of BR_WIRE_MESSAGE_BYTES_MAX, 64 nodes per request, frames within
-// its credit. Nothing of a frame is handed on before the stream decoder has checked it (G6), and before a delta begins the session looks
+// What a peer can ask for is bounded: one volume per session, messages of BR_WIRE_MESSAGE_BYTES_MAX, 64 nodes or 16384 held blocks per
+// request, frames within its credit. Nothing of a frame is handed on before the stream decoder has checked it (G6), and before a delta begins the session looks
 // itself whether the target may be overwritten (G8): the client's plan is not believed.
 //
-// A session that ends in any way closes its volume; a delta under way is aborted (a first copy keeps its facts).
+// A session that ends in any way closes its volume; a delta under way is aborted (what had come is kept for the next one).
 #ifndef BR_SYNC_SESSION_H
 #define BR_SYNC_SESSION_H
 

@@ -437,6 +437,26 @@ static int br_sync_sink_run(void *ctx, const struct br_run *run, struct br_err *
     return sync->params->dry_run ? 0 : sync->far->run(sync->far_ctx, run, reterr);
 }
 
+static int br_sync_sink_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct br_sync *sync = ctx;
+
+    return sync->far->keep(sync->far_ctx, keep, reterr);
+}
+
+static int br_sync_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                        struct br_err *reterr)
+{
+    struct br_sync *sync = ctx;
+
+    return sync->far->held(sync->far_ctx, from, ret_blocks, most, ret_count, reterr);
+}
+
+static uint64_t br_sync_resumed_bytes(const struct br_sync *sync, const struct br_pipe_progress *progress)
+{
+    return sync->use_facts ? progress->bytes_same : progress->bytes_kept;
+}
+
 static void br_sync_scan_progress(void *ctx, const struct br_pipe_progress *progress)
 {
     struct br_sync *sync = ctx;
@@ -445,6 +465,7 @@ static void br_sync_scan_progress(void *ctx, const struct br_pipe_progress *prog
     sync->progress.bytes_read = progress->bytes_read;
     sync->progress.bytes_changed = progress->bytes_changed;
     sync->progress.bytes_shipped = progress->bytes_shipped;
+    sync->progress.bytes_resumed = br_sync_resumed_bytes(sync, progress);
     sync->progress.bytes_durable = sync->params->dry_run ? 0 : sync->far->durable(sync->far_ctx);
     br_sync_tell(sync);
 }
@@ -483,7 +504,7 @@ static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
         .parent_store = &sync->parent_store,
         .page_secret = sync->secret,
         .store = &sync->store,
-        .sink = {.batch = br_sync_sink_batch, .run = br_sync_sink_run, .ctx = sync},
+        .sink = {.batch = br_sync_sink_batch, .run = br_sync_sink_run, .keep = br_sync_sink_keep, .ctx = sync},
         .bytes_per_second = params->bytes_per_second,
         .continue_on_read_error = params->continue_on_read_error,
         .cancel = params->cancel,
@@ -491,6 +512,9 @@ static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
         .progress_ctx = sync,
     };
 
+    if (sync->result->mode == BR_MODE_DELTA && !params->dry_run && sync->far->held) {
+        pipe.held = (struct br_held_source){.next = br_sync_held, .ctx = sync};
+    }
     br_sync_phase(sync, BR_SYNC_SCAN, params->size_bytes);
     int rc = br_sync_scope(sync, &pipe, reterr);
     if (rc < 0) {
@@ -501,6 +525,8 @@ static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
     sync->result->bytes_read = progress.bytes_read;
     sync->result->bytes_changed = progress.bytes_changed;
     sync->result->bytes_data = progress.bytes_shipped;
+    sync->result->bytes_resumed = br_sync_resumed_bytes(sync, &progress);
+    sync->result->resumed = sync->result->resumed || sync->result->bytes_resumed > 0;
     sync->result->zero_bytes = progress.zero_bytes;
     sync->result->unreadable_blocks = progress.unreadable_blocks;
     if (rc == -BR_E_SOURCE_MOVED || rc == -BR_E_SOURCE_READ) {
@@ -775,6 +801,7 @@ static int br_sync_transfer(struct br_sync *sync, struct br_err *reterr)
     return rc;
 }
 
+// What was shipped counts also when the run failed: it may be what the next one goes on from.
 static void br_sync_account(struct br_sync *sync, bool failed)
 {
     uint64_t sent = sync->far->sent_bytes(sync->far_ctx);

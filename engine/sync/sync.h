@@ -19,6 +19,9 @@
 //     COMPLETE, this volume              DELTA from its version
 //     COMPLETE, force_full or distrusted REPLACE (file); FIRST in place (device), which needs overwrite, since the old version is lost
 //
+// A delta that was cut is gone on with from what the far end holds of it: the scan compares each changed block with that, and what is just
+// the same is kept there instead of being shipped. It is another delta all the same, of a new view.
+//
 // A delta without changes makes no new version unless it betters the consistency; its recheck runs and counts all the same.
 #ifndef BR_SYNC_SYNC_H
 #define BR_SYNC_SYNC_H
@@ -45,6 +48,7 @@ struct br_sync_progress {
     uint64_t bytes_changed;
     uint64_t bytes_shipped; // data handed over
     uint64_t bytes_durable; // of them durable at the far end
+    uint64_t bytes_resumed; // not shipped, because a run that was cut had shipped them
     uint64_t elapsed_ns;
 };
 
@@ -88,7 +92,7 @@ struct br_sync_result {
         fallback_reason; // why all was compared or copied; NULL: a delta from what both sides knew. "first-copy", "state-lost",
     // "replica-moved", "recheck-mismatch", "forced", or the tracker's own word (then valid as long as it)
     enum br_replica_mode mode;
-    bool resumed;       // went on with an unfinished first copy
+    bool resumed;       // went on with an unfinished first copy, or with what was staged of a delta
     bool new_version;   // false: the replica is what it was
     bool dry_run;       // nothing was changed; the numbers say what would have been
     bool target_is_new; // there was no replica before
@@ -104,6 +108,8 @@ struct br_sync_result {
     uint64_t zero_bytes;    // became zero
     uint64_t bytes_shipped; // on the wire; of a local replica, data
     uint64_t bytes_data;    // data handed over, before any transport
+    uint64_t
+        bytes_resumed; // not shipped, because a run that was cut had shipped them: of a delta data, of a first copy whole blocks
     uint64_t bytes_durable;
     uint64_t bytes_written; // to the replica itself
     uint64_t bytes_rechecked;

@@ -175,6 +175,59 @@ static void take_nodes(struct br_reader *r, struct br_wire_message *m)
     }
 }
 
+static void put_held_block(struct br_buf *to, const struct br_held_block *block)
+{
+    br_buf_u64(to, block->index);
+    br_buf_append(to, block->leaf.bytes, BR_HASH_BYTES);
+}
+
+static void put_held(struct br_buf *to, const struct br_wire_message *m)
+{
+    br_buf_u32(to, m->held.count);
+    for (unsigned i = 0; m->held.blocks && i < m->held.count; i++) {
+        put_held_block(to, &m->held.blocks[i]);
+    }
+    if (!m->held.blocks && m->held.count) {
+        br_buf_append(to, m->held.bytes, (size_t)m->held.count * BR_WIRE_HELD_BYTES);
+    }
+}
+
+static void take_held(struct br_reader *r, struct br_wire_message *m)
+{
+    m->held.count = br_reader_u32(r);
+    if (m->held.count > BR_WIRE_HELD_MAX) {
+        r->bad = true;
+        return;
+    }
+    m->held.bytes = br_reader_take(r, (size_t)m->held.count * BR_WIRE_HELD_BYTES);
+    for (unsigned i = 1; m->held.bytes && i < m->held.count; i++) {
+        const uint8_t *at = m->held.bytes + (size_t)i * BR_WIRE_HELD_BYTES;
+        r->bad = r->bad || br_get_u64(at) <= br_get_u64(at - BR_WIRE_HELD_BYTES);
+    }
+}
+
+static void put_keep(struct br_buf *to, const struct br_keep *keep)
+{
+    br_buf_u16(to, (uint16_t)keep->count);
+    for (unsigned i = 0; i < keep->count; i++) {
+        put_held_block(to, &keep->blocks[i]);
+    }
+}
+
+// That blocks ascend and lie in the volume is asked where the volume is known.
+static void take_keep(struct br_reader *r, struct br_keep *keep)
+{
+    keep->count = br_reader_u16(r);
+    if (keep->count < 1 || keep->count > BR_BATCH_BLOCKS_MAX) {
+        r->bad = true;
+        return;
+    }
+    for (unsigned i = 0; i < keep->count; i++) {
+        keep->blocks[i].index = br_reader_u64(r);
+        br_reader_copy(r, keep->blocks[i].leaf.bytes, BR_HASH_BYTES);
+    }
+}
+
 static void put_begin(struct br_buf *to, const struct br_wire_message *m)
 {
     const struct br_replica_begin *begin = &m->begin.begin;
@@ -278,6 +331,12 @@ void br_wire_encode(const struct br_wire_message *m, struct br_buf *to)
         put_outcome(to, &m->verified.outcome);
         break;
     case BR_WIRE_ERROR: put_outcome(to, &m->error); break;
+    case BR_WIRE_GET_HELD:
+        br_buf_u64(to, m->get_held.first);
+        br_buf_u32(to, m->get_held.most);
+        break;
+    case BR_WIRE_HELD: put_held(to, m); break;
+    case BR_WIRE_KEEP: put_keep(to, &m->keep); break;
     default: break; // a head alone, or a FRAME, whose frame is the second piece
     }
 }
@@ -311,6 +370,11 @@ static void take_small(struct br_reader *r, struct br_wire_message *m)
         m->verified.bad_blocks = br_reader_u64(r);
         take_outcome(r, &m->verified.outcome);
         break;
+    case BR_WIRE_GET_HELD:
+        m->get_held.first = br_reader_u64(r);
+        m->get_held.most = br_reader_u32(r);
+        r->bad = r->bad || m->get_held.most < 1 || m->get_held.most > BR_WIRE_HELD_MAX;
+        break;
     default: break; // nothing in it
     }
 }
@@ -334,6 +398,8 @@ static int take_payload(struct br_reader *r, struct br_wire_message *m, struct b
         break;
     case BR_WIRE_RESULT: take_result(r, m); break;
     case BR_WIRE_ERROR: take_outcome(r, &m->error); break;
+    case BR_WIRE_HELD: take_held(r, m); break;
+    case BR_WIRE_KEEP: take_keep(r, &m->keep); break;
     default: take_small(r, m); break;
     }
     return 0;
@@ -353,7 +419,7 @@ int br_wire_decode(const void *bytes, size_t len, struct br_wire_message *ret_me
     if (!br_reader_ok(&r) || zero || m->lane) {
         return br_err_set(reterr, BR_E_PROTOCOL, "a message of %zu bytes without a valid head", len);
     }
-    if (type < BR_WIRE_HELLO || type > BR_WIRE_BYE) {
+    if (type < BR_WIRE_HELLO || type > BR_WIRE_LAST) {
         m->unknown = true;
         return type >= BR_WIRE_UNKNOWN_IGNORABLE
                    ? 0
@@ -370,6 +436,14 @@ int br_wire_decode(const void *bytes, size_t len, struct br_wire_message *ret_me
     return 0;
 }
 
+void br_wire_held_block(const struct br_wire_message *message, unsigned index, struct br_held_block *ret_block)
+{
+    const uint8_t *at = message->held.bytes + (size_t)index * BR_WIRE_HELD_BYTES;
+
+    ret_block->index = br_get_u64(at);
+    memcpy(ret_block->leaf.bytes, at + 8, BR_HASH_BYTES);
+}
+
 const char *br_wire_name(unsigned type)
 {
     static const char *const names[] = {
@@ -381,6 +455,7 @@ const char *br_wire_name(unsigned type)
         [BR_WIRE_ABORT] = "ABORT",         [BR_WIRE_ABORTED] = "ABORTED",   [BR_WIRE_VERIFY] = "VERIFY",
         [BR_WIRE_PROGRESS] = "PROGRESS",   [BR_WIRE_VERIFIED] = "VERIFIED", [BR_WIRE_PING] = "PING",
         [BR_WIRE_PONG] = "PONG",           [BR_WIRE_ERROR] = "ERROR",       [BR_WIRE_BYE] = "BYE",
+        [BR_WIRE_GET_HELD] = "GET_HELD",   [BR_WIRE_HELD] = "HELD",         [BR_WIRE_KEEP] = "KEEP",
     };
 
     return type < BR_ARRAY_LEN(names) && names[type] ? names[type] : "?";

@@ -44,8 +44,16 @@
 //     22    either  PONG
 //     23    server  ERROR     outcome; request 0: the delta under way has failed, or the session
 //     24    client  BYE       the last message
+//     25    client  GET_HELD  u64 first block, u32 most (1 to 16384)                                    HELD
+//     26    server  HELD      u32 count (0: there are no more), then u64 block and leaf (32) each, ascending from the first block
+//     27    client  KEEP      u16 count (1 to 16), then u64 block and leaf each                         none
 //
 //     outcome = string error name as in blkrep-errors(7) ("NONE": it went well), u8 has offset, u64 offset, string text
+//
+// The last three belong to the capability 2, held; without it in WELCOME they break the protocol. Between BEGIN of a DELTA and its COMMIT
+// the client may ask which blocks the server holds from a delta that was cut (block, and leaf of the content), and name in KEEP, in block
+// order with the FRAMEs, those that are to become just that instead of sending them. A KEEP that fails is told like a FRAME. It costs no
+// credit: the data is read over there, one KEEP at a time.
 //
 // Types from 128 on that a peer does not know are passed over; other unknown types break the protocol. HELLO and ERROR stay readable in
 // all versions, so that two versions that share none can say so.
@@ -73,6 +81,20 @@
 //                                                      <---  RESULT #4 durable 2 MiB, ..., NONE
 //     BYE ------------------------------------------------>
 //
+// The same after a delta of which the first 2 MiB had come was cut; only the second half of block 9 is another one now
+//
+//     BEGIN #3 DELTA, HEADER: generation 8 on 7 ---------->
+//                                                      <---  BEGUN #3
+//     GET_HELD #4 from block 0, at most 4096 ------------->  reads and checks what it holds
+//                                                      <---  HELD #4: 0..31
+//     KEEP 0..8 ------------------------------------------>  proves it again, by its leaves
+//     FRAME DATA block 9 --------------------------------->
+//     KEEP 10..15 ---------------------------------------->
+//     KEEP 16..31 ---------------------------------------->
+//     GET_HELD #5 from block 32 -------------------------->
+//                                                      <---  HELD #5: none
+//     FRAME ... ------------------------------------------>
+//
 // As bytes: OPEN of volume "db" by a writer, request 1 (tests/unit/test_wire.c compares)
 //
 //     03 00 00 00  01 00 00 00   02 00  02 00 64 62
@@ -96,12 +118,16 @@
 #define BR_WIRE_CREDIT_BYTES      (8u * 1024u * 1024u)
 #define BR_WIRE_CREDIT_BYTES_MAX  (64u * 1024u * 1024u) // more than that is not believed
 #define BR_WIRE_UNKNOWN_IGNORABLE 128u
+#define BR_WIRE_HELD_MAX          16384u
+#define BR_WIRE_HELD_BYTES        (8u + BR_HASH_BYTES) // of one block
 #define BR_WIRE_CAPABILITY_ZSTD   1u
-#define BR_WIRE_CAPABILITIES      BR_WIRE_CAPABILITY_ZSTD
+#define BR_WIRE_CAPABILITY_HELD   2u
+#define BR_WIRE_CAPABILITIES      (BR_WIRE_CAPABILITY_ZSTD | BR_WIRE_CAPABILITY_HELD)
 
 static_assert(BR_WIRE_MESSAGE_BYTES_MAX <= BR_MESSAGE_BYTES_MAX, "every message fits the channel");
 static_assert(BR_WIRE_NODES_BYTES_MAX + BR_TREE_NODE_BYTES_MAX + 4 * BR_WIRE_NODES_MAX + 16 <= BR_MESSAGE_BYTES_MAX,
               "NODES fit the channel");
+static_assert(BR_WIRE_HELD_MAX * BR_WIRE_HELD_BYTES + 16 <= BR_WIRE_NODES_BYTES_MAX, "HELD fit where NODES do");
 static_assert(BR_WIRE_CREDIT_BYTES >= 2 * BR_STREAM_FRAME_BYTES_MAX, "credit for more than a frame");
 
 enum br_wire_type {
@@ -129,6 +155,10 @@ enum br_wire_type {
     BR_WIRE_PONG = 22,
     BR_WIRE_ERROR = 23,
     BR_WIRE_BYE = 24,
+    BR_WIRE_GET_HELD = 25,
+    BR_WIRE_HELD = 26,
+    BR_WIRE_KEEP = 27,
+    BR_WIRE_LAST = BR_WIRE_KEEP,
 };
 
 struct br_wire_hello {
@@ -187,6 +217,16 @@ struct br_wire_message {
             uint64_t taken_cost;
             uint64_t durable_bytes;
         } credit;
+        struct {
+            uint64_t first;
+            uint32_t most;
+        } get_held;
+        struct {
+            unsigned count;
+            const struct br_held_block *blocks; // to be sent; NULL: those in @bytes
+            const uint8_t *bytes;               // as they came: br_wire_held_block()
+        } held;
+        struct br_keep keep;
         uint64_t recheck_bytes; // COMMIT, RECHECK
         struct {
             struct br_replica_result result;
@@ -218,6 +258,8 @@ void br_wire_encode(const struct br_wire_message *message, struct br_buf *to);
  */
 BR_MUST_CHECK int br_wire_decode(const void *bytes, size_t len, struct br_wire_message *ret_message,
                                  struct br_err *reterr);
+/** br_wire_held_block - block @index of a HELD message that was decoded */
+void br_wire_held_block(const struct br_wire_message *message, unsigned index, struct br_held_block *ret_block);
 /** br_wire_name - "HELLO", ...; "?" for what is unknown */
 const char *br_wire_name(unsigned type);
 /** br_wire_frame_cost - what a frame (at least its head is given) takes of the credit */

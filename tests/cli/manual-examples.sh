@@ -82,7 +82,7 @@ example() {
         copy
         ;;
     # What needs device-mapper is run by tests/vm; here it must be a command line that blkrep takes.
-    *"/dev/mapper/"* | "blkrep attach "* | "blkrep detach "* | "blkrep snapshot create"* | "blkrep snapshot remove"* | *@nightly*)
+    *"/dev/mapper/"* | "blkrep doctor /dev/"* | "blkrep attach "* | "blkrep detach "* | "blkrep snapshot create"* | "blkrep snapshot remove"* | *@nightly*)
         t_run env BLKREP_STATE="$T/client-me" bash -o pipefail -c "$c"
         [[ $T_STATUS -ne 2 ]] || t_fail "no command line that blkrep takes: $1"
         run=$((run + 1))

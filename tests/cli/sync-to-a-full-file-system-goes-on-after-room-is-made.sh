@@ -32,6 +32,19 @@ umount "$T/small"
 t_mount tmpfs "$T/small" size=20M
 t_ok blkrep sync --json "$T/big" "$T/small/c"
 t_file_equal "$T/big" "$T/small/c"
+# a delta of which the first part fits: that is kept, through one more run in vain, and goes on
+t_random "$T/big" 8M 6
+head -c 6M /dev/zero >"$T/small/ballast"
+for _ in 1 2; do
+    t_run blkrep sync --json "$T/big" "$T/small/c"
+    t_refused 6 NO_SPACE
+done
+t_ok blkrep verify "$T/small/c"
+rm "$T/small/ballast"
+t_ok blkrep sync --json "$T/big" "$T/small/c"
+t_file_equal "$T/big" "$T/small/c"
+t_json_is resumed true
+t_le $((2 << 20)) "$(t_json bytes_resumed)" "to be kept of what fitted"
 # the state folder
 t_mount tmpfs "$T/statefs" size=64K,mode=700
 head -c 1M /dev/zero >"$T/statefs/ballast" 2>/dev/null || true

@@ -59,6 +59,26 @@ static void give_back(void *ctx)
     --*(int *)ctx;
 }
 
+// What is told as held is in order and what was asked for; some of it is kept.
+static int use_held(const struct br_endpoint *endpoint)
+{
+    struct br_held_block held[3];
+    struct br_keep keep = {.count = 1};
+    unsigned count;
+
+    int rc = endpoint->ops->held(endpoint->ctx, 6, held, 3, &count, NULL);
+    for (unsigned i = 0; rc >= 0 && i < count; i++) {
+        if (i >= 3 || held[i].index < 6 || (i && held[i].index <= held[i - 1].index)) {
+            abort();
+        }
+    }
+    if (rc >= 0 && count) {
+        keep.blocks[0] = held[0];
+        rc = endpoint->ops->keep(endpoint->ctx, &keep, NULL);
+    }
+    return rc;
+}
+
 static void use(const struct br_endpoint *endpoint)
 {
     static const uint8_t page[BR_PAGE_BYTES] = {1};
@@ -83,6 +103,7 @@ static void use(const struct br_endpoint *endpoint)
         out++;
         rc = endpoint->ops->batch(endpoint->ctx, &batch, give_back, &out, NULL);
         rc = rc < 0 ? rc : endpoint->ops->run(endpoint->ctx, &run, NULL);
+        rc = rc < 0 ? rc : use_held(endpoint);
         rc = rc < 0 ? rc : endpoint->ops->commit(endpoint->ctx, &end, 1, &result, NULL);
     }
     if (rc < 0) {

@@ -117,6 +117,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
         }
     }
     t_far_init(&far);
+    far.holds_count = 2;
+    far.holds[0] = (struct br_held_block){.index = 1, .leaf = {{0x11}}};
+    far.holds[1] = (struct br_held_block){.index = 3, .leaf = {{0x33}}};
     far.hold_batches = len_bytes & 1;
     chain = sequence = 0;
     struct br_session_params params = {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hostile streams. The first byte says how the rest is fed: the size of the pieces, and (bit 7) whether the frames' checksums are made right
-// first, so that the search gets behind them. What the decoder gives must hold the promises of its header.
+// Hostile streams and stages of a replica. The first byte says how the rest is fed: the size of the pieces, and (bit 7) whether the frames'
+// checksums are made right first, so that the search gets behind them. What the decoder gives must hold the promises of its header, and so
+// must a DATA frame that is read alone.
 #include "engine/codec/stream.h"
 #include "engine/codec/stream_sums.h"
 
@@ -17,10 +18,11 @@ static void require(bool ok)
 // Right sums and sequences for whatever frames can be told apart.
 static void seal(uint8_t *stream, size_t len)
 {
-    uint64_t chain = br_stream_sum_start();
+    bool staged = len > BR_STREAM_PREAMBLE_BYTES && !memcmp(stream, BR_STREAM_STAGED_PREAMBLE, 14);
+    uint64_t chain = staged ? br_stream_sum_start_staged() : br_stream_sum_start();
     uint64_t sequence = 0;
 
-    memcpy(stream, BR_STREAM_PREAMBLE, BR_MIN(len, BR_STREAM_PREAMBLE_BYTES));
+    memcpy(stream, staged ? BR_STREAM_STAGED_PREAMBLE : BR_STREAM_PREAMBLE, BR_MIN(len, BR_STREAM_PREAMBLE_BYTES));
     for (size_t at = BR_STREAM_PREAMBLE_BYTES; at + BR_STREAM_HEAD_BYTES <= len;) {
         uint8_t *head = stream + at;
         size_t table_len = br_get_u16(head + BR_STREAM_AT_TABLE_BYTES);
@@ -51,8 +53,31 @@ static void look(const struct br_stream_record *record, const struct br_tree_geo
     } else if (record->type == BR_STREAM_RUN) {
         require(br_run_check(&record->run, geometry, NULL) == 0 && record->run.first >= *next_block);
         *next_block = record->run.first + record->run.count;
+    } else if (record->type == BR_STREAM_KEPT) {
+        require(record->kept.blocks && record->kept.first >= *next_block);
+        require(record->kept.first <= record->kept.last && record->kept.last < geometry->block_count);
+        *next_block = record->kept.last + 1;
     } else if (record->type == BR_STREAM_NOTE) {
         require(strlen(record->note) <= BR_STREAM_NOTE_BYTES_MAX);
+    }
+}
+
+// Every frame that can be told apart, with the one before it to hang on.
+static void look_alone(const uint8_t *stream, size_t len, const struct br_tree_geometry *geometry)
+{
+    struct br_stream_head head;
+    struct br_batch batch;
+    uint64_t chain = br_stream_sum_start();
+
+    for (size_t at = BR_STREAM_PREAMBLE_BYTES; at + BR_STREAM_HEAD_BYTES <= len; at += br_stream_head_bytes(&head)) {
+        if (br_stream_head_read(stream + at, &head, NULL) || br_stream_head_bytes(&head) > len - at) {
+            return;
+        }
+        if (!br_stream_frame_read(stream + at, br_stream_head_bytes(&head), chain, geometry, &batch, NULL)) {
+            require(br_batch_check(&batch, geometry, NULL) == 0);
+            touched += XXH3_64bits(batch.data, batch.data_bytes);
+        }
+        chain = head.checksum;
     }
 }
 
@@ -74,6 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
         free(stream);
         return 0;
     }
+    br_stream_decoder_allow_staged(decoder);
     memcpy(stream, data + 1, len);
     if (data[0] & 0x80) {
         seal(stream, len);
@@ -92,6 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
     }
     require((br_stream_decoder_finish(decoder, NULL) == 0) == (ended && rc >= 0));
     br_stream_decoder_close(decoder);
+    look_alone(stream, len, &geometry);
     free(stream);
     return 0;
 }

@@ -195,7 +195,7 @@ t_background() {
 }
 
 # t_alive PID: still runs (a zombie does not)
-t_alive() { grep -q '^[0-9]* (.*) [^Z]' "/proc/$1/stat" 2>/dev/null; }
+t_alive() { grep -qs '^[0-9]* (.*) [^ZX]' "/proc/$1/stat"; }
 
 # t_end PID [SIGNAL [SECONDS]]: sends SIGNAL (TERM), waits at most SECONDS (10) for the end, leaves the status in T_STATUS
 t_end() {

@@ -106,6 +106,9 @@ static int far_begin(void *ctx, const struct br_replica_begin *begin, bool overw
 static int far_record(struct t_far *r, uint64_t first, uint64_t end, struct br_err *reterr)
 {
     require(r->staged != NULL, "a record without a delta");
+    if (first < r->next_block && r->kept_blocks) { // only the replica sees frames and keeps in one order
+        return br_err_set(reterr, BR_E_CORRUPT, "blocks do not ascend");
+    }
     require(first >= r->next_block, "records that do not ascend were let through");
     r->next_block = end;
     if (++r->records == r->fail_record) {
@@ -167,6 +170,50 @@ static int far_run(void *ctx, const struct br_run *run, struct br_err *reterr)
         uint64_t start = run->first * BR_BLOCK_BYTES;
         memset(r->staged + start, 0, BR_MIN(run->count * BR_BLOCK_BYTES, geometry.size_bytes - start));
         br_delta_count_run(&r->counted, run, &geometry);
+    }
+    return rc;
+}
+
+static int far_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                    struct br_err *reterr)
+{
+    struct t_far *r = ctx;
+
+    (void)reterr;
+    require(r->staged != NULL, "a question about held blocks without a delta");
+    require(most > 0, "a question for no held block");
+    *ret_count = 0;
+    for (unsigned i = 0; i < r->holds_count && *ret_count < most; i++) {
+        if (r->holds[i].index >= from) {
+            ret_blocks[(*ret_count)++] = r->holds[i];
+        }
+    }
+    return 0;
+}
+
+static int far_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct t_far *r = ctx;
+    struct br_tree_geometry geometry;
+
+    require(br_tree_geometry_of(r->begun.header.size_bytes, &geometry), "geometry");
+    require(keep->count > 0 && keep->count <= BR_BATCH_BLOCKS_MAX, "a bad keep was let through");
+    int rc = br_keep_check(keep, &geometry, reterr);
+    r->kept_blocks += rc < 0 ? 0 : keep->count;
+    rc = rc < 0 ? rc : far_record(r, keep->blocks[0].index, keep->blocks[keep->count - 1].index + 1, reterr);
+    for (unsigned i = 0; i < keep->count && rc >= 0; i++) {
+        const struct br_held_block *block = &keep->blocks[i];
+        unsigned held = 0;
+        while (held < r->holds_count &&
+               (r->holds[held].index != block->index || !br_hash_equal(&r->holds[held].leaf, &block->leaf))) {
+            held++;
+        }
+        if (held == r->holds_count) {
+            rc = br_err_set(reterr, BR_E_CORRUPT, "a block that is not held");
+        } else {
+            memset(r->staged + block->index * BR_BLOCK_BYTES, block->leaf.bytes[0],
+                   br_block_bytes(&geometry, block->index));
+        }
     }
     return rc;
 }
@@ -266,6 +313,8 @@ struct br_endpoint t_far_endpoint(struct t_far *replica)
         .begin = far_begin,
         .batch = far_batch,
         .run = far_run,
+        .held = far_held,
+        .keep = far_keep,
         .commit = far_commit,
         .abort = far_abort,
         .recheck = far_recheck,

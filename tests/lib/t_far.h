@@ -19,6 +19,10 @@ struct t_far {
     struct br_delta_end counted;
     uint64_t next_block;
 
+    // What it says that it holds of a cut delta; the content of such a block is the first byte of its leaf, all over.
+    struct br_held_block holds[8];
+    unsigned holds_count;
+
     // What the test wants
     unsigned fail_record; // this batch or run (1: the first) fails with NO_SPACE
     bool fail_commit;
@@ -26,7 +30,7 @@ struct t_far {
     uint64_t bad_blocks;
 
     // What the test asks
-    unsigned records, commits, aborts, opens, closes, rechecks;
+    unsigned records, commits, aborts, opens, closes, rechecks, kept_blocks;
     struct {
         br_release_fn *release;
         void *ctx;

@@ -67,6 +67,29 @@ void t_image_run(struct t_image *image, const struct br_run *run)
     image->records++;
 }
 
+void t_image_keep(struct t_image *image, const struct br_keep *keep, const uint8_t *held)
+{
+    struct br_tree_geometry geometry = t_geometry(image->size_bytes);
+    struct br_err err;
+
+    if (br_keep_check(keep, &geometry, &err)) {
+        fail_msg("malformed keep: %s", err.text);
+    }
+    assert_true(keep->blocks[0].index >= image->next_block);
+    for (unsigned i = 0; i < keep->count; i++) {
+        uint64_t at = keep->blocks[i].index * BR_BLOCK_BYTES;
+        uint32_t len = br_block_bytes(&geometry, keep->blocks[i].index);
+        struct br_hash leaf;
+
+        br_leaf_hash(held + at, len, &leaf);
+        assert_memory_equal(leaf.bytes, keep->blocks[i].leaf.bytes, BR_HASH_BYTES);
+        memcpy(image->bytes + at, held + at, len);
+        image->next_block = keep->blocks[i].index + 1;
+    }
+    image->kept_blocks += keep->count;
+    image->records++;
+}
+
 void t_image_free(struct t_image *image)
 {
     free(image->bytes);

@@ -15,6 +15,7 @@ struct t_image {
     uint64_t data_bytes;
     uint64_t zero_bytes;
     uint64_t unreadable_blocks;
+    uint64_t kept_blocks;
     uint64_t records;
 };
 /** t_image_resize - grown bytes are zeros; begins a new delta */
@@ -22,6 +23,8 @@ void t_image_resize(struct t_image *image, uint64_t size_bytes);
 /** t_image_batch, t_image_run - apply one record; fails the test when it is malformed, out of order or its blocks' leaves are wrong */
 void t_image_batch(struct t_image *image, const struct br_batch *batch);
 void t_image_run(struct t_image *image, const struct br_run *run);
+/** t_image_keep - the same for blocks that are to be kept: @held is what the far end's blocks hold, as bytes of the whole volume */
+void t_image_keep(struct t_image *image, const struct br_keep *keep, const uint8_t *held);
 /** t_image_free - empty again */
 void t_image_free(struct t_image *image);
 

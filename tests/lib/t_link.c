@@ -111,6 +111,28 @@ void t_link_end_session(struct t_link *link)
     clear(&link->to_server);
 }
 
+static uint64_t data_of(const struct br_buf *message)
+{
+    struct br_wire_message wire;
+    struct br_stream_head head;
+
+    if (br_wire_decode(message->data, message->len, &wire, NULL) < 0 || wire.type != BR_WIRE_FRAME ||
+        br_stream_head_read(wire.stream, &head, NULL) < 0) {
+        return 0;
+    }
+    return head.type == BR_STREAM_DATA ? head.raw_bytes : 0;
+}
+
+// Makes of the client one that can do less.
+static void weaken(const struct t_link *link, struct br_buf *message)
+{
+    const size_t at = BR_WIRE_HEAD_BYTES + 8 + 2 + 2; // magic, lowest and highest version
+
+    if (message->len >= at + 4 && message->data[0] == BR_WIRE_HELLO) {
+        br_put_u32(message->data + at, br_get_u32(message->data + at) & ~link->capabilities_off);
+    }
+}
+
 // One step of the server; false when there was nothing to do.
 static bool step(struct t_link *link)
 {
@@ -125,6 +147,8 @@ static bool step(struct t_link *link)
         br_ring_wait(link->server_ring, 1000000);
         link->session_result = br_session_tick(link->session, &err);
     } else if (pop(&link->to_server, &message)) {
+        weaken(link, &message);
+        link->taken_bytes += data_of(&message);
         link->session_result = br_session_message(link->session, &message, &err);
     } else {
         return false;

@@ -38,6 +38,8 @@ struct t_link {
     bool client_closed;
     int session_result; // of the last br_session_message(), 1 after BYE
     uint64_t sent_bytes;
+    uint64_t taken_bytes;      // data of the DATA frames that the session was given
+    uint32_t capabilities_off; // bits that the client's HELLO loses on its way: a peer that does not have them
     unsigned idle;
 };
 

@@ -10,11 +10,24 @@
 #include "tests/lib/t_replica.h"
 #include "tests/lib/t_tree.h"
 
+#define T_HELD 5u // asked for at once: so few that a delta asks often
+
 static unsigned t_open_leases;
+static struct t_shipped t_last_shipped;
 
 unsigned t_leases(void)
 {
     return t_open_leases;
+}
+
+struct t_shipped t_shipped(void)
+{
+    return t_last_shipped;
+}
+
+void t_shipped_clear(void)
+{
+    t_last_shipped = (struct t_shipped){0};
 }
 
 static const struct br_uuid t_volume_id = {{0x11, 0x22, 0x33, 4, 5, 6, 0x47, 8, 0x89, 10, 11, 12, 13, 14, 15, 16}};
@@ -118,10 +131,15 @@ struct t_shipper {
     const struct t_ship *ship;
     struct br_replica *replica;
     struct t_rand rand;
+    uint64_t shape;
     struct br_hash *facts; // what the replica has, leaf by leaf
     struct br_batch batch;
     uint8_t *data; // of the batch being made
     struct br_run run;
+    struct br_keep keep;
+    struct br_held_block held[T_HELD]; // the next ones that the replica holds
+    unsigned held_at, held_count;
+    bool held_end;
     struct br_delta_end end;
     unsigned records;
     struct br_err *reterr;
@@ -149,6 +167,11 @@ static int t_flush(struct t_shipper *s)
         br_delta_count_run(&s->end, &s->run, &s->ship->result->geometry);
         r = br_replica_run(s->replica, &s->run, s->reterr);
         s->run = (struct br_run){0};
+        s->records++;
+    } else if (s->keep.count > 0) {
+        r = br_replica_keep(s->replica, &s->keep, s->reterr);
+        t_last_shipped.kept_blocks += s->keep.count;
+        s->keep.count = 0;
         s->records++;
     }
     if (r == 0 && s->ship->stop_after && s->records >= s->ship->stop_after) {
@@ -190,7 +213,7 @@ static int t_add_block(struct t_shipper *s, uint64_t block, const struct br_hash
 {
     const struct t_volume *result = s->ship->result;
     int r = 0;
-    if (s->run.count > 0 || s->batch.block_count == BR_BATCH_BLOCKS_MAX ||
+    if (s->run.count > 0 || s->keep.count > 0 || s->batch.block_count == BR_BATCH_BLOCKS_MAX ||
         (s->batch.block_count > 0 && t_rand_below(&s->rand, 6) == 0)) {
         r = t_flush(s);
     }
@@ -201,7 +224,8 @@ static int t_add_block(struct t_shipper *s, uint64_t block, const struct br_hash
         s->data = aligned_alloc(BR_PAGE_BYTES, BR_BATCH_DATA_MAX);
         assert_non_null(s->data);
     }
-    bool narrow = t_rand_below(&s->rand, 4) > 0;
+    struct t_rand own = t_rand_seeded(s->shape, block); // the same whatever came before
+    bool narrow = t_rand_below(&own, 4) > 0;
     struct br_batch_block *b = &s->batch.blocks[s->batch.block_count++];
     *b = (struct br_batch_block){.index = block, .leaf = *leaf};
     for (unsigned page = 0; page < BR_PAGES_PER_BLOCK; page++) {
@@ -221,6 +245,39 @@ static int t_add_block(struct t_shipper *s, uint64_t block, const struct br_hash
     return 0;
 }
 
+// Does the replica hold just this content of the block? 1, 0 or an error.
+static int t_is_held(struct t_shipper *s, uint64_t block, const struct br_hash *leaf)
+{
+    if (s->ship->mode != BR_MODE_DELTA || s->ship->anew) {
+        return 0;
+    }
+    while (!s->held_end && (s->held_at == s->held_count || s->held[s->held_at].index < block)) {
+        if (s->held_at < s->held_count) {
+            s->held_at++;
+            continue;
+        }
+        uint64_t from = s->held_count ? s->held[s->held_count - 1].index + 1 : 0;
+        int r = br_replica_held(s->replica, from, s->held, T_HELD, &s->held_count, s->reterr);
+        if (r < 0) {
+            return r;
+        }
+        s->held_at = 0;
+        s->held_end = s->held_count == 0;
+    }
+    return !s->held_end && s->held[s->held_at].index == block && br_hash_equal(&s->held[s->held_at].leaf, leaf);
+}
+
+static int t_add_keep(struct t_shipper *s, uint64_t block, const struct br_hash *leaf)
+{
+    int r = 0;
+    if (s->run.count > 0 || s->batch.block_count > 0 || s->keep.count == BR_BATCH_BLOCKS_MAX ||
+        t_rand_below(&s->rand, 6) == 0) {
+        r = t_flush(s);
+    }
+    s->keep.blocks[s->keep.count++] = (struct br_held_block){.index = block, .leaf = *leaf};
+    return r;
+}
+
 static int t_ship_block(struct t_shipper *s, uint64_t block)
 {
     struct br_hash leaf = t_volume_leaf(s->ship->result, block);
@@ -235,6 +292,10 @@ static int t_ship_block(struct t_shipper *s, uint64_t block)
     }
     if (br_hash_equal(&leaf, &br_hash_zero)) {
         return t_add_run(s, block, t_rand_below(&s->rand, 3) ? BR_RUN_ZERO : BR_RUN_DISCARD);
+    }
+    int held = t_is_held(s, block, &leaf);
+    if (held != 0) {
+        return held < 0 ? held : t_add_keep(s, block, &leaf);
     }
     return t_add_block(s, block, &leaf);
 }
@@ -306,6 +367,8 @@ int t_ship(struct br_replica *replica, const struct t_ship *ship, struct br_repl
         .leaves_proven = ship->leaves_proven,
         .checkpoint_bytes = ship->checkpoint_bytes,
     };
+    t_shipped_clear();
+    s.shape = t_rand_next(&s.rand);
     t_ship_header(ship, &s.rand, &begin.header);
     t_ship_facts(&s);
     int r = br_replica_begin(replica, &begin, reterr);
@@ -315,6 +378,8 @@ int t_ship(struct br_replica *replica, const struct t_ship *ship, struct br_repl
     }
     r = r < 0 ? r : t_flush(&s);
     s.end.root = ship->result->root;
+    t_last_shipped.data_bytes = s.end.data_bytes;
+    t_last_shipped.durable_bytes = br_replica_durable(replica);
     if (r == 0) {
         r = br_replica_commit(replica, &s.end, ship->recheck_bytes, ret_result, reterr);
     } else if (begun && r != -BR_E_CANCELLED) {

@@ -42,14 +42,26 @@ struct t_ship {
     uint64_t checkpoint_bytes;
     uint64_t recheck_bytes;
     unsigned stop_after; // give up after so many records; 0 never
+    bool anew;           // DELTA: don't ask for what an earlier run staged
+};
+
+// What a ship came to, as far as it got.
+struct t_shipped {
+    uint64_t data_bytes;
+    uint64_t durable_bytes; // of them, as br_replica_durable() said before it was given up
+    uint64_t kept_blocks;
 };
 
 /**
  * t_ship - begin, all records, commit
- * Returns what the replica returned first. With stop_after it ends with -BR_E_CANCELLED and the delta still under way.
+ * A delta keeps what an earlier run staged and is still right. Returns what the replica returned first. With stop_after it ends with
+ * -BR_E_CANCELLED and the delta still under way.
  */
 int t_ship(struct br_replica *replica, const struct t_ship *ship, struct br_replica_result *ret_result,
            struct br_err *reterr);
+/** t_shipped - of the last t_ship(), or since t_shipped_clear() */
+struct t_shipped t_shipped(void);
+void t_shipped_clear(void);
 /** t_leases - batches whose data was not released yet; 0 whenever no delta is under way */
 unsigned t_leases(void);
 

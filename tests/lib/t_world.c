@@ -44,6 +44,7 @@ int t_world_open(struct t_world *world)
                                        .name = world->device ? NULL : "vol",
                                        .what = "vol",
                                        .compact_bytes = world->compact_bytes,
+                                       .sync_bytes = world->sync_bytes,
                                        .discard_damaged = world->discard_damaged};
     r = br_replica_open(&params, &world->replica, &world->err);
     if (r < 0) {

@@ -15,6 +15,7 @@ struct t_world {
     bool device;
     bool discard_damaged;
     uint64_t compact_bytes; // as in struct br_replica_params
+    uint64_t sync_bytes;    // the same
     uint64_t seed;          // for messages
 
     struct br_ring *ring;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The law: whatever a source was and became, parent version + what the pipeline ships = the source, byte for byte; the tree is the version
-// of those bytes; and where page hashes are known nothing ships that a byte compare would not ship.
+// of those bytes; and where page hashes are known nothing ships that a byte compare would not ship. What the far end says it holds is kept
+// exactly where it is what the source has, and then not shipped.
 //
-// A round is a chain of versions of one file: random sizes, writes, zeros, holes, sometimes with forgotten page hashes, UNKNOWN leaves or
-// only a map of the changed ranges. Replay one with T_SEED=N; the failing round is printed.
+// A round is a chain of versions of one file: random sizes, writes, zeros, holes, sometimes with forgotten page hashes, UNKNOWN leaves, only
+// a map of the changed ranges, or blocks that are held, right ones and wrong ones. Replay one with T_SEED=N; the failing round is printed.
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,6 +34,9 @@ struct round {
     struct br_extent_map changed;
     void (*held)(void *);
     void *held_ctx;
+    const uint8_t *now;          // the source
+    struct br_held_block *facts; // what the far end says it holds
+    unsigned fact_count;
 };
 
 static void release_held(struct round *r)
@@ -67,6 +71,56 @@ static int sink_run(void *ctx, const struct br_run *run, struct br_err *reterr)
     (void)reterr;
     t_image_run(&r->image, run);
     return 0;
+}
+
+static int sink_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct round *r = ctx;
+
+    (void)reterr;
+    for (unsigned i = 0, f = 0; i < keep->count; i++) {
+        while (f < r->fact_count && r->facts[f].index != keep->blocks[i].index) {
+            f++;
+        }
+        assert_true(f < r->fact_count); // nothing is kept that is not held
+        assert_memory_equal(r->facts[f].leaf.bytes, keep->blocks[i].leaf.bytes, BR_HASH_BYTES);
+    }
+    t_image_keep(&r->image, keep, r->now);
+    return 0;
+}
+
+static int tell_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                     struct br_err *reterr)
+{
+    struct round *r = ctx;
+    uint64_t wish = 1 + t_rand_below(&r->rand, 5);
+
+    (void)reterr;
+    *ret_count = 0;
+    for (unsigned f = 0; f < r->fact_count && *ret_count < BR_MIN(wish, (uint64_t)most); f++) {
+        if (r->facts[f].index >= from) {
+            ret_blocks[(*ret_count)++] = r->facts[f];
+        }
+    }
+    return 0;
+}
+
+// Some blocks are held: as they are now, or as something else.
+static void make_facts(struct round *r, uint64_t size)
+{
+    struct br_tree_geometry geometry = t_geometry(size);
+
+    r->facts = calloc(geometry.block_count + 1, sizeof(*r->facts));
+    r->fact_count = 0;
+    for (uint64_t i = 0; i < geometry.block_count; i++) {
+        struct br_held_block *fact = &r->facts[r->fact_count];
+        uint64_t luck = t_rand_below(&r->rand, 4);
+
+        fact->index = i;
+        br_leaf_hash(r->now + i * BR_BLOCK_BYTES, br_block_bytes(&geometry, i), &fact->leaf);
+        fact->leaf.bytes[9] ^= luck == 1 ? 1 : 0;
+        r->fact_count += luck < 3 && !br_leaf_is_special(&fact->leaf);
+    }
 }
 
 // A place that is sometimes on a boundary and a length that is sometimes a page or a block.
@@ -149,7 +203,8 @@ static void forget(struct round *r)
     }
 }
 
-static void check(struct round *r, const uint8_t *now, uint64_t size, uint64_t least, const struct br_tree *tree)
+static void check(struct round *r, const uint8_t *now, uint64_t size, uint64_t least, uint64_t kept,
+                  const struct br_tree *tree)
 {
     struct t_store store = {0};
     struct br_tree_store ops = t_store_ops(&store);
@@ -161,8 +216,9 @@ static void check(struct round *r, const uint8_t *now, uint64_t size, uint64_t l
     br_tree_root(&expected, &expected_root);
     assert_memory_equal(expected_root.bytes, root.bytes, BR_HASH_BYTES);
     if (r->pages_known) {
-        assert_int_equal(least, r->image.data_bytes);
+        assert_int_equal(least, r->image.data_bytes + kept);
     }
+    assert_true(r->image.kept_blocks || !kept); // what is kept may have been zeros only
     t_store_free(&store);
 }
 
@@ -190,14 +246,22 @@ static void step(struct round *r)
         .parent_store = &r->ops,
         .page_secret = r->secret,
         .store = &r->ops,
-        .sink = {.batch = sink_batch, .run = sink_run, .ctx = r},
+        .sink = {.batch = sink_batch, .run = sink_run, .keep = sink_keep, .ctx = r},
     };
+    struct br_pipe_progress progress;
+    r->now = now;
+    make_facts(r, size);
+    if (t_rand_below(&r->rand, 3) == 0) {
+        params.held = (struct br_held_source){.next = tell_held, .ctx = r};
+    }
     t_image_resize(&r->image, size);
-    if (br_pipe_run(&params, &tree, NULL, &err)) {
+    if (br_pipe_run(&params, &tree, &progress, &err)) {
         fail_msg("%s: %s", br_err_name(err.code), err.text);
     }
     release_held(r);
-    check(r, now, size, least, &tree);
+    check(r, now, size, least, progress.bytes_kept, &tree);
+    assert_int_equal(r->image.data_bytes, progress.bytes_shipped);
+    free(r->facts);
     r->tree = tree;
     r->pages_known = r->pages_known || !params.changed; // a whole scan learns them again
     br_extent_map_free(&r->changed);

@@ -109,6 +109,12 @@ static void a_growing_delta_of_version_1_reads_as_ever(void **state)
     a_golden_file_reads_as("delta-grown.stream");
 }
 
+static void a_stage_that_goes_on_of_version_1_reads_as_ever(void **state)
+{
+    (void)state;
+    a_golden_file_reads_as("staged.stage");
+}
+
 static void an_identity_of_version_1_reads_as_ever(void **state)
 {
     (void)state;
@@ -212,6 +218,7 @@ int main(void)
         cmocka_unit_test(a_full_stream_of_version_1_reads_as_ever),
         cmocka_unit_test(a_compressed_delta_of_version_1_reads_as_ever),
         cmocka_unit_test(a_growing_delta_of_version_1_reads_as_ever),
+        cmocka_unit_test(a_stage_that_goes_on_of_version_1_reads_as_ever),
         cmocka_unit_test(an_identity_of_version_1_reads_as_ever),
         cmocka_unit_test(a_tree_file_of_version_1_reads_as_ever),
         cmocka_unit_test(a_damaged_tree_file_says_where_its_nodes_end),

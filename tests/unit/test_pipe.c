@@ -33,6 +33,8 @@ struct world {
     const volatile bool *cancel;
     unsigned runs;
     unsigned fail_at_record; // 0 never
+    const uint8_t *far;      // what the far end holds, NULL nothing: of every third block
+    bool far_fails;
     // The sink gives buffers back late.
     unsigned held_count;
     void (*held[HELD_MAX])(void *);
@@ -71,6 +73,32 @@ static int sink_run(void *ctx, const struct br_run *run, struct br_err *reterr)
     (void)reterr;
     t_image_run(&w->image, run);
     w->runs++;
+    return 0;
+}
+
+static int sink_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct world *w = ctx;
+
+    (void)reterr;
+    t_image_keep(&w->image, keep, w->far);
+    return 0;
+}
+
+// All at once, from the first one asked for.
+static int tell_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks, unsigned most, unsigned *ret_count,
+                     struct br_err *reterr)
+{
+    struct world *w = ctx;
+
+    *ret_count = 0;
+    if (w->far_fails) {
+        return br_err_set(reterr, BR_E_PEER, "the test's far end");
+    }
+    for (uint64_t i = br_align_up(from, 3); i < w->image.size_bytes / BR_BLOCK_BYTES && *ret_count < most; i += 3) {
+        ret_blocks[*ret_count].index = i;
+        br_leaf_hash(w->far + i * BR_BLOCK_BYTES, BR_BLOCK_BYTES, &ret_blocks[(*ret_count)++].leaf);
+    }
     return 0;
 }
 
@@ -150,7 +178,8 @@ static int run_from(struct world *w, const struct br_tree *parent, bool continue
         .parent_store = &w->ops,
         .page_secret = w->secret,
         .store = &w->ops,
-        .sink = {.batch = sink_batch, .run = sink_run, .ctx = w},
+        .sink = {.batch = sink_batch, .run = sink_run, .keep = sink_keep, .ctx = w},
+        .held = {.next = w->far ? tell_held : NULL, .ctx = w},
         .bytes_per_second = w->bytes_per_second,
         .continue_on_read_error = continue_on_read_error,
         .cancel = w->cancel,
@@ -310,6 +339,51 @@ static void runs_between_data_of_one_window_keep_the_order(void **state)
     assert_int_equal(11 * 8192, w->progress.bytes_shipped);
 }
 
+static void what_is_held_and_right_is_kept_in_its_place(void **state)
+{
+    struct world *w = *state;
+    uint8_t *far = malloc(40 * 65536);
+
+    source_write(w, 0, 40 * 65536, 1);
+    sync_once(w);
+    for (unsigned i = 0; i < 40; i++) {
+        if (i % 4 == 2) {
+            source_zero(w, i * 65536, 65536);
+        } else if (i % 8 != 7) {
+            source_write(w, i * 65536 + 4096, 4096, 9);
+        }
+    }
+    assert_int_equal(40 * 65536, pread(w->fd, far, 40 * 65536, 0));
+    far[6 * 65536] ^= 1; // 6 became zeros, 9 and 15 are held as something else
+    far[9 * 65536] ^= 1;
+    far[15 * 65536] ^= 1;
+    w->far = far;
+    sync_once(w);
+    // Of 0 3 6 9 .. 39: not what became zeros (6 18 30), not 9, and not 15 and 39, which are as they were.
+    assert_int_equal(8, w->image.kept_blocks);
+    assert_int_equal(8 * 4096, w->progress.bytes_kept);
+    assert_int_equal(10, w->runs);
+    assert_int_equal((40 - 10 - 5 - 8) * 4096, w->progress.bytes_shipped);
+    assert_int_equal((40 - 5 - 10) * 4096 + 10 * 65536, w->progress.bytes_changed);
+    assert_int_equal(5 * 65536, w->progress.bytes_same);
+    w->far = NULL;
+    free(far);
+}
+
+static void a_far_end_that_can_not_tell_what_it_holds_ends_the_run(void **state)
+{
+    struct world *w = *state;
+    struct br_tree parent = w->tree;
+    struct br_err err = {0};
+    const uint8_t nothing = 0;
+
+    source_write(w, 0, 3 * BR_MIB, 1);
+    w->far = &nothing;
+    w->far_fails = true;
+    assert_int_equal(-BR_E_PEER, run_from(w, &parent, false, &err));
+    w->far = NULL;
+}
+
 static void a_grown_and_a_shrunk_source_end_exactly(void **state)
 {
     static const uint64_t sizes[] = {100, 70000, 65536, 1, 5 * BR_MIB + 17, 5 * BR_MIB, 17 * BR_MIB + 3, 4097, 4096};
@@ -465,6 +539,8 @@ int main(void)
         T(what_became_a_hole_is_one_run_across_windows),
         T(written_zeros_ship_as_runs_and_zeroed_pages_as_masks),
         T(runs_between_data_of_one_window_keep_the_order),
+        T(what_is_held_and_right_is_kept_in_its_place),
+        T(a_far_end_that_can_not_tell_what_it_holds_ends_the_run),
         T(a_grown_and_a_shrunk_source_end_exactly),
         T(a_growth_is_seen_although_the_map_of_changes_is_empty),
         T(only_changed_ranges_are_read_when_they_are_known),

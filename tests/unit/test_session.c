@@ -555,6 +555,137 @@ static void a_reader_rechecks_nothing(void **state)
     world_close(&w);
 }
 
+// What is held ------------------------------------------------------------------------------------------------------------------------
+
+static void hold(struct t_far *far, uint64_t index)
+{
+    struct br_held_block *block = &far->holds[far->holds_count++];
+
+    block->index = index;
+    memset(block->leaf.bytes, (int)index + 100, BR_HASH_BYTES);
+}
+
+// A far end with a version of 12 blocks that holds blocks 2, 3 and 9 of what comes next.
+static void world_that_holds(struct world *w, uint64_t seed)
+{
+    world_open(w, seed);
+    w->far.identity.state = BR_STATE_COMPLETE;
+    w->far.identity.sector_bytes = 512;
+    w->far.identity.replica.bytes[0] = 1;
+    w->far.empty = false;
+    w->far.size_bytes = 12 * BR_BLOCK_BYTES;
+    w->far.bytes = calloc(12, BR_BLOCK_BYTES);
+    struct br_delta_header header = t_delta_header(w->far.size_bytes, w->far.size_bytes);
+    w->far.identity.volume = header.volume;
+    w->far.identity.generation.id = header.generation.parent_id;
+    hold(&w->far, 2);
+    hold(&w->far, 3);
+    hold(&w->far, 9);
+}
+
+static int begin_on(const struct br_endpoint *endpoint)
+{
+    struct br_replica_begin begin = {.mode = BR_MODE_DELTA,
+                                     .header = t_delta_header(12 * BR_BLOCK_BYTES, 12 * BR_BLOCK_BYTES)};
+
+    return endpoint->ops->begin(endpoint->ctx, &begin, false, NULL);
+}
+
+static void what_is_held_is_told_and_kept_among_the_records(void **state)
+{
+    (void)state;
+    static const uint8_t page[BR_PAGE_BYTES] = {7};
+    struct world w;
+    struct br_endpoint endpoint;
+    struct br_held_block held[2];
+    struct br_replica_result result;
+    struct lease lease = {.out = 1};
+    unsigned count;
+    world_that_holds(&w, 31);
+    listen_for(&w, 31);
+    assert_int_equal(connect_as(&w, ROLE_WRITER, 1, &endpoint, NULL), 0);
+    assert_int_equal(begin_on(&endpoint), 0);
+    struct br_batch batch = {
+        .block_count = 1, .blocks = {{.index = 5, .pages = 1}}, .data = page, .data_bytes = sizeof(page)};
+    memset(batch.blocks[0].leaf.bytes, 3, BR_HASH_BYTES);
+    struct br_delta_end end = {.data_bytes = sizeof(page), .records = 1};
+
+    assert_int_equal(endpoint.ops->held(endpoint.ctx, 0, held, 2, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(held[0].index, 2);
+    assert_int_equal(held[1].index, 3);
+    assert_memory_equal(held[1].leaf.bytes, w.far.holds[1].leaf.bytes, BR_HASH_BYTES);
+    struct br_keep keep = {.count = 2, .blocks = {held[0], held[1]}};
+    assert_int_equal(endpoint.ops->keep(endpoint.ctx, &keep, NULL), 0);
+    assert_int_equal(endpoint.ops->batch(endpoint.ctx, &batch, give_back, &lease, NULL), 0);
+    assert_int_equal(endpoint.ops->held(endpoint.ctx, 6, held, 2, &count, NULL), 0);
+    assert_int_equal(count, 1);
+    keep = (struct br_keep){.count = 1, .blocks = {held[0]}};
+    assert_int_equal(endpoint.ops->keep(endpoint.ctx, &keep, NULL), 0);
+    assert_int_equal(endpoint.ops->held(endpoint.ctx, 10, held, 2, &count, NULL), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(endpoint.ops->commit(endpoint.ctx, &end, 0, &result, NULL), 0);
+    assert_int_equal(w.far.kept_blocks, 3);
+    assert_int_equal(w.far.bytes[2 * BR_BLOCK_BYTES], 102);
+    assert_int_equal(w.far.bytes[5 * BR_BLOCK_BYTES], 7);
+    assert_int_equal(w.far.bytes[10 * BR_BLOCK_BYTES - 1], 109);
+    close_endpoint(&endpoint);
+    t_link_close(&w.link);
+    world_close(&w);
+}
+
+static void a_server_of_before_is_not_asked(void **state)
+{
+    (void)state;
+    struct world w;
+    struct br_endpoint endpoint;
+    struct br_held_block held[2];
+    unsigned count = 5;
+    world_that_holds(&w, 32);
+    listen_for(&w, 32);
+    w.link.capabilities_off = BR_WIRE_CAPABILITY_HELD;
+    assert_int_equal(connect_as(&w, ROLE_WRITER, 0, &endpoint, NULL), 0);
+    assert_int_equal(begin_on(&endpoint), 0);
+    unsigned messages = w.link.messages;
+    assert_int_equal(endpoint.ops->held(endpoint.ctx, 0, held, 2, &count, NULL), 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(w.link.messages, messages);
+    close_endpoint(&endpoint);
+    t_link_close(&w.link);
+    world_close(&w);
+}
+
+static void a_keep_that_fails_is_told_and_the_rest_passed_over(void **state)
+{
+    (void)state;
+    struct world w;
+    struct br_endpoint endpoint;
+    struct br_held_block held[2];
+    struct br_replica_result result;
+    struct br_err err = {0};
+    struct br_delta_end end = {.records = 1, .zero_bytes = BR_BLOCK_BYTES};
+    struct br_keep keep = {.count = 1, .blocks = {{.index = 2, .leaf = {{1}}}}}; // not what is held
+    unsigned count;
+    world_that_holds(&w, 33);
+    listen_for(&w, 33);
+    assert_int_equal(connect_as(&w, ROLE_WRITER, 0, &endpoint, NULL), 0);
+    assert_int_equal(begin_on(&endpoint), 0);
+    int rc = endpoint.ops->keep(endpoint.ctx, &keep, &err);
+    rc = rc < 0 ? rc : endpoint.ops->run(endpoint.ctx, &(struct br_run){BR_RUN_ZERO, 4, 1}, &err);
+    rc = rc < 0 ? rc : endpoint.ops->held(endpoint.ctx, 5, held, 2, &count, &err);
+    assert_int_equal(rc, -BR_E_CORRUPT);
+    assert_non_null(strstr(err.text, "blkrep://test/db: a block that is not held"));
+    assert_int_equal(endpoint.ops->commit(endpoint.ctx, &end, 0, &result, &err), -BR_E_CORRUPT);
+    endpoint.ops->abort(endpoint.ctx);
+    assert_int_equal(w.far.records, 1);
+    assert_int_equal(w.far.commits, 0);
+    assert_int_equal(w.far.aborts, 1);
+    assert_int_equal(begin_on(&endpoint), 0); // the session goes on
+    close_endpoint(&endpoint);
+    t_link_close(&w.link);
+    world_close(&w);
+}
+
 // A client that says what it should not ----------------------------------------------------------------------------------------------
 
 // Gives the session one message; returns what br_session_message() does.
@@ -654,7 +785,8 @@ static void a_message_out_of_place_ends_the_session(void **state)
         {BR_WIRE_VERIFY, 4},   {BR_WIRE_PING, 15},  {BR_WIRE_PONG, 15},     {BR_WIRE_WELCOME, 0},
         {BR_WIRE_OPENED, 0},   {BR_WIRE_INFO, 0},   {BR_WIRE_NODES, 0},     {BR_WIRE_BEGUN, 0},
         {BR_WIRE_CREDIT, 0},   {BR_WIRE_RESULT, 0}, {BR_WIRE_ABORTED, 0},   {BR_WIRE_PROGRESS, 0},
-        {BR_WIRE_VERIFIED, 0}, {BR_WIRE_ERROR, 0},
+        {BR_WIRE_VERIFIED, 0}, {BR_WIRE_ERROR, 0},  {BR_WIRE_GET_HELD, 8},  {BR_WIRE_HELD, 0},
+        {BR_WIRE_KEEP, 8},
     };
     static const uint8_t frame[BR_STREAM_HEAD_BYTES] = {'B', 'R', 'f', '1', 4};
     for (size_t i = 0; i < BR_ARRAY_LEN(places); i++) {
@@ -679,6 +811,10 @@ static void a_message_out_of_place_ends_the_session(void **state)
                 message.nodes.count = 1;
                 message.nodes.nodes[0] = frame;
                 message.nodes.lens[0] = 1;
+            } else if (message.type == BR_WIRE_GET_HELD) {
+                message.get_held.most = 1;
+            } else if (message.type == BR_WIRE_KEEP) {
+                message.keep.count = 1;
             }
             message.stream = frame;
             message.stream_len = sizeof(frame);
@@ -833,6 +969,57 @@ static void a_second_lane_is_refused_until_there_is_one(void **state)
     world_close(&w);
 }
 
+static void who_did_not_say_held_may_not_speak_of_it(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        struct br_stream_encoder encoder;
+        struct br_wire_message get = {.type = BR_WIRE_GET_HELD, .get_held = {.most = 1}};
+        struct br_wire_message keep = {.type = BR_WIRE_KEEP, .keep = {.count = 1}};
+        struct br_wire_message hello = hello_of(1, 1);
+        struct br_wire_message open = {.type = BR_WIRE_OPEN, .open = {.role = 2, .volume = "db"}};
+        struct br_wire_message begin = {.type = BR_WIRE_BEGIN, .begin = {.begin = {.mode = BR_MODE_FIRST}}};
+        struct br_delta_header header = t_delta_header(BR_MIB, UINT64_MAX);
+        struct br_stream_frame frame = {0};
+        world_open(&w, 29);
+        listen_for(&w, 29);
+        hello.hello.capabilities = BR_WIRE_CAPABILITY_ZSTD;
+        assert_int_equal(br_stream_start(&encoder, &header, &frame, NULL), 0);
+        begin.stream = frame.head;
+        begin.stream_len = frame.head_len;
+        assert_int_equal(tell(&w, &hello), 0);
+        assert_int_equal(last_said(&w).welcome.capabilities, BR_WIRE_CAPABILITY_ZSTD);
+        assert_int_equal(tell(&w, &open), 0);
+        assert_int_equal(tell(&w, &begin), 0);
+        assert_int_equal(tell(&w, i ? &get : &keep), -BR_E_PROTOCOL);
+        assert_int_equal(last_said(&w).error.code, BR_E_PROTOCOL);
+        t_link_close(&w.link);
+        world_close(&w);
+    }
+}
+
+static void a_stage_of_a_replica_is_no_beginning_of_a_delta(void **state)
+{
+    (void)state;
+    struct world w;
+    struct br_stream_encoder encoder;
+    struct br_wire_message begin = {.type = BR_WIRE_BEGIN, .begin = {.begin = {.mode = BR_MODE_FIRST}}};
+    struct br_delta_header header = t_delta_header(BR_MIB, UINT64_MAX);
+    struct br_stream_frame frame = {0};
+    world_open(&w, 30);
+    listen_for(&w, 30);
+    bring_to(&w, 2, &encoder);
+    assert_int_equal(br_stream_start_staged(&encoder, &header, &frame, NULL), 0);
+    begin.stream = frame.head;
+    begin.stream_len = frame.head_len;
+    assert_int_equal(tell(&w, &begin), 0);
+    assert_int_equal(last_said(&w).error.code, BR_E_CORRUPT);
+    assert_null(w.far.staged);
+    t_link_close(&w.link);
+    world_close(&w);
+}
+
 static void bye_ends_it_well(void **state)
 {
     (void)state;
@@ -871,6 +1058,11 @@ int main(void)
         cmocka_unit_test(a_frame_message_is_exactly_one_frame),
         cmocka_unit_test(an_end_among_the_data_is_no_commit),
         cmocka_unit_test(a_second_lane_is_refused_until_there_is_one),
+        cmocka_unit_test(what_is_held_is_told_and_kept_among_the_records),
+        cmocka_unit_test(a_server_of_before_is_not_asked),
+        cmocka_unit_test(a_keep_that_fails_is_told_and_the_rest_passed_over),
+        cmocka_unit_test(who_did_not_say_held_may_not_speak_of_it),
+        cmocka_unit_test(a_stage_of_a_replica_is_no_beginning_of_a_delta),
         cmocka_unit_test(bye_ends_it_well),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -447,7 +447,7 @@ static int moved(void *ctx, struct br_err *reterr)
     return br_err_set(reterr, BR_E_SOURCE_MOVED, "the test says so");
 }
 
-static void a_source_that_moved_commits_nothing_and_a_first_copy_goes_on_from_what_it_has(void **state)
+static void a_source_that_moved_commits_nothing_and_the_next_run_goes_on_from_what_came(void **state)
 {
     struct world *w = *state;
 
@@ -459,13 +459,101 @@ static void a_source_that_moved_commits_nothing_and_a_first_copy_goes_on_from_wh
     sync_ok(w);
     assert_true(w->result.resumed);
     assert_int_equal(65536, w->result.bytes_shipped); // the facts have no page hashes of this side
+    assert_int_equal(6 * BR_MIB - 65536, w->result.bytes_resumed);
     w->params.source_check = moved;
     write_source(w, 4 * BR_MIB, 4096, 3);
     assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
     w->params.source_check = NULL;
     sync_ok(w);
-    assert_int_equal(4096, w->result.bytes_shipped);
+    assert_true(w->result.resumed);
+    assert_int_equal(0, w->result.bytes_shipped);
+    assert_int_equal(4096, w->result.bytes_resumed);
+    assert_int_equal(4096, w->result.bytes_changed);
     assert_int_equal(2, w->result.generation.counter);
+}
+
+// A version, then changes of pages 0, 16 (block 1), 160 and a whole MiB at 4 MiB, of which all were shipped by a run that was cut.
+static void cut_a_delta(struct world *w)
+{
+    write_source(w, 0, 6 * BR_MIB, 1);
+    sync_ok(w);
+    assert_false(w->result.resumed);
+    assert_int_equal(0, w->result.bytes_resumed);
+    write_source(w, 0, 4096, 2);
+    write_source(w, 65536, 4096, 3);
+    write_source(w, 655360, 4096, 4);
+    write_source(w, 4 * BR_MIB, BR_MIB, 5);
+    w->params.source_check = moved;
+    assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
+    assert_int_equal(BR_MIB + 3 * 4096, w->result.bytes_shipped);
+    w->params.source_check = NULL;
+}
+
+static bool is_there(struct world *w, const char *name)
+{
+    return !access(path_of(w, name), F_OK);
+}
+
+static void a_delta_that_was_cut_ships_only_what_is_still_different(void **state)
+{
+    struct world *w = *state;
+
+    cut_a_delta(w);
+    assert_true(is_there(w, "target.blkrep/stage"));
+    write_source(w, 65536, 4096, 13);           // another content than was staged
+    write_source(w, 655360 + 4096, 4096, 14);   // a block that was staged with less: both its pages ship
+    write_source(w, 5 * BR_MIB + 8192, 10, 15); // where nothing was staged
+    sync_ok(w);
+    assert_true(w->result.resumed);
+    assert_int_equal(BR_MIB + 4096, w->result.bytes_resumed);
+    assert_int_equal(4 * 4096, w->result.bytes_shipped);
+    assert_int_equal(BR_MIB + 5 * 4096, w->result.bytes_changed);
+    assert_false(is_there(w, "target.blkrep/stage"));
+    assert_false(is_there(w, "target.blkrep/stage.cut"));
+    assert_false(is_there(w, "target.blkrep/cut.1"));
+}
+
+static void a_cut_delta_of_another_size_now_ends_equal(void **state)
+{
+    struct world *w = *state;
+
+    cut_a_delta(w);
+    write_source(w, 6 * BR_MIB, 100000, 21);
+    w->params.source_check = moved;
+    assert_int_equal(-BR_E_SOURCE_MOVED, run(w));
+    assert_int_equal(100000, w->result.bytes_shipped);
+    assert_int_equal(0, ftruncate(w->fd, (off_t)(4 * BR_MIB + 65536 + 4097)));
+    w->params.source_check = NULL;
+    sync_ok(w);
+    assert_int_equal(4097, w->result.bytes_shipped); // the new tail, of another length
+    assert_int_equal(65536 + 3 * 4096, w->result.bytes_resumed);
+}
+
+static void a_dry_run_neither_uses_nor_loses_what_was_staged(void **state)
+{
+    struct world *w = *state;
+
+    cut_a_delta(w);
+    w->params.dry_run = true;
+    assert_int_equal(0, run(w));
+    assert_false(w->result.resumed);
+    assert_int_equal(BR_MIB + 3 * 4096, w->result.bytes_shipped);
+    w->params.dry_run = false;
+    sync_ok(w);
+    assert_int_equal(0, w->result.bytes_shipped);
+    assert_int_equal(BR_MIB + 3 * 4096, w->result.bytes_resumed);
+}
+
+static void a_source_that_is_as_it_was_drops_what_was_staged(void **state)
+{
+    struct world *w = *state;
+
+    cut_a_delta(w);
+    write_source(w, 0, 6 * BR_MIB, 1);
+    sync_ok(w);
+    assert_false(w->result.new_version);
+    assert_false(is_there(w, "target.blkrep/stage"));
+    assert_false(is_there(w, "target.blkrep/stage.cut"));
 }
 
 static void a_resumed_first_copy_of_another_size_ends_equal(void **state)
@@ -1088,7 +1176,11 @@ int main(void)
         T(a_target_too_small_is_refused_before_the_first_write),
         T(swapped_arguments_are_named),
         T(a_source_in_transition_is_refused),
-        T(a_source_that_moved_commits_nothing_and_a_first_copy_goes_on_from_what_it_has),
+        T(a_source_that_moved_commits_nothing_and_the_next_run_goes_on_from_what_came),
+        T(a_delta_that_was_cut_ships_only_what_is_still_different),
+        T(a_cut_delta_of_another_size_now_ends_equal),
+        T(a_dry_run_neither_uses_nor_loses_what_was_staged),
+        T(a_source_that_is_as_it_was_drops_what_was_staged),
         T(a_resumed_first_copy_of_another_size_ends_equal),
         T(force_full_makes_the_file_anew),
         T(rot_in_the_replica_is_found_by_the_recheck_and_healed_by_the_next_run),

@@ -12,6 +12,7 @@
 
 static const uint8_t stream_bytes[BR_STREAM_HEAD_BYTES + 3] = {1, 2, 3};
 static const uint8_t node_bytes[5] = {9, 8, 7, 6, 5};
+static const struct br_held_block held_blocks[2] = {{7, {{1}}}, {8, {{2}}}};
 
 // One message of each type, every field set.
 static struct br_wire_message sample(unsigned type)
@@ -65,6 +66,15 @@ static struct br_wire_message sample(unsigned type)
         break;
     case BR_WIRE_VERIFIED: m.verified.bad_blocks = 6; break;
     case BR_WIRE_ERROR: br_err_set(&m.error, BR_E_NO_SPACE, "full"); break;
+    case BR_WIRE_GET_HELD:
+        m.get_held.first = 5;
+        m.get_held.most = 3;
+        break;
+    case BR_WIRE_HELD:
+        m.held.count = BR_ARRAY_LEN(held_blocks);
+        m.held.blocks = held_blocks;
+        break;
+    case BR_WIRE_KEEP: m.keep = (struct br_keep){.count = 2, .blocks = {{7, {{1}}}, {8, {{2}}}}}; break;
     default: break;
     }
     if (m.type == BR_WIRE_BEGIN || m.type == BR_WIRE_FRAME || m.type == BR_WIRE_COMMIT) {
@@ -88,7 +98,7 @@ static void what_is_said_is_heard(void **state)
 {
     (void)state;
     struct br_buf bytes = {0}, again = {0};
-    for (unsigned type = BR_WIRE_HELLO; type <= BR_WIRE_BYE; type++) {
+    for (unsigned type = BR_WIRE_HELLO; type <= BR_WIRE_LAST; type++) {
         struct br_wire_message m = sample(type), got;
         encode(&m, &bytes);
         assert_int_equal(br_wire_decode(bytes.data, bytes.len, &got, NULL), 0);
@@ -120,7 +130,7 @@ static void a_message_cut_anywhere_is_refused(void **state)
 {
     (void)state;
     struct br_buf bytes = {0};
-    for (unsigned type = BR_WIRE_HELLO; type <= BR_WIRE_BYE; type++) {
+    for (unsigned type = BR_WIRE_HELLO; type <= BR_WIRE_LAST; type++) {
         struct br_wire_message m = sample(type), got;
         encode(&m, &bytes);
         bool open_end = m.stream_len != 0;
@@ -163,7 +173,7 @@ static void each_single_defect_is_refused(void **state)
         int error;
     } defects[] = {
         {"type 0", BR_WIRE_PING, 0, 0, BR_E_PROTOCOL},
-        {"unknown type", BR_WIRE_PING, 0, 25, BR_E_PROTOCOL},
+        {"unknown type", BR_WIRE_PING, 0, BR_WIRE_LAST + 1, BR_E_PROTOCOL},
         {"unknown type that may be passed over", BR_WIRE_PING, 0, 200, 0},
         {"byte that must be zero", BR_WIRE_PING, 1, 1, BR_E_PROTOCOL},
         {"lane that nobody opened", BR_WIRE_PING, 2, 1, BR_E_PROTOCOL},
@@ -183,6 +193,13 @@ static void each_single_defect_is_refused(void **state)
         {"too many nodes asked for", BR_WIRE_GET_NODES, 8, 65, BR_E_PROTOCOL},
         {"no nodes", BR_WIRE_NODES, 8, 0, BR_E_PROTOCOL},
         {"a node longer than any", BR_WIRE_NODES, 12, 2, BR_E_PROTOCOL},
+        {"no held blocks asked for", BR_WIRE_GET_HELD, 16, 0, BR_E_PROTOCOL},
+        {"too many held blocks asked for", BR_WIRE_GET_HELD, 18, 1, BR_E_PROTOCOL},
+        {"too many held blocks", BR_WIRE_HELD, 10, 1, BR_E_PROTOCOL},
+        {"fewer held blocks than it says", BR_WIRE_HELD, 8, 3, BR_E_PROTOCOL},
+        {"held blocks that do not ascend", BR_WIRE_HELD, 12, 8, BR_E_PROTOCOL},
+        {"nothing to keep", BR_WIRE_KEEP, 8, 0, BR_E_PROTOCOL},
+        {"too much to keep at once", BR_WIRE_KEEP, 8, 17, BR_E_PROTOCOL},
         {"unknown mode", BR_WIRE_BEGIN, 8, 3, BR_E_PROTOCOL},
         {"unknown flags of begin", BR_WIRE_BEGIN, 9, 0x1b, BR_E_PROTOCOL},
         {"an outcome's flag", BR_WIRE_ERROR, 18, 2, BR_E_PROTOCOL},
