@@ -7,6 +7,11 @@
 
 #define LIMIT_DEFAULT (UINT64_C(1) << 20)
 
+static size_t limit_of(const struct br_extent_map *map)
+{
+    return map->limit ? map->limit : LIMIT_DEFAULT;
+}
+
 static uint64_t end_of(const struct br_extent *extent)
 {
     return extent->offset_bytes + extent->len_bytes;
@@ -126,7 +131,7 @@ int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_bytes, uint64_
     memmove(extent + 1, extent, (map->count - from) * sizeof(*extent));
     *extent = (struct br_extent){offset_bytes, len_bytes};
     map->count++;
-    if (map->count <= (map->limit ? map->limit : LIMIT_DEFAULT)) {
+    if (map->count <= limit_of(map)) {
         return 0;
     }
     rc = merge_closest(map, reterr);
@@ -156,6 +161,41 @@ int br_extent_map_mark_outside(struct br_extent_map *map, uint64_t offset_bytes,
         at = i < except->count ? end_of(&except->extents[i]) : end;
     }
     return rc;
+}
+
+int br_extent_map_add(struct br_extent_map *map, const struct br_extent_map *other, struct br_err *reterr)
+{
+    const size_t capacity = map->count + other->count;
+    struct br_extent_map sum = {.capacity = capacity, .limit = map->limit};
+
+    if (!other->count) {
+        return 0;
+    }
+    sum.extents = malloc(capacity * sizeof(*sum.extents));
+    if (!sum.extents) {
+        return br_err_set(reterr, BR_E_NOMEM, "extent map of %zu extents", capacity);
+    }
+    for (size_t i = 0, j = 0; i < map->count || j < other->count;) {
+        const bool mine =
+            j == other->count || (i < map->count && map->extents[i].offset_bytes <= other->extents[j].offset_bytes);
+        const struct br_extent *next = mine ? &map->extents[i++] : &other->extents[j++];
+        struct br_extent *last = sum.count ? &sum.extents[sum.count - 1] : NULL;
+        if (last && next->offset_bytes <= end_of(last)) {
+            last->len_bytes = BR_MAX(end_of(last), end_of(next)) - last->offset_bytes;
+        } else {
+            sum.extents[sum.count++] = *next;
+        }
+    }
+    while (sum.count > limit_of(&sum)) {
+        int rc = merge_closest(&sum, reterr);
+        if (rc < 0) {
+            free(sum.extents);
+            return rc;
+        }
+    }
+    free(map->extents);
+    *map = sum;
+    return 0;
 }
 
 int br_extent_map_align(struct br_extent_map *map, uint64_t grain, uint64_t size_bytes, struct br_err *reterr)

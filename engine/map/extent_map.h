@@ -36,6 +36,13 @@ BR_MUST_CHECK int br_extent_map_mark(struct br_extent_map *map, uint64_t offset_
  */
 BR_MUST_CHECK int br_extent_map_mark_outside(struct br_extent_map *map, uint64_t offset_bytes, uint64_t len_bytes,
                                              const struct br_extent_map *except, struct br_err *reterr);
+/**
+ * br_extent_map_add - add all ranges of another map; cost: O(both), whatever their order
+ * @other  not @map; unchanged
+ * Errors: -BR_E_NOMEM nothing changed
+ */
+BR_MUST_CHECK int br_extent_map_add(struct br_extent_map *map, const struct br_extent_map *other,
+                                    struct br_err *reterr);
 /** br_extent_map_align - widens every extent to multiples of @grain (a power of two), cut at @size_bytes */
 BR_MUST_CHECK int br_extent_map_align(struct br_extent_map *map, uint64_t grain, uint64_t size_bytes,
                                       struct br_err *reterr);

@@ -94,11 +94,38 @@ static void what_is_marked_outside_another_map_is_the_difference(void **state)
     }
 }
 
+static void mark_randomly(struct t_rand *r, struct br_extent_map *map, uint8_t *marked)
+{
+    for (uint64_t step = t_rand_below(r, 60); step; step--) {
+        const uint64_t from = t_rand_below(r, SPACE), len = t_rand_below(r, BR_MIN(SPACE - from + 1, (uint64_t)12));
+        memset(marked + from, 1, len);
+        assert_int_equal(br_extent_map_mark(map, from, len, NULL), 0);
+    }
+}
+
+static void a_sum_of_maps_says_what_both_say(void **state)
+{
+    (void)state;
+    for (uint64_t round = 0; round < t_scaled(300); round++) {
+        struct t_rand r = t_rand_seeded(t_seed(), round ^ UINT64_C(0xadd));
+        struct br_extent_map map = {.limit = round % 3 ? 0 : 1 + t_rand_below(&r, 20)}, other = {0};
+        uint8_t marked[SPACE] = {0};
+        mark_randomly(&r, &map, marked);
+        mark_randomly(&r, &other, marked);
+        assert_int_equal(br_extent_map_add(&map, &other, NULL), 0);
+        assert_true(!map.limit || map.count <= map.limit);
+        check_shape(&map, marked, !map.limit);
+        br_extent_map_free(&map);
+        br_extent_map_free(&other);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_extent_map_says_what_a_byte_map_says),
         cmocka_unit_test(what_is_marked_outside_another_map_is_the_difference),
+        cmocka_unit_test(a_sum_of_maps_says_what_both_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
