@@ -114,9 +114,9 @@ $(VM_PLUGINS): $(BUILD)/tests/vm/%.so: tests/vm/lib/%.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -o $@ $<
 
-$(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o
+$(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
 # The version: git's description of this commit, else the VERSION file of a release tarball. Written only when it changes.
 VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=10 2>/dev/null),$(shell cat VERSION 2>/dev/null),unknown)

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "engine/codec/dump.h"
+#include "engine/track/cow_store.h"
+#include "engine/track/era_meta.h"
 #include "tools/cli.h"
 
 #define DUMP_READ_BYTES (256 * 1024)
@@ -17,6 +19,7 @@ static const struct cli_option dump_options[] = {
 static const struct cli_example dump_examples[] = {
     {"blkrep dump delta.blkrep", "A stream that blkrep send wrote."},
     {"blkrep dump /backup/disk.img.blkrep/identity", "What a replica says of itself."},
+    {"blkrep dump /dev/mapper/data-era-meta", "Which blocks were written in which era."},
     {NULL, NULL},
 };
 
@@ -58,9 +61,69 @@ static int dump_feed(struct br_dump *dump, int fd, const char *name, struct br_e
     return error ? error : br_dump_finish(dump, reterr);
 }
 
-static int dump_run(struct cli *cli, struct br_err *reterr)
+static int dump_stream(struct cli *cli, int fd, const char *name, struct br_err *reterr)
 {
     struct br_dump *dump = NULL;
+    int error = br_dump_open(dump_line, cli, cli_flag(cli, "blocks"), &dump, reterr);
+
+    if (!error) {
+        error = dump_feed(dump, fd, name, reterr);
+    }
+    br_dump_close(dump);
+    return error;
+}
+
+// What the kernel keeps on devices is read here and there, not from front to back.
+enum dump_metadata { DUMP_NONE, DUMP_COW_STORE, DUMP_ERA_META };
+
+static enum dump_metadata dump_metadata_of(int fd)
+{
+    uint8_t block[BR_PDATA_BLOCK_BYTES] = {0};
+
+    if (pread(fd, block, sizeof(block), 0) < (ssize_t)BR_COW_CHUNK_BYTES_MIN) {
+        return DUMP_NONE;
+    }
+    if (br_get_u32(block) == BR_COW_MAGIC) {
+        return DUMP_COW_STORE;
+    }
+    return br_era_is_superblock(block) ? DUMP_ERA_META : DUMP_NONE;
+}
+
+static int dump_metadata(struct cli *cli, int fd, enum dump_metadata kind, struct br_err *reterr)
+{
+    struct br_ring *ring;
+    struct br_file *file;
+    struct br_file_info info;
+    int own_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    int error = own_fd < 0 ? br_err_os(reterr, errno, "opening it again")
+                           : br_ring_open(&(struct br_ring_options){.depth = 32}, &ring, reterr);
+
+    if (error) {
+        if (own_fd >= 0) {
+            close(own_fd);
+        }
+        return error;
+    }
+    error = br_file_wrap(ring, own_fd, &file, reterr);
+    if (error) {
+        br_ring_close(ring);
+        return error;
+    }
+    error = br_file_stat(file, &info, reterr);
+    if (!error && kind == DUMP_COW_STORE) {
+        const struct br_cow_store_params params = {
+            .file = file, .store_bytes = info.size_bytes, .origin_bytes = UINT64_MAX};
+        error = br_cow_store_dump(&params, dump_line, cli, reterr);
+    } else if (!error) {
+        error = br_era_meta_dump(file, info.size_bytes, dump_line, cli, reterr);
+    }
+    br_file_close(file);
+    br_ring_close(ring);
+    return error;
+}
+
+static int dump_run(struct cli *cli, struct br_err *reterr)
+{
     char name[512];
     bool from_stdin = !strcmp(cli->args[0], "-");
     int fd = from_stdin ? dup(STDIN_FILENO) : open(cli->args[0], O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -69,14 +132,11 @@ static int dump_run(struct cli *cli, struct br_err *reterr)
     if (fd < 0) {
         return br_err_os(reterr, errno, "opening %s", name);
     }
-    int error = br_dump_open(dump_line, cli, cli_flag(cli, "blocks"), &dump, reterr);
-    if (!error) {
-        error = dump_feed(dump, fd, name, reterr);
-    }
+    const enum dump_metadata kind = dump_metadata_of(fd);
+    int error = kind ? dump_metadata(cli, fd, kind, reterr) : dump_stream(cli, fd, name, reterr);
     if (error && reterr->text[0]) {
         br_err_prefix(reterr, "%s", name);
     }
-    br_dump_close(dump);
     close(fd);
     return error;
 }
@@ -86,10 +146,11 @@ const struct cli_verb cmd_dump = {
     .args = "FILE",
     .args_min = 1,
     .args_max = 1,
-    .summary = "Print one of blkrep's binary files as text.",
+    .summary = "Print one of blkrep's binary files, or a tracker's metadata, as text.",
     .description =
-        "The kind is told by the file's first bytes: a delta stream, an identity record, a version tree. Every checksum is checked; "
-        "what is damaged is said at its place. FILE may be - for standard input.",
+        "The kind is told by the first bytes: a delta stream, an identity record, a version tree, the exception store of a dm-snapshot, "
+        "the metadata of dm-era. Every checksum is checked; what is damaged is said at its place. FILE may be - for standard input. The last "
+        "two are read from a device or a copy of one, never changed; while the kernel writes to them, what is shown is of several moments.",
     .options = dump_options,
     .examples = dump_examples,
     .see_also = "blkrep-stream(5), blkrep-send(1)",
