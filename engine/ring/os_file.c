@@ -278,6 +278,17 @@ static uint32_t br_os_direct_ask(int fd)
     return 1;
 }
 
+// Returns the flags of before, or -1 with errno.
+static int br_os_clear_flags(int fd, int unwanted)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags >= 0 && (flags & unwanted)) {
+        (void)!fcntl(fd, F_SETFL, flags & ~unwanted);
+    }
+    return flags;
+}
+
 static void br_os_open_direct(struct br_os_file *file, int open_flags)
 {
     char path[32];
@@ -293,24 +304,18 @@ static void br_os_open_direct(struct br_os_file *file, int open_flags)
     file->align_bytes = BR_MAX(asked_bytes, (uint32_t)BR_OS_PAGE_BYTES);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
     file->direct_fd = open(path, (open_flags & O_ACCMODE) | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
-}
-
-// Our calls say where, and say when they are direct: an inherited O_APPEND or O_DIRECT would break both.
-static int br_os_plain_flags(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    if (flags >= 0 && (flags & (O_APPEND | O_DIRECT))) {
-        (void)!fcntl(fd, F_SETFL, flags & ~(O_APPEND | O_DIRECT));
+    if (file->direct_fd >= 0) {
+        br_os_clear_flags(file->direct_fd, O_NONBLOCK);
     }
-    return flags;
 }
 
 int br_os_file_new(struct br_ring *ring, int fd, struct br_os_file **ret_file, struct br_err *reterr)
 {
     struct stat st;
 
-    int flags = br_os_plain_flags(fd);
+    // Our calls say where, and say when they are direct: an inherited O_APPEND or O_DIRECT would break both. O_NONBLOCK keeps opening from
+    // hanging, and no more: io_uring would give EAGAIN to every operation on a device that can't tell beforehand whether it would wait.
+    int flags = br_os_clear_flags(fd, O_APPEND | O_DIRECT | O_NONBLOCK);
     if (flags < 0 || fstat(fd, &st)) {
         int rc = br_err_os(reterr, errno, "cannot look at descriptor %d", fd);
         close(fd);

@@ -815,6 +815,32 @@ static void an_inherited_append_flag_does_not_move_writes(void **state)
     br_file_close(file);
 }
 
+// io_uring gives EAGAIN back, for ever, for a descriptor with O_NONBLOCK of a device that can't say beforehand whether it would wait
+// (dm-thin on Linux 6.1): tests/vm/thin-delta-is-read-whole.sh hangs then.
+static void no_descriptor_of_a_file_is_non_blocking(void **state)
+{
+    T_WORLD;
+    char path[300];
+    unsigned seen = 0;
+    struct br_file *files[2];
+
+    snprintf(path, sizeof(path), "%s/f", w->path);
+    T_OK(br_file_wrap(w->ring, open(path, O_RDWR | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0600), &files[0], err));
+    T_OK(br_dir_open(w->dir, "f", BR_OPEN_WRITE, &files[1], err));
+    for (int fd = 0; fd < 256; fd++) {
+        char link[64], target[300];
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        const ssize_t len = readlink(link, target, sizeof(target) - 1);
+        if (len == (ssize_t)strlen(path) && !memcmp(target, path, (size_t)len)) {
+            assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+            seen++;
+        }
+    }
+    assert_true(seen >= 2);
+    br_file_close(files[0]);
+    br_file_close(files[1]);
+}
+
 static void without_direct_all_works_the_same(void **state)
 {
     T_WORLD;
@@ -1189,6 +1215,7 @@ static const struct {
     T_TEST(what_is_no_regular_file_is_refused, ON_KERNEL),
     T_TEST(a_file_of_ours_is_for_its_owner_only, ON_KERNEL),
     T_TEST(an_inherited_append_flag_does_not_move_writes, ON_KERNEL),
+    T_TEST(no_descriptor_of_a_file_is_non_blocking, ON_KERNEL),
     T_TEST(without_direct_all_works_the_same, ON_ALL),
     T_TEST(direct_and_buffered_writes_to_one_file_keep_each_other, ON_ALL),
     T_TEST(a_write_past_the_limit_fails_and_says_so, ON_KERNEL),
