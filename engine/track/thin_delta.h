@@ -10,10 +10,9 @@
 //       </diff>
 //     </superblock>
 //
-// Parsed strictly: anything else is damage, also a range that is missing. thin_delta 0.9, which Debian 12 ships, drops what is left of the last
-// mapping of one volume when the other has no more: blocks that were written or discarded are then not told at all (its loop ends when
-// either list of mappings has been fetched, not when it has been compared). So the blocks told are counted against what the kernel says is
-// mapped in both volumes, and a sum that is not right is damage. engine/track/thin_meta.h reads the metadata itself, and does not have that problem.
+// Parsed strictly: anything else is damage, also a range that is missing. For that the blocks told are counted against what the kernel says is
+// mapped in both volumes: the tool has had versions that dropped ranges (before 0.9 its loop ended when either list of mappings was
+// fetched, not when it was compared; a fix of ranges in 1.0.6), and nothing in the output would show it.
 //
 // Bounded: 512 bytes for a tag, and the extent map.
 #ifndef BR_TRACK_THIN_DELTA_H

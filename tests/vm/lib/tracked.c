@@ -7,9 +7,9 @@
 //   tracked cow-wipe STORE CHUNK-BYTES
 //   tracked era META VOLUME-BYTES SINCE-ERA offline|snap [KERNEL-ERA]
 //   tracked era-bytes VOLUME-BYTES BLOCK-BYTES ERAS               the size that metadata must have
+//   tracked thin LEFT-ID RIGHT-ID BLOCK-BYTES LEFT-MAPPED RIGHT-MAPPED VOLUME-BYTES      thin_delta's output on standard input
 //   tracked covers EXTENTS BEFORE NOW                             is every byte in which the images differ in the extents?
 //   tracked same-old EXTENTS STORE ORIGIN-BYTES BEFORE            does the store give back what BEFORE holds, for every extent?
-//   tracked high-water FILE                                       bytes up to the last block that is not zero
 //
 // Exit status: 0; 1 no: covers and same-old say where; 4 what is read is damaged; 3 any other error. Errors go to standard error.
 
@@ -22,6 +22,7 @@
 
 #include "engine/track/cow_store.h"
 #include "engine/track/era_meta.h"
+#include "engine/track/thin_delta.h"
 
 #define STEP_BYTES   (UINT64_C(1) << 20)
 #define SECTOR_BYTES 512u
@@ -236,16 +237,25 @@ static int do_same_old(char **args)
     return 0;
 }
 
-static int do_high_water(char **args)
+static int do_thin(char **args)
 {
-    uint64_t bytes, last = 0;
-    struct br_file *file = open_file(args[0], O_RDONLY, &bytes);
+    const struct br_thin_delta_params params = {.left_id = number(args[0]),
+                                                .right_id = number(args[1]),
+                                                .block_bytes = number(args[2]),
+                                                .left_mapped_bytes = number(args[3]),
+                                                .right_mapped_bytes = number(args[4]),
+                                                .volume_bytes = number(args[5])};
+    struct br_extent_map map = {0};
+    struct br_thin_delta *delta;
+    char bytes[4096];
+    size_t len;
+    int rc = br_thin_delta_open(&params, &map, &delta, &err);
 
-    for (uint64_t at = 0; at + BLOCK_BYTES <= bytes; at += BLOCK_BYTES) {
-        BR_AUTO_FREE uint8_t *block = fresh_bytes(file, at, BLOCK_BYTES);
-        last = br_is_zero(block, BLOCK_BYTES) ? last : at + BLOCK_BYTES;
+    while (rc == 0 && (len = fread(bytes, 1, sizeof(bytes), stdin)) > 0) {
+        rc = br_thin_delta_bytes(delta, bytes, len, &err);
     }
-    return printf("%" PRIu64 "\n", last) < 0;
+    rc = rc < 0 ? rc : br_thin_delta_finish(delta, &err);
+    return rc < 0 ? failed(rc) : print_map(&map);
 }
 
 int main(int argc, char **argv)
@@ -255,9 +265,9 @@ int main(int argc, char **argv)
         int args;
         int (*run)(char **args);
     } verbs[] = {
-        {"cow", 2, do_cow},           {"cow-old", 4, do_cow_old},       {"cow-wipe", 2, do_cow_wipe},
-        {"era", 4, do_era},           {"era-bytes", 3, do_era_bytes},   {"covers", 3, do_covers},
-        {"same-old", 4, do_same_old}, {"high-water", 1, do_high_water},
+        {"cow", 2, do_cow},           {"cow-old", 4, do_cow_old},     {"cow-wipe", 2, do_cow_wipe},
+        {"era", 4, do_era},           {"era-bytes", 3, do_era_bytes}, {"covers", 3, do_covers},
+        {"same-old", 4, do_same_old}, {"thin", 6, do_thin},
     };
 
     if (br_ring_open(&(struct br_ring_options){.depth = 64}, &ring, &err) < 0) {
