@@ -1,0 +1,9 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The second half of record 5 is cleared: golden/kernel.cow with this one defect.
+. "$(dirname "$0")/../lib/cli.sh"
+python3 "$T_TOP/tests/format/poke.py" "$T_TOP/tests/format/golden/kernel.cow" "$T/image" 600 0000000000000000
+t_run blkrep dump "$T/image"
+t_status 4
+t_stderr_has "record 5 is cleared"
+t_stdout_has "record 4: chunk 8"

@@ -1,0 +1,8 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# An array block with an entry less: golden/kernel.era with this one defect.
+. "$(dirname "$0")/../lib/cli.sh"
+python3 "$T_TOP/tests/format/poke.py" "$T_TOP/tests/format/golden/kernel.era" "$T/image" 77832 ff000000 array
+t_run blkrep dump "$T/image"
+t_status 4
+t_stderr_has "another number of entries"

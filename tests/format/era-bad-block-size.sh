@@ -1,0 +1,8 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Data blocks of nine sectors: golden/kernel.era with this one defect.
+. "$(dirname "$0")/../lib/cli.sh"
+python3 "$T_TOP/tests/format/poke.py" "$T_TOP/tests/format/golden/kernel.era" "$T/image" 172 09000000 superblock
+t_run blkrep dump "$T/image"
+t_status 4
+t_stderr_has "blocks of 9 sectors"
