@@ -77,6 +77,10 @@ enum br_exit {
     X(GAPS, EIO, BR_EXIT_GAPS, "done, with unreadable blocks", "the version marks them; replace the source disk")   \
     X(SOURCE_READ, EIO, BR_EXIT_FAILED, "the source has unreadable blocks",                                         \
       "save the rest with --continue-on-read-error")                                                                \
+    X(FREEZE_SLOW, ETIMEDOUT, BR_EXIT_FAILED, "write-back is too slow for a short freeze; none was begun",          \
+      "run again when the disk is less busy, or allow a longer freeze")                                             \
+    X(FREEZE_DEADLINE, ETIMEDOUT, BR_EXIT_FAILED, "the freeze did not end in time and was undone",                  \
+      "run again when the disk is less busy, or allow a longer freeze")                                             \
     X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")
 
 enum br_err_code {

@@ -22,7 +22,7 @@ BEGIN {
     # engine/*.h and engine/*.c themselves: the public face, on top of all folders
     direct["engine"] = "engine/sync engine/repo engine/mirror engine/restore engine/track engine/map " \
                        "engine/guard"
-    direct["dm-helper"] = "kmod-compat"
+    direct["dm-helper"] = "kmod-compat engine/base"
     direct["kmod-compat"] = ""
     direct["tools"] = "engine dm-helper kmod-compat"
     direct["tests"] = "tools"

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How blkrep talks to blkrep-dm-helper. request.h explains every struct and how things are named.
+//
+// A connection serves one request at a time, from one thread. It is either a helper of our own (root: spawned, over a socketpair) or the
+// socket-activated service (members of group blkrep). Each call blocks until the reply; after -BR_E_PEER, -BR_E_PROTOCOL or
+// -BR_E_TIMEOUT the connection is of no more use and only dmh_client_close() may follow. All other errors are the request's own.
+//
+// What the helper promises when blkrep, or the helper, dies at any instant: no device stays suspended and no filesystem frozen beyond the
+// deadline that the request gave (beyond the end of a freeze that the kernel can't cut short, see DESIGN "Suspend"). Devices that were
+// made so far stay, and dmh_list() shows them to the next run, which decides.
+//
+// Structs are large: allocate them, zeroed; what is not set then is "none". Results are written on success only.
+//
+// Errors that any request may give: -BR_E_PERMISSION the request names something that no registration or configuration gives this
+// client; -BR_E_NOT_FOUND volume or device is not there; -BR_E_USAGE a field is not as request.h says; -BR_E_UNSUPPORTED the kernel has no
+// device-mapper, or not that target; -BR_E_IO and -BR_E_NOMEM, with libdevmapper's own words in the text.
+#ifndef DMH_CLIENT_H
+#define DMH_CLIENT_H
+
+#include "dm-helper/request.h"
+#include "engine/base/err.h"
+
+#define DMH_SOCKET_PATH "/run/blkrep/dm-helper.socket"
+
+struct dmh_client;
+
+/**
+ * dmh_client_open - a connection to a helper: spawned as root, else the service's socket
+ * @program  the helper's file; NULL: blkrep-dm-helper beside the running program, else in /usr/libexec/blkrep
+ * Errors: -BR_E_NOT_FOUND no helper or no service; -BR_E_PERMISSION the user is not in group blkrep; -BR_E_VERSION; -BR_E_PEER
+ */
+BR_MUST_CHECK int dmh_client_open(const char *program, struct dmh_client **ret_client, struct br_err *reterr);
+/** dmh_client_spawn - the same, always by starting @program, which needs root to be of use */
+BR_MUST_CHECK int dmh_client_spawn(const char *program, struct dmh_client **ret_client, struct br_err *reterr);
+/** dmh_client_connect - the same, always over a socket; NULL: DMH_SOCKET_PATH */
+BR_MUST_CHECK int dmh_client_connect(const char *path, struct dmh_client **ret_client, struct br_err *reterr);
+/**
+ * dmh_client_close - hang up; NULL is fine. A frozen filesystem is thawed. A spawned helper ends by itself and is reaped when that takes
+ * less than a second.
+ */
+void dmh_client_close(struct dmh_client *client);
+/** dmh_client_welcome - what the helper said of itself and of this peer */
+const struct dmh_welcome *dmh_client_welcome(const struct dmh_client *client);
+
+// ---- registration ------------------------------------------------------------------------------------------------------------
+
+/**
+ * dmh_register - record what a volume is, for this and all later runs: root only
+ * Durable: yes. An existing registration is replaced; its uuid can only change while no device of the old uuid exists.
+ * Errors: -BR_E_PERMISSION the peer is not root; -BR_E_BUSY devices of the old uuid exist; -BR_E_USAGE
+ */
+BR_MUST_CHECK int dmh_register(struct dmh_client *client, const struct dmh_volume *volume, struct br_err *reterr);
+/** dmh_unregister - forget it: root only; -BR_E_BUSY while devices of it exist */
+BR_MUST_CHECK int dmh_unregister(struct dmh_client *client, const char *volume, struct br_err *reterr);
+/** dmh_volume - the registration; -BR_E_NOT_FOUND when there is none */
+BR_MUST_CHECK int dmh_volume(struct dmh_client *client, const char *volume, struct dmh_volume *ret_volume,
+                             struct br_err *reterr);
+
+// ---- device-mapper -----------------------------------------------------------------------------------------------------------
+
+/**
+ * dmh_create - make one of blkrep's own devices, with an active, an inactive or no table
+ * On failure nothing is left. Waits for udev when that makes the node, so that /dev/mapper/NAME exists on return if activated.
+ * Errors: -BR_E_BUSY a device of that name or uuid exists
+ */
+BR_MUST_CHECK int dmh_create(struct dmh_client *client, const struct dmh_create *create,
+                             struct dmh_created *ret_created, struct br_err *reterr);
+/** dmh_load - load a table into the inactive slot, in place of what is there; dmh_resume() or a window makes it live */
+BR_MUST_CHECK int dmh_load(struct dmh_client *client, const struct dmh_load *load, struct br_err *reterr);
+/** dmh_copy_table - load into the inactive slot of @copy->to the live table of @copy->from; both of the same volume */
+BR_MUST_CHECK int dmh_copy_table(struct dmh_client *client, const struct dmh_copy_table *copy, struct br_err *reterr);
+/** dmh_clear - empty the inactive slot; no effect when it is empty */
+BR_MUST_CHECK int dmh_clear(struct dmh_client *client, const struct dmh_ref *device, struct br_err *reterr);
+/**
+ * dmh_resume - make the inactive table live, for a device that nothing uses yet; resume what another run left suspended
+ * Never for a device in use that changes its table: that needs dmh_window(), whose watchdog keeps the promise. So:
+ * Errors: -BR_E_BUSY it is open, ACTIVE and has an inactive table
+ */
+BR_MUST_CHECK int dmh_resume(struct dmh_client *client, const struct dmh_ref *device, struct br_err *reterr);
+/** dmh_remove - remove a part; -BR_E_BUSY when it is open longer than retry_ms and deferred is off; -BR_E_NOT_FOUND */
+BR_MUST_CHECK int dmh_remove(struct dmh_client *client, const struct dmh_remove *remove,
+                             struct dmh_removed *ret_removed, struct br_err *reterr);
+/**
+ * dmh_message - tell a target something
+ * Errors: -BR_E_BUSY the device is suspended (the message would hang), or the metadata snapshot's one slot is taken;
+ * -BR_E_NOT_FOUND there was no metadata snapshot to drop
+ */
+BR_MUST_CHECK int dmh_message(struct dmh_client *client, const struct dmh_message *message, struct br_err *reterr);
+/** dmh_status - the status of every target; takes no flush and never waits for a suspend */
+BR_MUST_CHECK int dmh_status(struct dmh_client *client, const struct dmh_query *query, struct dmh_status *ret_status,
+                             struct br_err *reterr);
+/** dmh_table - the table as the kernel has it */
+BR_MUST_CHECK int dmh_table(struct dmh_client *client, const struct dmh_query *query, struct dmh_rows *ret_rows,
+                            struct br_err *reterr);
+/** dmh_info - name, numbers, state, open count of a device */
+BR_MUST_CHECK int dmh_info(struct dmh_client *client, const struct dmh_ref *device, struct dmh_info *ret_info,
+                           struct br_err *reterr);
+/** dmh_list - blkrep's own devices, also those whose volume is not registered (root only sees these), by name */
+BR_MUST_CHECK int dmh_list(struct dmh_client *client, const struct dmh_list *list, struct dmh_listed *ret_listed,
+                           struct br_err *reterr);
+
+// ---- suspending --------------------------------------------------------------------------------------------------------------
+
+/**
+ * dmh_window - the suspend window of one volume or of a group: all or nothing
+ * Before it, with everything running: the filesystems on the tops are synced until a round is short, the eras are rolled, all is
+ * allocated and locked. On success all tops are ACTIVE with their new table if they had one, all that is inside is live.
+ * On failure, whatever it was, all tops are ACTIVE; those with an inactive table run the old one where the failure came before their
+ * resume and the new one after it (the text says which); and what is inside was removed if it is a snapshot part, or keeps its inactive
+ * table if the window was not begun.
+ * Errors: -BR_E_FREEZE_SLOW not begun, write-back is too slow for a freeze within the deadline; -BR_E_FREEZE_DEADLINE begun and
+ * undone; -BR_E_VERIFY a fresh snapshot's store was not empty; -BR_E_BUSY a top is suspended already
+ */
+BR_MUST_CHECK int dmh_window(struct dmh_client *client, const struct dmh_window *window,
+                             struct dmh_window_done *ret_done, struct br_err *reterr);
+/**
+ * dmh_snapshot_remove - take snapshots away from their origin (in a window) and remove their devices
+ * Works for a snapshot that is Invalid too, and for one that has only an inactive table. A part that is gone already counts as removed.
+ * Errors: -BR_E_BUSY one is open and force is off: nothing was changed; as dmh_window()
+ */
+BR_MUST_CHECK int dmh_snapshot_remove(struct dmh_client *client, const struct dmh_snapshot_remove *remove,
+                                      struct dmh_window_done *ret_done, struct br_err *reterr);
+/**
+ * dmh_freeze - freeze a filesystem (FIFREEZE) for a quiesce above the block layer; one at a time per connection
+ * It is thawed by dmh_thaw(), when the deadline passes, or when the connection ends.
+ * Errors: -BR_E_FREEZE_DEADLINE; -BR_E_BUSY it is frozen already, or this connection froze another
+ */
+BR_MUST_CHECK int dmh_freeze(struct dmh_client *client, const struct dmh_freeze *freeze, struct br_err *reterr);
+/** dmh_thaw - thaw it; -BR_E_FREEZE_DEADLINE when it was thawed before because its time was up: what was to happen meanwhile did not hold */
+BR_MUST_CHECK int dmh_thaw(struct dmh_client *client, struct dmh_thawed *ret_thawed, struct br_err *reterr);
+
+// ---- devices and files -------------------------------------------------------------------------------------------------------
+
+/**
+ * dmh_open - a descriptor of a device or file that the volume or replica names, close-on-exec
+ * Owner: the caller of @ret_fd     Errors: -BR_E_TARGET_IN_USE for writing, and someone holds it
+ */
+BR_MUST_CHECK int dmh_open(struct dmh_client *client, const struct dmh_open *open, int *ret_fd,
+                           struct dmh_opened *ret_opened, struct br_err *reterr);
+/** dmh_zero_head - zero the first DMH_HEAD_BYTES of a part, place or LV and flush; never of "@device"; -BR_E_TARGET_IN_USE when held */
+BR_MUST_CHECK int dmh_zero_head(struct dmh_client *client, const struct dmh_ref *device, struct br_err *reterr);
+/**
+ * dmh_file_make - make or grow a file for a COW store or metadata: allocated, zeroes written through the filesystem, durable
+ * So all its extents are written ones and raw writes below the filesystem are seen above it as well.
+ * Errors: -BR_E_NO_SPACE nothing is left of a new file, a grown one has its old size; -BR_E_REFUSED the file is no place for it, with the reason
+ */
+BR_MUST_CHECK int dmh_file_make(struct dmh_client *client, const struct dmh_file_make *make, struct br_err *reterr);
+/**
+ * dmh_file_extents - where a file lies on the device below its filesystem
+ * Errors: -BR_E_REFUSED holes, unwritten, shared, inline, encoded or unaligned extents, too many pieces, a filesystem without a single
+ * block device, or one that stands on a device of the volume itself (a freeze would then wait for its own store)
+ */
+BR_MUST_CHECK int dmh_file_extents(struct dmh_client *client, const struct dmh_ref *file,
+                                   struct dmh_extents *ret_extents, struct br_err *reterr);
+/** dmh_file_map - pin the file (immutable) and map it as a part of linear targets; errors as dmh_file_extents() and dmh_create() */
+BR_MUST_CHECK int dmh_file_map(struct dmh_client *client, const struct dmh_file_map *map,
+                               struct dmh_file_mapped *ret_mapped, struct br_err *reterr);
+/** dmh_file_release - unpin the file, and remove it if @remove; -BR_E_BUSY while a part maps it */
+BR_MUST_CHECK int dmh_file_release(struct dmh_client *client, const struct dmh_ref *file, bool remove,
+                                   struct br_err *reterr);
+
+// ---- LVM ---------------------------------------------------------------------------------------------------------------------
+
+/** dmh_lvm_report - what LVM knows about a volume group, as JSON; -BR_E_UNSUPPORTED when LVM is not installed */
+BR_MUST_CHECK int dmh_lvm_report(struct dmh_client *client, const struct dmh_lvm_report *report,
+                                 struct dmh_lvm_json *ret_json, struct br_err *reterr);
+/** dmh_lvm_create - make a logical volume of blkrep's own; -BR_E_NO_SPACE, -BR_E_BUSY it exists */
+BR_MUST_CHECK int dmh_lvm_create(struct dmh_client *client, const struct dmh_lvm_create *create, struct br_err *reterr);
+/** dmh_lvm_extend - grow one; no effect when it is that large already */
+BR_MUST_CHECK int dmh_lvm_extend(struct dmh_client *client, const struct dmh_lvm_change *change, struct br_err *reterr);
+/** dmh_lvm_remove - remove one; refused when it does not carry blkrep's tag */
+BR_MUST_CHECK int dmh_lvm_remove(struct dmh_client *client, const struct dmh_lvm_change *change, struct br_err *reterr);
+/** dmh_lvm_activate - lvchange -ay of one, after a boot */
+BR_MUST_CHECK int dmh_lvm_activate(struct dmh_client *client, const struct dmh_lvm_change *change,
+                                   struct br_err *reterr);
+
+#endif
