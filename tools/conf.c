@@ -3,15 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ini.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define CONF_DEFAULT_PATH "/etc/blkrep/blkrep.conf"
-#define CONF_BYTES_MAX    (1024 * 1024)
+#include "engine/base/ini.h"
 
 const struct conf_key conf_keys[] = {
     {"volume", "path", CLI_PATH, "PATH", NULL,
@@ -40,14 +34,6 @@ const struct conf_key conf_keys[] = {
     {"serve", "stop-timeout", CLI_DURATION, "TIME", "20s",
      "After SIGTERM sessions that are past their commit get this long to finish; the rest stays resumable."},
     {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
-};
-
-struct conf_reader {
-    struct conf *conf;
-    const char *path;
-    struct br_err *reterr;
-    int error;
-    int line; // of the entry being handled, from the counting reader
 };
 
 const struct conf_key *conf_key_find(const char *section, const char *key)
@@ -105,184 +91,98 @@ static bool conf_value_ok(const struct conf_key *row, const char *value)
     return false;
 }
 
-// "replica web1" -> "replica", "web1". Names are what addresses can hold: no slash, no blank at either end.
-static bool conf_section_split(const char *text, char **ret_section, char **ret_name)
+// A name is what an address can hold: no slash.
+static int conf_check(const struct conf *conf, const struct br_ini_entry *entry, struct br_err *reterr)
 {
-    const char *space = strchr(text, ' ');
+    const struct conf_key *row = conf_key_find(entry->section, entry->key);
 
-    *ret_section = space ? strndup(text, (size_t)(space - text)) : strdup(text);
-    while (space && *space == ' ') {
-        space++;
-    }
-    *ret_name = strdup(space ? space : "");
-    return *ret_section && *ret_name;
-}
-
-static int conf_fail(struct conf_reader *reader, const char *fmt, ...) BR_PRINTF(2, 3);
-
-static int conf_fail(struct conf_reader *reader, const char *fmt, ...)
-{
-    char text[400];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    reader->error = br_err_set(reader->reterr, BR_E_CONFIG, "%s: %s", reader->path, text);
-    return 0; // tells inih that this line is wrong
-}
-
-static int conf_check(struct conf_reader *reader, const char *section, const char *name, const char *key,
-                      const char *value)
-{
-    const struct conf_key *row = conf_key_find(section, key);
-
-    if (!conf_section_known(section)) {
-        return conf_fail(reader, "unknown section [%s]", section);
+    if (!conf_section_known(entry->section)) {
+        return br_err_set(reterr, BR_E_CONFIG, "unknown section [%s]", entry->section);
     }
     if (!row) {
-        return conf_fail(reader, "unknown key %s in section [%s]", key, section);
+        return br_err_set(reterr, BR_E_CONFIG, "unknown key %s in section [%s]", entry->key, entry->section);
     }
-    if (!strcmp(section, "serve") && *name) {
-        return conf_fail(reader, "section [serve] takes no name");
+    if (!strcmp(entry->section, "serve") && *entry->name) {
+        return br_err_set(reterr, BR_E_CONFIG, "section [serve] takes no name");
     }
-    if (strcmp(section, "serve") != 0 && !*name) {
-        return conf_fail(reader, "section [%s] needs a name: [%s NAME]", section, section);
+    if (strcmp(entry->section, "serve") != 0 && !*entry->name) {
+        return br_err_set(reterr, BR_E_CONFIG, "section [%s] needs a name: [%s NAME]", entry->section, entry->section);
     }
-    if (strchr(name, '/')) {
-        return conf_fail(reader, "the name in [%s %s] must not hold a slash", section, name);
+    if (strchr(entry->name, '/')) {
+        return br_err_set(reterr, BR_E_CONFIG, "the name in [%s %s] must not hold a slash", entry->section,
+                          entry->name);
     }
-    if (!conf_value_ok(row, value)) {
-        return conf_fail(reader, "%s = %s is not a valid value", key, value);
+    if (!conf_value_ok(row, entry->value)) {
+        return br_err_set(reterr, BR_E_CONFIG, "%s = %s is not a valid value", entry->key, entry->value);
     }
-    if (row->kind == CLI_PATH && value[0] != '/') {
-        return conf_fail(reader, "%s = %s must be an absolute path", key, value);
+    if (row->kind == CLI_PATH && entry->value[0] != '/') {
+        return br_err_set(reterr, BR_E_CONFIG, "%s = %s must be an absolute path", entry->key, entry->value);
     }
-    for (size_t i = 0; i < reader->conf->count; i++) {
-        const struct conf_entry *entry = &reader->conf->entries[i];
-        if (!strcmp(entry->section, section) && !strcmp(entry->name, name) && !strcmp(entry->key, key)) {
-            return conf_fail(reader, "%s is given twice in [%s]", key, section);
+    for (size_t i = 0; i < conf->count; i++) {
+        const struct conf_entry *other = &conf->entries[i];
+        if (!strcmp(other->section, entry->section) && !strcmp(other->name, entry->name) &&
+            !strcmp(other->key, entry->key)) {
+            return br_err_set(reterr, BR_E_CONFIG, "%s is given twice in [%s]", entry->key, entry->section);
         }
     }
-    return 1;
+    return 0;
 }
 
-static int conf_add(struct conf *conf, char *section, char *name, const char *key, const char *value)
+static void conf_entry_free(struct conf_entry *entry)
 {
-    struct conf_entry *entries = realloc(conf->entries, (conf->count + 1) * sizeof(*entries));
+    free(entry->section);
+    free(entry->name);
+    free(entry->key);
+    free(entry->value);
+}
 
+static int conf_on_entry(void *user, const struct br_ini_entry *entry, struct br_err *reterr)
+{
+    struct conf *conf = user;
+    int error = conf_check(conf, entry, reterr);
+
+    if (error) {
+        return error;
+    }
+    struct conf_entry *entries = realloc(conf->entries, (conf->count + 1) * sizeof(*entries));
     if (!entries) {
-        return -BR_E_NOMEM;
+        return br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
     }
     conf->entries = entries;
-    entries[conf->count] =
-        (struct conf_entry){.section = section, .name = name, .key = strdup(key), .value = strdup(value)};
-    if (!entries[conf->count].key || !entries[conf->count].value) {
-        free(entries[conf->count].key);
-        free(entries[conf->count].value);
-        return -BR_E_NOMEM;
+    struct conf_entry copy = {.section = strdup(entry->section),
+                              .name = strdup(entry->name),
+                              .key = strdup(entry->key),
+                              .value = strdup(entry->value)};
+    if (!copy.section || !copy.name || !copy.key || !copy.value) {
+        conf_entry_free(&copy);
+        return br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
     }
-    conf->count++;
+    entries[conf->count++] = copy;
     return 0;
-}
-
-static int conf_on_entry(void *user, const char *section_text, const char *key, const char *value)
-{
-    struct conf_reader *reader = user;
-    char *section = NULL;
-    char *name = NULL;
-
-    if (reader->error) {
-        return 0;
-    }
-    if (conf_section_split(section_text, &section, &name) && conf_check(reader, section, name, key, value)) {
-        if (!conf_add(reader->conf, section, name, key, value)) {
-            return 1;
-        }
-    }
-    if (!reader->error) {
-        reader->error = br_err_set(reader->reterr, BR_E_NOMEM, "reading %s", reader->path);
-    }
-    free(section);
-    free(name);
-    return 0;
-}
-
-// Who may write the configuration decides what runs as root: it must be ours or root's, and nobody else's to write.
-static int conf_check_owner(int fd, const char *path, struct br_err *reterr)
-{
-    struct stat st;
-
-    if (fstat(fd, &st)) {
-        return br_err_os(reterr, errno, "reading %s", path);
-    }
-    if (!S_ISREG(st.st_mode)) {
-        return br_err_set(reterr, BR_E_CONFIG, "%s is not a regular file", path);
-    }
-    if ((st.st_uid && st.st_uid != geteuid()) || (st.st_mode & 022)) {
-        return br_err_set(reterr, BR_E_PERMISSION,
-                          "%s must belong to root or to you and be writable by nobody else (chmod go-w)", path);
-    }
-    if (st.st_size > CONF_BYTES_MAX) {
-        return br_err_set(reterr, BR_E_CONFIG, "%s is larger than 1 MiB", path);
-    }
-    return 0;
-}
-
-static int conf_read(FILE *file, const char *path, struct conf *conf, struct br_err *reterr)
-{
-    struct conf_reader reader = {.conf = conf, .path = path, .reterr = reterr};
-    int line = ini_parse_file(file, conf_on_entry, &reader);
-
-    if (line > 0) {
-        if (!reader.error) {
-            return br_err_set(reterr, BR_E_CONFIG, "%s:%d: not `[section name]` or `key = value`", path, line);
-        }
-        if (reterr && reader.error == -BR_E_CONFIG) {
-            char text[sizeof(reterr->text)];
-            snprintf(text, sizeof(text), "%s", reterr->text + strlen(path) + 2);
-            return br_err_set(reterr, BR_E_CONFIG, "%s:%d: %s", path, line, text);
-        }
-        return reader.error;
-    }
-    return line < 0 ? br_err_set(reterr, BR_E_NOMEM, "reading %s", path) : 0;
 }
 
 int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr)
 {
-    const char *where = path ? path : CONF_DEFAULT_PATH;
+    const char *where = path ? path : BR_INI_DEFAULT_PATH;
     struct conf *conf = calloc(1, sizeof(*conf));
-    int error;
+    struct br_err err;
 
     if (!conf) {
         return br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
     }
-    int fd = open(where, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        if (!path && (errno == ENOENT || errno == ENOTDIR)) {
-            *ret_conf = conf;
-            return 0;
-        }
-        error = br_err_os(reterr, errno, "opening the configuration %s", where);
-        conf_free(conf);
-        return error;
+    int error = br_ini_load(where, conf_on_entry, conf, &err);
+    if (error == -BR_E_NOT_FOUND && !path) {
+        *ret_conf = conf; // the default file may be missing
+        return 0;
     }
-    FILE *file = NULL;
-    error = conf_check_owner(fd, where, reterr);
-    if (!error) {
-        file = fdopen(fd, "re");
-        error = file ? conf_read(file, where, conf, reterr) : br_err_os(reterr, errno, "opening %s", where);
-    }
-    if (file) {
-        fclose(file);
-    } else {
-        close(fd);
-    }
-    conf->path = error ? NULL : strdup(where);
     if (error) {
         conf_free(conf);
+        if (reterr) {
+            *reterr = err;
+        }
         return error;
     }
+    conf->path = strdup(where);
     *ret_conf = conf;
     return 0;
 }
@@ -290,10 +190,7 @@ int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr)
 void conf_free(struct conf *conf)
 {
     for (size_t i = 0; conf && i < conf->count; i++) {
-        free(conf->entries[i].section);
-        free(conf->entries[i].name);
-        free(conf->entries[i].key);
-        free(conf->entries[i].value);
+        conf_entry_free(&conf->entries[i]);
     }
     if (conf) {
         free(conf->entries);

@@ -24,7 +24,6 @@ struct conf_entry {
     char *name;    // "web1", "" for sections without a name
     char *key;
     char *value;
-    int line;
 };
 
 struct conf {
