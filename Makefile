@@ -3,6 +3,8 @@
 #
 # Nothing here names a source file: what a file is follows from where it lies, so nobody edits this file to add one.
 #   engine/*.c engine/*/*.c kmod-compat/*.c   -> $(BUILD)/libblkrep.a
+#   dm-helper/*.c                             -> $(BUILD)/libdmhelper.a: blkrep and the tests take from it what needs no privilege
+#   dm-helper/main.c and that                 -> $(BUILD)/blkrep-dm-helper, the only program linked with libdevmapper
 #   tools/*.c                                 -> $(BUILD)/blkrep, and $(BUILD)/libtools.a for the tests
 #   tests/lib/*.c                             -> $(BUILD)/tests/libtest.a, linked into every test program
 #   tests/{unit,prop,sim}/{test,prop,sim}_*.c -> one cmocka program each, $(BUILD)/tests/KIND/NAME
@@ -49,19 +51,23 @@ CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(BUILD)/gen
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS  := -std=gnu11 -fno-omit-frame-pointer $(CFLAGS) $(WARNINGS) $(HARDEN) $(SAN) $(EXTRA_CFLAGS)
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN) $(LDFLAGS)
+DMH_LIBS := -ldevmapper -lseccomp -lcap-ng
 LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -ljansson -linih -lxxhash -lpthread
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
 ENGINE_SRC := $(sort $(wildcard engine/*.c engine/*/*.c kmod-compat/*.c))
+DMH_SRC    := $(sort $(filter-out dm-helper/main.c,$(wildcard dm-helper/*.c)))
 TOOLS_SRC  := $(sort $(wildcard tools/*.c))
 TLIB_SRC   := $(sort $(wildcard tests/lib/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/prop/prop_*.c tests/sim/sim_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 VM_SRC     := $(sort $(wildcard tests/vm/lib/*.c))
-ALL_SRC    := $(ENGINE_SRC) $(TOOLS_SRC) $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
+ALL_SRC    := $(ENGINE_SRC) $(DMH_SRC) dm-helper/main.c $(TOOLS_SRC) $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB        := $(BUILD)/libblkrep.a
+DMH_LIB    := $(BUILD)/libdmhelper.a
+DM_HELPER  := $(BUILD)/blkrep-dm-helper
 TOOLS_LIB  := $(if $(TOOLS_SRC),$(BUILD)/libtools.a)
 BLKREP     := $(if $(TOOLS_SRC),$(BUILD)/blkrep)
 TLIB       := $(BUILD)/tests/libtest.a
@@ -74,7 +80,7 @@ VERSION_H  := $(BUILD)/gen/blkrep_version.h
 # ---- build -----------------------------------------------------------------------------------------------------------
 .PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell soak bench man install clean compile_commands help FORCE
 
-all: $(LIB) $(BLKREP) ## build build/blkrep and its library
+all: $(LIB) $(BLKREP) $(DM_HELPER) ## build build/blkrep, its helper and its library
 tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
 
 $(BUILD)/obj/%.o: %.c | $(VERSION_H)
@@ -92,31 +98,35 @@ $(1).members: FORCE
 	@echo '$(call obj,$(2))' | cmp -s - $$@ || echo '$(call obj,$(2))' > $$@
 endef
 $(eval $(call archive,$(LIB),$(ENGINE_SRC)))
+$(eval $(call archive,$(DMH_LIB),$(DMH_SRC)))
 $(eval $(call archive,$(TLIB),$(TLIB_SRC)))
 ifneq ($(TOOLS_SRC),)
 $(eval $(call archive,$(TOOLS_LIB),$(TOOLS_SRC)))
 endif
 
-$(BUILD)/blkrep: $(call obj,$(TOOLS_SRC)) $(TOOLS_LIB).members $(LIB)
-	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(call obj,$(TOOLS_SRC)) $(LIB) $(LIBS)
+$(BUILD)/blkrep: $(call obj,$(TOOLS_SRC)) $(TOOLS_LIB).members $(DMH_LIB) $(LIB)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(call obj,$(TOOLS_SRC)) $(DMH_LIB) $(LIB) $(LIBS)
 
-$(TEST_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(TLIB) $(TOOLS_LIB) $(LIB)
+$(DM_HELPER): $(call obj,dm-helper/main.c) $(DMH_LIB) $(LIB)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(DMH_LIB) $(LIB) $(DMH_LIBS) $(LIBS)
+
+$(TEST_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(TLIB) $(TOOLS_LIB) $(DMH_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(TLIB) $(TOOLS_LIB) $(LIB) -lcmocka $(LIBS)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(TLIB) $(TOOLS_LIB) $(DMH_LIB) $(LIB) -lcmocka $(LIBS)
 
 FUZZ_MAIN := $(if $(LIBFUZZER),,$(call obj,tests/fuzz/replay.c))
-$(FUZZ_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_MAIN) $(TLIB) $(LIB)
+$(FUZZ_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_MAIN) $(TLIB) $(DMH_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(if $(LIBFUZZER),-fsanitize=fuzzer) $(ALL_LDFLAGS) -o $@ $< $(FUZZ_MAIN) \
-	    $(TLIB) $(LIB) -lcmocka $(LIBS)
+	    $(TLIB) $(DMH_LIB) $(LIB) -lcmocka $(LIBS)
 
 $(VM_PLUGINS): $(BUILD)/tests/vm/%.so: tests/vm/lib/%.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -o $@ $<
 
-$(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o
+$(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o $(DMH_LIB) $(LIB)
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(DMH_LIB) $(LIB) $(LIBS)
 
 # The version: git's description of this commit, else the VERSION file of a release tarball. Written only when it changes.
 VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=10 2>/dev/null),$(shell cat VERSION 2>/dev/null),unknown)
@@ -171,6 +181,7 @@ man: $(BLKREP) ## manual pages and bash completion, in $(BUILD)/man
 # ---- the rest --------------------------------------------------------------------------------------------------------
 install: all man ## install into $(DESTDIR)$(PREFIX)
 	$(if $(BLKREP),install -D -m 0755 $(BUILD)/blkrep $(DESTDIR)$(PREFIX)/bin/blkrep)
+	install -D -m 0755 $(DM_HELPER) $(DESTDIR)$(PREFIX)/libexec/blkrep/blkrep-dm-helper
 	$(Q)set -e; for m in $(BUILD)/man/*.[1-8]; do \
 	    install -D -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	$(Q)set -e; for u in $(wildcard scripts/systemd/*.service scripts/systemd/*.timer scripts/systemd/*.socket); do \

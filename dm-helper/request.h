@@ -250,7 +250,7 @@ struct dmh_target_status {
     uint64_t data_used_blocks;
     uint64_t data_total_blocks;
     bool read_only;   // thin-pool: ro or out_of_data_space
-    bool needs_check; // thin-pool, era
+    bool needs_check; // thin-pool
 
     char params[DMH_PARAMS_MAX];
 };
@@ -367,7 +367,8 @@ struct dmh_snapshot_remove {
 struct dmh_freeze {
     char volume[DMH_VOLUME_MAX];
     char mount[DMH_WHERE_MAX]; // a mount point of a filesystem on one of the volume's devices
-    uint32_t deadline_ms;      // 1 to 60000: from the call on until it is thawed, whatever happens
+    uint32_t
+        deadline_ms; // 1 to 60000: from the freeze until it is thawed, whatever happens; a sync before it has as long
 };
 
 struct dmh_thawed {

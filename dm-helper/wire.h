@@ -8,29 +8,31 @@
 //       6   2  flags: 1 reply, 2 a descriptor  a request carries no flag and no descriptor; one that does ends the connection
 //              comes with it (SCM_RIGHTS)
 //       8   4  sequence                        of the request; its reply carries the same
-//      12   4  code                            0, or the positive BR_E_* of a failed request
+//      12   4  failed                          0, or 1 in the reply to a request that failed
 //      16   4  payload length                  exactly the rest of the message
 //      20      payload                         the op's struct, or the error of a failed request
 //
 // A payload is the members of the struct in request.h in their order, as the tables in wire.c list them: integers in their size, bool as
-// one byte that is 0 or 1, text as u16 length and bytes without zero, a list as u32 count and its elements. Every bound is checked before
+// one byte that is 0 or 1, text as u32 length and bytes without zero, a list as u32 count and its elements. Every bound is checked before
 // a byte is copied; a payload that is not exactly as described, to its last byte, is refused.
 //
-// An error: i32 errno of the failing call, text of at most 479 bytes.
+// An error: the name of its code as text ("NOT_FOUND"), i32 errno of the failing call, text of at most 479 bytes.
 //
 // The dialogue. The client speaks first, and then waits for each reply before it sends the next request:
 //
 //     > 646d6831 0100 0000 01000000 00000000 04000000  01000000                        hello, version 1
 //     < 646d6831 0100 0100 01000000 00000000 16000000  01000000 d2040000 04000000 2f000000 00000000 01 00
 //                                                      version 1, pid 1234, dm 4.47.0, the peer is root, no udev
-//     > 646d6831 0400 0000 02000000 00000000 04000000  0200 6462                       volume "db"
-//     < 646d6831 0400 0100 02000000 0a000000 ........  00000000 .... "no registration of volume db"
+//     > 646d6831 0400 0000 02000000 00000000 06000000  02000000 6462                   volume "db"
+//     < 646d6831 0400 0100 02000000 01000000 30000000  09000000 "NOT_FOUND" 00000000 1b000000 "volume db is not registered"
 #ifndef DMH_WIRE_H
 #define DMH_WIRE_H
 
 #include "dm-helper/request.h"
 #include "engine/base/bytes.h"
 #include "engine/base/err.h"
+
+#define DMH_CONNECTION_FD 3 // where a helper finds its connection: put there by dmh_client_spawn(), and by systemd
 
 #define DMH_HEADER_BYTES 20
 #define DMH_MESSAGE_MAX  (128 * 1024)
@@ -42,7 +44,7 @@ struct dmh_header {
     uint16_t op;
     uint16_t flags;
     uint32_t sequence;
-    uint32_t code;
+    uint32_t failed;
     uint32_t payload_bytes;
 };
 

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Descriptors of devices, and the zeroing of a store's head.
+#include "dm-helper/device.h"
+#include "dm-helper/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+// Below this much is not zeroed in one write, so that the buffer can lie on the stack.
+#define DMH_ZERO_BYTES 4096
+
+static int dmh_open_flags(const struct dmh_open *open)
+{
+    return (open->write ? O_RDWR | O_EXCL : O_RDONLY) | (open->direct ? O_DIRECT : 0);
+}
+
+static int dmh_describe(int fd, struct dmh_opened *opened, struct br_err *reterr)
+{
+    struct stat st;
+    int sector_bytes = 512;
+
+    if (fstat(fd, &st)) {
+        return br_err_os(reterr, errno, "looking at a descriptor");
+    }
+    if (S_ISREG(st.st_mode)) {
+        opened->size_bytes = (uint64_t)st.st_size;
+        opened->sector_bytes = (uint32_t)sector_bytes;
+        return 0;
+    }
+    if (ioctl(fd, BLKGETSIZE64, &opened->size_bytes) || ioctl(fd, BLKSSZGET, &sector_bytes)) {
+        return br_err_os(reterr, errno, "asking for a device's size");
+    }
+    opened->major = major(st.st_rdev);
+    opened->minor = minor(st.st_rdev);
+    opened->sector_bytes = (uint32_t)sector_bytes;
+    return 0;
+}
+
+// A path that the configuration gives: a device by whatever link leads there, or a plain file, for reading.
+static int dmh_open_configured(const struct dmh_registry *registry, const struct dmh_open *request, int *ret_fd,
+                               struct br_err *reterr)
+{
+    char path[DMH_WHERE_MAX];
+    struct stat st;
+    const char *section = request->owner == DMH_OWNER_REPLICA ? "replica" : "volume";
+
+    if (strcmp(request->device.where, "@device") != 0) {
+        return br_err_set(reterr, BR_E_PERMISSION, "%s %s: the configuration names its device only", section,
+                          request->device.volume);
+    }
+    int error = dmh_registry_configured(registry, section, request->device.volume, path, reterr);
+    if (error) {
+        return error;
+    }
+    if (stat(path, &st)) {
+        return br_err_os(reterr, errno, "opening %s", path);
+    }
+    if (!S_ISBLK(st.st_mode)) {
+        return br_err_set(reterr, BR_E_PERMISSION, "%s is not a block device; open files yourself", path);
+    }
+    return dmh_device_open(major(st.st_rdev), minor(st.st_rdev), dmh_open_flags(request), ret_fd, reterr);
+}
+
+static int dmh_open_registered(const struct dmh_volume *volume, const struct dmh_open *request, int *ret_fd,
+                               struct br_err *reterr)
+{
+    uint32_t kinds = DMH_WHERE_PART | DMH_WHERE_DEVICE | DMH_WHERE_BLOCK | DMH_WHERE_LVM;
+    struct dmh_device device;
+
+    if (!request->write) {
+        kinds |= DMH_WHERE_POOL_META;
+    }
+    int error = dmh_device_resolve(volume, request->device.where, kinds, &device, reterr);
+    return error ? error : dmh_device_open(device.major, device.minor, dmh_open_flags(request), ret_fd, reterr);
+}
+
+int dmh_on_open(struct dmh_turn *turn, struct br_err *reterr)
+{
+    const struct dmh_open *request = turn->request;
+    const struct dmh_registry *registry = &turn->server->registry;
+    DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
+    int error = -BR_E_NOT_FOUND;
+
+    if (request->owner != DMH_OWNER_VOLUME && request->owner != DMH_OWNER_REPLICA) {
+        return br_err_set(reterr, BR_E_USAGE, "owner %u is not known", request->owner);
+    }
+    if (request->owner == DMH_OWNER_VOLUME) {
+        error = dmh_hold_volume(registry, request->device.volume, false, &held, reterr);
+        if (error && error != -BR_E_NOT_FOUND && error != -BR_E_USAGE) {
+            return error;
+        }
+    }
+    error = error ? dmh_open_configured(registry, request, &turn->reply_fd, reterr)
+                  : dmh_open_registered(held.volume, request, &turn->reply_fd, reterr);
+    return error ? error : dmh_describe(turn->reply_fd, turn->reply, reterr);
+}
+
+static int dmh_write_zeros(int fd, struct br_err *reterr)
+{
+    _Alignas(4096) static const char zeros[DMH_ZERO_BYTES];
+
+    for (uint64_t at = 0; at < DMH_HEAD_BYTES; at += sizeof(zeros)) {
+        ssize_t len = pwrite(fd, zeros, sizeof(zeros), (off_t)at);
+        if (len != (ssize_t)sizeof(zeros)) {
+            return len < 0 ? br_err_os(reterr, errno, "zeroing the head of a store")
+                           : br_err_set(reterr, BR_E_IO, "zeroing the head of a store: cut short");
+        }
+    }
+    return fsync(fd) ? br_err_os(reterr, errno, "flushing the head of a store") : 0;
+}
+
+int dmh_on_zero_head(struct dmh_turn *turn, struct br_err *reterr)
+{
+    const struct dmh_ref *ref = turn->request;
+    DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
+    struct dmh_device device;
+    uint64_t size_bytes = 0;
+    int fd = -1;
+
+    int error = dmh_hold_volume(&turn->server->registry, ref->volume, true, &held, reterr);
+    error = error ? error
+                  : dmh_device_resolve(held.volume, ref->where, DMH_WHERE_PART | DMH_WHERE_BLOCK | DMH_WHERE_LVM,
+                                       &device, reterr);
+    if (!error && dmh_device_is_source(held.volume, device.major, device.minor)) {
+        error = br_err_set(reterr, BR_E_REFUSED, "volume %s: its own data lie on %s", ref->volume, ref->where);
+    }
+    // Exclusively: neither a mounted filesystem nor an active snapshot's store can be hit. Past the page cache: device-mapper reads the disk.
+    error = error ? error : dmh_device_open(device.major, device.minor, O_RDWR | O_EXCL | O_DIRECT, &fd, reterr);
+    if (error) {
+        return error;
+    }
+    if (ioctl(fd, BLKGETSIZE64, &size_bytes) || size_bytes < DMH_HEAD_BYTES) {
+        error = br_err_set(reterr, BR_E_USAGE, "%s is smaller than what is to be zeroed", ref->where);
+    }
+    error = error ? error : dmh_write_zeros(fd, reterr);
+    close(fd);
+    return error;
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One connection of the helper: requests in, replies out, one at a time.
+//
+// A request goes through three gates, in this order: wire.h (is it well formed?), the dispatch table of server.c (may this peer ask for it?),
+// and volume.h (does a registration name what it names?). What then happens is in one file for each group of requests; the functions below
+// are what the table points to. Each fills @reply, which is zeroed, and may return a descriptor to pass on.
+#ifndef DMH_SERVER_H
+#define DMH_SERVER_H
+
+#include "dm-helper/registry.h"
+#include "dm-helper/request.h"
+
+struct dmh_freeze_run; // freeze.c
+
+struct dmh_server {
+    int fd; // the connection
+    bool peer_is_root;
+    int lvm_fd; // to the LVM runner
+    pid_t lvm_pid;
+    struct dmh_registry registry;
+    struct dmh_freeze_run *frozen; // the filesystem that this connection has frozen, or NULL
+};
+
+// What a request has to work with.
+struct dmh_turn {
+    struct dmh_server *server;
+    const void *request;
+    void *reply;
+    int reply_fd; // passed along with the reply and closed; -1 none
+};
+
+/** dmh_server_run - serve a connection until it ends; 0, or the error that ended it */
+BR_MUST_CHECK int dmh_server_run(struct dmh_server *server, struct br_err *reterr);
+
+/** dmh_on_create .. dmh_on_list - requests.h, device-mapper; in on_dm.c */
+BR_MUST_CHECK int dmh_on_create(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_load(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_copy_table(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_clear(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_resume(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_remove(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_message(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_status(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_table(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_info(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_list(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_register .. dmh_on_volume - registrations; in on_volume.c */
+BR_MUST_CHECK int dmh_on_register(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_unregister(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_volume(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_window, dmh_on_snapshot_remove - in window.c */
+BR_MUST_CHECK int dmh_on_window(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_snapshot_remove(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_freeze, dmh_on_thaw - in freeze.c. dmh_freeze_end thaws what the connection left frozen */
+BR_MUST_CHECK int dmh_on_freeze(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_thaw(struct dmh_turn *turn, struct br_err *reterr);
+void dmh_freeze_end(struct dmh_server *server);
+/** dmh_on_open, dmh_on_zero_head - in on_open.c */
+BR_MUST_CHECK int dmh_on_open(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_zero_head(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_file_make .. dmh_on_file_release - in on_file.c */
+BR_MUST_CHECK int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_file_extents(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_file_map(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_file_release(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_lvm_report .. dmh_on_lvm_activate - in on_lvm.c */
+BR_MUST_CHECK int dmh_on_lvm_report(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_lvm_create(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_lvm_extend(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_lvm_remove(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_lvm_activate(struct dmh_turn *turn, struct br_err *reterr);
+
+#endif
