@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dm-helper/extents.h"
 
+#include "dm-helper/target.h"
 #include "engine/base/bytes.h"
 
 static const struct {
@@ -26,8 +27,8 @@ static int dmh_extent_check(const struct fiemap_extent *extent, uint64_t device_
                              dmh_refused[i].what);
         }
     }
-    if (!extent->fe_length || (extent->fe_logical | extent->fe_physical | extent->fe_length) % DMH_EXTENT_GRAIN_BYTES) {
-        return br_err_at(reterr, BR_E_REFUSED, extent->fe_logical, "an extent of the file is not aligned to 4 KiB");
+    if (!extent->fe_length || (extent->fe_logical | extent->fe_physical | extent->fe_length) % DMH_SECTOR_BYTES) {
+        return br_err_at(reterr, BR_E_REFUSED, extent->fe_logical, "an extent of the file is not of whole sectors");
     }
     if (!br_range_ok(extent->fe_physical, extent->fe_length, device_bytes)) {
         return br_err_at(reterr, BR_E_REFUSED, extent->fe_logical,
@@ -62,7 +63,7 @@ int dmh_extents_plan(const struct fiemap_extent *found, uint32_t found_count, ui
 
     ret_extents->extent_count = 0;
     ret_extents->size_bytes = file_bytes;
-    if (!file_bytes || file_bytes % DMH_EXTENT_GRAIN_BYTES) {
+    if (!file_bytes || file_bytes % DMH_FILE_GRAIN_BYTES) {
         return br_err_set(reterr, BR_E_REFUSED, "the file's size is not a multiple of 4 KiB");
     }
     for (uint32_t i = 0; i < found_count && at < file_bytes; i++) {

@@ -13,12 +13,12 @@
 #include "dm-helper/request.h"
 #include "engine/base/err.h"
 
-#define DMH_EXTENT_GRAIN_BYTES UINT64_C(4096)
+#define DMH_FILE_GRAIN_BYTES UINT64_C(4096) // of a store's size
 
 /**
  * dmh_extents_plan - check and join what FIEMAP said of a whole file
  * @found           in the file's order, as the kernel gave them, all of them
- * @file_bytes      the file's size, a multiple of the grain; the extents must cover it without a hole and may go on behind it
+ * @file_bytes      the file's size, a multiple of DMH_FILE_GRAIN_BYTES; the extents must cover it without a hole and may go on behind it
  * @device_bytes    size of the device below
  * @ret_extents     size_bytes and extents are filled in; neighbours on the device are joined
  * Errors: -BR_E_REFUSED says what kind of extent, with its offset in the file

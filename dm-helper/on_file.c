@@ -206,7 +206,7 @@ int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr)
     DMH_AUTO_FILE struct dmh_file file = DMH_NO_FILE;
     bool unpinned = false, pinned;
 
-    if (!make->size_bytes || make->size_bytes % DMH_EXTENT_GRAIN_BYTES || make->size_bytes > INT64_MAX) {
+    if (!make->size_bytes || make->size_bytes % DMH_FILE_GRAIN_BYTES || make->size_bytes > INT64_MAX) {
         return br_err_set(reterr, BR_E_USAGE, "a store's size is a multiple of 4096 bytes");
     }
     int error = dmh_hold_volume(&turn->server->registry, make->file.volume, true, &held, reterr);

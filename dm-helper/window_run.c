@@ -285,6 +285,15 @@ static const char *dmh_verdict_label(const struct dmh_plan *plan, int kind)
     return kind == DMH_VERDICT_INSIDE ? plan->inside[index].label : plan->tops[index].device.label;
 }
 
+static int dmh_suspend_error(int failed, const char *label, struct br_err *reterr)
+{
+    switch (failed) {
+    case ENXIO: return br_err_set(reterr, BR_E_NOT_FOUND, "suspending %s: it is gone", label);
+    case EBUSY: return br_err_set(reterr, BR_E_BUSY, "suspending %s: something else has frozen its filesystem", label);
+    default: return br_err_os(reterr, failed, "suspending %s", label);
+    }
+}
+
 static int dmh_verdict_error(const struct dmh_plan *plan, struct br_err *reterr)
 {
     int kind = atomic_load(&plan->verdict);
@@ -306,9 +315,7 @@ static int dmh_verdict_error(const struct dmh_plan *plan, struct br_err *reterr)
     case DMH_VERDICT_SYNC: return br_err_os(reterr, failed, "syncing the filesystem on %s before its freeze", label);
     case DMH_VERDICT_MARK: return br_err_os(reterr, failed, "rolling the era of %s", label);
     case DMH_VERDICT_LOCK: return br_err_os(reterr, failed, "preparing the processes of a window");
-    case DMH_VERDICT_SUSPEND:
-        return failed == ENXIO ? br_err_set(reterr, BR_E_NOT_FOUND, "suspending %s: it is gone", label)
-                               : br_err_os(reterr, failed, "suspending %s", label);
+    case DMH_VERDICT_SUSPEND: return dmh_suspend_error(failed, label, reterr);
     case DMH_VERDICT_INSIDE: return br_err_os(reterr, failed, "activating %s while its origin was suspended", label);
     case DMH_VERDICT_RESUME:
         return failed == ENXIO ? br_err_set(reterr, BR_E_NOT_FOUND, "resuming %s: it is gone", label)
