@@ -17,13 +17,12 @@
 #include "dm-helper/wire.h"
 #include "engine/base/units.h"
 
-#define DMH_LIBEXEC        "/usr/libexec/blkrep/"
-#define DMH_PROGRAM        "blkrep-dm-helper"
-#define DMH_HELLO_MS       UINT64_C(10000)
-#define DMH_CALL_MS        UINT64_C(120000) // on top of what a request may take by its own members
-#define DMH_WRITE_MS_A_MIB UINT64_C(1000)   // a file is written at no less than 1 MiB/s, or the disk is broken
-#define DMH_GOODBYE_MS     1000
-#define DMH_SOCKET_BUFFER  (2 * DMH_MESSAGE_MAX)
+#define DMH_LIBEXEC       "/usr/libexec/blkrep/"
+#define DMH_PROGRAM       "blkrep-dm-helper"
+#define DMH_HELLO_MS      UINT64_C(10000)
+#define DMH_CALL_MS       UINT64_C(120000) // on top of what a request may take by its own members
+#define DMH_GOODBYE_MS    1000
+#define DMH_SOCKET_BUFFER (2 * DMH_MESSAGE_MAX)
 
 struct dmh_client {
     int fd;
@@ -519,13 +518,7 @@ int dmh_zero_head(struct dmh_client *client, const struct dmh_ref *device, struc
 
 int dmh_file_make(struct dmh_client *client, const struct dmh_file_make *make, struct br_err *reterr)
 {
-    return dmh_call(client, DMH_OP_FILE_MAKE, make, NULL, make->size_bytes / BR_MIB * DMH_WRITE_MS_A_MIB, reterr);
-}
-
-int dmh_file_extents(struct dmh_client *client, const struct dmh_ref *file, struct dmh_extents *ret_extents,
-                     struct br_err *reterr)
-{
-    return dmh_call(client, DMH_OP_FILE_EXTENTS, file, ret_extents, 0, reterr);
+    return dmh_call(client, DMH_OP_FILE_MAKE, make, NULL, 0, reterr);
 }
 
 int dmh_file_map(struct dmh_client *client, const struct dmh_file_map *map, struct dmh_file_mapped *ret_mapped,

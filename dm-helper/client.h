@@ -141,22 +141,19 @@ BR_MUST_CHECK int dmh_open(struct dmh_client *client, const struct dmh_open *ope
 /** dmh_zero_head - zero the first DMH_HEAD_BYTES of a part, place or LV and flush; never of "@device"; -BR_E_TARGET_IN_USE when held */
 BR_MUST_CHECK int dmh_zero_head(struct dmh_client *client, const struct dmh_ref *device, struct br_err *reterr);
 /**
- * dmh_file_make - make or grow a file for a COW store or metadata: allocated, zeroes written through the filesystem, durable
- * So all its extents are written ones and raw writes below the filesystem are seen above it as well.
- * Errors: -BR_E_NO_SPACE nothing is left of a new file, a grown one has its old size; -BR_E_REFUSED the file is no place for it, with the reason
+ * dmh_file_make - make or grow a file for a COW store or metadata: all of its room allocated, durable
+ * Errors: -BR_E_NO_SPACE nothing is left of a new file, a grown one has its old size; -BR_E_REFUSED the file is no place for it: it is
+ * larger, its filesystem lies on no device of its own, or stands on the volume itself and would be frozen with it
  */
 BR_MUST_CHECK int dmh_file_make(struct dmh_client *client, const struct dmh_file_make *make, struct br_err *reterr);
 /**
- * dmh_file_extents - where a file lies on the device below its filesystem
- * Errors: -BR_E_REFUSED holes, unwritten, shared, inline, encoded or unaligned extents, too many pieces, a filesystem without a single
- * block device, or one that stands on a device of the volume itself (a freeze would then wait for its own store)
+ * dmh_file_map - make a part of a file (through a loop device, which goes with the part)
+ * For a part that is there and maps this file, its new size is loaded inactive: a window with that part as top (no_flush) makes it live.
+ * Errors: as dmh_file_make(); -BR_E_REFUSED a part of the file is not allocated, or shared with another file
  */
-BR_MUST_CHECK int dmh_file_extents(struct dmh_client *client, const struct dmh_ref *file,
-                                   struct dmh_extents *ret_extents, struct br_err *reterr);
-/** dmh_file_map - pin the file (immutable) and map it as a part of linear targets; errors as dmh_file_extents() and dmh_create() */
 BR_MUST_CHECK int dmh_file_map(struct dmh_client *client, const struct dmh_file_map *map,
                                struct dmh_file_mapped *ret_mapped, struct br_err *reterr);
-/** dmh_file_release - unpin the file, and remove it if @remove; -BR_E_BUSY while a part maps it */
+/** dmh_file_release - make sure that no part maps the file (else -BR_E_BUSY), and remove it if @remove */
 BR_MUST_CHECK int dmh_file_release(struct dmh_client *client, const struct dmh_ref *file, bool remove,
                                    struct br_err *reterr);
 

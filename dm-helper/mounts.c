@@ -48,7 +48,6 @@ bool dmh_mount_parse(char *line, struct dmh_mount *ret_mount)
     }
     char *type = strtok_r(dash + 3, " ", &save);
     char *source = strtok_r(NULL, " ", &save);
-    char *options = strtok_r(NULL, " ", &save);
     if (!point || !source || sscanf(numbers, "%u:%u", &mount.major, &mount.minor) != 2) {
         return false;
     }
@@ -57,7 +56,6 @@ bool dmh_mount_parse(char *line, struct dmh_mount *ret_mount)
     mount.point = point;
     mount.type = type;
     mount.source = source;
-    mount.options = options ? options : "";
     *ret_mount = mount;
     return true;
 }
@@ -156,38 +154,6 @@ int dmh_mounts_at(const char *point, uint32_t *ret_major, uint32_t *ret_minor, i
     }
     *ret_fd = fd;
     return 0;
-}
-
-static bool dmh_has_word(const char *list, const char *word)
-{
-    size_t len = strlen(word);
-
-    for (const char *at = list; at; at = strchr(at, ',')) {
-        at += *at == ',';
-        if (!strncmp(at, word, len) && (!at[len] || at[len] == ',')) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool dmh_mounts_has_option(uint32_t major, uint32_t minor, const char *option)
-{
-    FILE *file = fopen("/proc/self/mountinfo", "re");
-    BR_AUTO_FREE char *line = NULL;
-    size_t size = 0;
-    bool found = false;
-
-    while (file && !found && getline(&line, &size, file) > 0) {
-        struct dmh_mount mount;
-        line[strcspn(line, "\n")] = 0;
-        found = dmh_mount_parse(line, &mount) && mount.major == major && mount.minor == minor &&
-                dmh_has_word(mount.options, option);
-    }
-    if (file) {
-        fclose(file);
-    }
-    return found;
 }
 
 int dmh_mounts_device(int fd, uint32_t *ret_major, uint32_t *ret_minor, struct br_err *reterr)

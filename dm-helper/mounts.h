@@ -13,7 +13,6 @@ struct dmh_mount {
     const char *point;
     const char *type;
     const char *source;
-    const char *options; // of the filesystem
 };
 
 /** dmh_mount_parse - take a line apart, in place; false when it is not one */
@@ -30,8 +29,6 @@ void dmh_mounts_open(uint32_t major, uint32_t minor, bool *ret_mounted, int *ret
  */
 BR_MUST_CHECK int dmh_mounts_at(const char *point, uint32_t *ret_major, uint32_t *ret_minor, int *ret_fd,
                                 struct br_err *reterr);
-/** dmh_mounts_has_option - is the filesystem of a block device mounted with this option? */
-bool dmh_mounts_has_option(uint32_t major, uint32_t minor, const char *option);
 /** dmh_mounts_device - the block device of the filesystem that an open descriptor lies in; -BR_E_REFUSED it has no single one */
 BR_MUST_CHECK int dmh_mounts_device(int fd, uint32_t *ret_major, uint32_t *ret_minor, struct br_err *reterr);
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A file as a store: made, pinned, and mapped onto a dm-linear device that goes past its filesystem.
+// A file as a store: allocated once, then a part of the volume through a loop device (loop.h says why so).
 //
-// While it is mapped the file must not move: it is immutable then (FS_IMMUTABLE_FL), which keeps its owner, defragmenters and reflink away
-// from it, as a swap file is kept. Its blocks were written through the filesystem once, so that none is "allocated but unwritten", and
-// nothing of them is in a journal that could be replayed over what lies there later (data=journal is refused).
+// All its room is allocated before it is used: a store that ran out of room in the middle of a write would cost the snapshot. Allocated
+// but unwritten extents will do, filesystems keep room for their conversion; a hole, and an extent that is shared with another file, won't.
 #include "dm-helper/device.h"
-#include "dm-helper/extents.h"
+#include "dm-helper/loop.h"
 #include "dm-helper/mounts.h"
 #include "dm-helper/server.h"
 #include "dm-helper/target.h"
@@ -15,22 +14,24 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DMH_RAW_EXTENTS_MAX (4 * DMH_EXTENTS_MAX) // as the kernel gives them, before neighbours are joined
-#define DMH_WRITE_BYTES     BR_MIB
-#define DMH_SYNC_BYTES      (64 * BR_MIB)
+#define DMH_FILE_GRAIN_BYTES UINT64_C(4096)
+#define DMH_FIEMAP_EXTENTS   256 // asked for at once
 
 struct dmh_file {
-    int fd;
+    int fd; // for reading and writing
     char path[DMH_WHERE_MAX];
     uint64_t size_bytes;
-    uint32_t major, minor; // the device below its filesystem
-    bool made;             // by this request
+    dev_t device;
+    ino_t inode;
+    bool made; // by this request
 };
 
 static void dmh_file_close(struct dmh_file *file)
@@ -52,8 +53,9 @@ static int dmh_file_refuse(const struct dmh_file *file, const char *why, struct 
     return br_err_set(reterr, BR_E_REFUSED, "%s: %s", file->path, why);
 }
 
-static int dmh_file_check_inode(struct dmh_file *file, struct br_err *reterr)
+static int dmh_file_check(const struct dmh_volume *volume, struct dmh_file *file, struct br_err *reterr)
 {
+    uint32_t major, minor;
     struct stat st;
 
     if (fstat(file->fd, &st)) {
@@ -67,29 +69,14 @@ static int dmh_file_check_inode(struct dmh_file *file, struct br_err *reterr)
                                reterr);
     }
     file->size_bytes = (uint64_t)st.st_size;
-    return 0;
-}
-
-static int dmh_file_check_place(const struct dmh_volume *volume, struct dmh_file *file, struct br_err *reterr)
-{
-    struct fsxattr attributes = {0};
-    int flags = 0;
-    int error = dmh_mounts_device(file->fd, &file->major, &file->minor, reterr);
-
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    int error = dmh_mounts_device(file->fd, &major, &minor, reterr);
     if (error) {
         br_err_prefix(reterr, "%s", file->path);
         return error;
     }
-    if (ioctl(file->fd, FS_IOC_GETFLAGS, &flags)) {
-        return dmh_file_refuse(file, "its filesystem can't pin a file (no FS_IOC_GETFLAGS)", reterr);
-    }
-    if ((flags & FS_JOURNAL_DATA_FL) || dmh_mounts_has_option(file->major, file->minor, "data=journal")) {
-        return dmh_file_refuse(file, "its filesystem journals data (data=journal)", reterr);
-    }
-    if (!ioctl(file->fd, FS_IOC_FSGETXATTR, &attributes) && (attributes.fsx_xflags & FS_XFLAG_REALTIME)) {
-        return dmh_file_refuse(file, "it lies on a realtime device", reterr);
-    }
-    if (dmh_device_is_source(volume, file->major, file->minor)) {
+    if (dmh_device_is_source(volume, major, minor)) {
         return dmh_file_refuse(file, "its filesystem stands on the volume itself, and would be frozen with it", reterr);
     }
     return 0;
@@ -105,7 +92,7 @@ static int dmh_file_open(const struct dmh_volume *volume, const char *where, boo
         return error;
     }
     memcpy(file->path, found.path, sizeof(file->path));
-    file->fd = open(file->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    file->fd = open(file->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (file->fd < 0 && errno == ENOENT && make) {
         file->fd = open(file->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         file->made = file->fd >= 0;
@@ -113,9 +100,10 @@ static int dmh_file_open(const struct dmh_volume *volume, const char *where, boo
     if (file->fd < 0) {
         return br_err_os(reterr, errno, "opening %s", file->path);
     }
-    error = dmh_file_check_inode(file, reterr);
-    return error ? error : dmh_file_check_place(volume, file, reterr);
+    return dmh_file_check(volume, file, reterr);
 }
+
+// ---- making ----------------------------------------------------------------------------------------------------------
 
 static int dmh_sync_folder(const char *path)
 {
@@ -130,72 +118,17 @@ static int dmh_sync_folder(const char *path)
     return failed;
 }
 
-// ---- pinning ---------------------------------------------------------------------------------------------------------
-
-// *ret_changed: it was not so before.
-static int dmh_file_pin(const struct dmh_file *file, bool pin, bool *ret_changed, struct br_err *reterr)
-{
-    int flags = 0;
-
-    *ret_changed = false;
-    if (ioctl(file->fd, FS_IOC_GETFLAGS, &flags)) {
-        return br_err_os(reterr, errno, "asking for the flags of %s", file->path);
-    }
-    if (((flags & FS_IMMUTABLE_FL) != 0) == pin) {
-        return 0;
-    }
-    flags ^= FS_IMMUTABLE_FL;
-    if (ioctl(file->fd, FS_IOC_SETFLAGS, &flags)) {
-        return br_err_os(reterr, errno, pin ? "pinning %s (immutable)" : "unpinning %s", file->path);
-    }
-    *ret_changed = true;
-    return 0;
-}
-
-// ---- making ----------------------------------------------------------------------------------------------------------
-
-static int dmh_write_range(int fd, uint64_t from, uint64_t to)
-{
-    BR_AUTO_FREE char *zeros = calloc(1, DMH_WRITE_BYTES);
-
-    if (!zeros) {
-        errno = ENOMEM;
-        return -1;
-    }
-    for (uint64_t at = from; at < to;) {
-        ssize_t len = pwrite(fd, zeros, BR_MIN(DMH_WRITE_BYTES, to - at), (off_t)at);
-        if (len < 0 && errno != EINTR) {
-            return -1;
-        }
-        at += len > 0 ? (uint64_t)len : 0;
-        // Not the whole store in the page cache: others need it.
-        if (len > 0 && at / DMH_SYNC_BYTES != (at - (uint64_t)len) / DMH_SYNC_BYTES) {
-            if (fdatasync(fd)) {
-                return -1;
-            }
-            posix_fadvise(fd, (off_t)from, (off_t)(at - from), POSIX_FADV_DONTNEED);
-        }
-    }
-    return fsync(fd);
-}
-
-// Opened anew for writing: what is pinned can't be opened so, and what was opened for looking must not write.
 static int dmh_file_grow(const struct dmh_file *file, uint64_t size_bytes, struct br_err *reterr)
 {
     int error = 0;
-    int fd = open(file->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
-    if (fd < 0) {
-        return br_err_os(reterr, errno, "opening %s", file->path);
-    }
-    if (fallocate(fd, 0, (off_t)file->size_bytes, (off_t)(size_bytes - file->size_bytes)) ||
-        dmh_write_range(fd, file->size_bytes, size_bytes)) {
+    // From its start: what an earlier, interrupted growth left as a hole is filled too.
+    if (fallocate(file->fd, 0, 0, (off_t)size_bytes) || fsync(file->fd)) {
         error = br_err_os(reterr, errno, "allocating %" PRIu64 " bytes for %s", size_bytes, file->path);
-        if (ftruncate(fd, (off_t)file->size_bytes)) {
+        if (ftruncate(file->fd, (off_t)file->size_bytes)) {
             br_err_prefix(reterr, "the file keeps a part of its growth");
         }
     }
-    close(fd);
     return error;
 }
 
@@ -204,9 +137,8 @@ int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr)
     const struct dmh_file_make *make = turn->request;
     DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
     DMH_AUTO_FILE struct dmh_file file = DMH_NO_FILE;
-    bool unpinned = false, pinned;
 
-    if (!make->size_bytes || make->size_bytes % DMH_EXTENT_GRAIN_BYTES || make->size_bytes > INT64_MAX) {
+    if (!make->size_bytes || make->size_bytes % DMH_FILE_GRAIN_BYTES || make->size_bytes > INT64_MAX) {
         return br_err_set(reterr, BR_E_USAGE, "a store's size is a multiple of 4096 bytes");
     }
     int error = dmh_hold_volume(&turn->server->registry, make->file.volume, true, &held, reterr);
@@ -214,13 +146,7 @@ int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr)
     if (!error && file.size_bytes > make->size_bytes) {
         error = dmh_file_refuse(&file, "it is larger than that already", reterr);
     }
-    if (!error && file.size_bytes < make->size_bytes) {
-        error = dmh_file_pin(&file, false, &unpinned, reterr);
-        error = error ? error : dmh_file_grow(&file, make->size_bytes, reterr);
-        if (unpinned && dmh_file_pin(&file, true, &pinned, error ? NULL : reterr)) {
-            error = error ? error : -BR_E_IO;
-        }
-    }
+    error = error ? error : dmh_file_grow(&file, make->size_bytes, reterr);
     if (!error && file.made && dmh_sync_folder(file.path)) {
         error = br_err_os(reterr, errno, "making %s durable", file.path);
     }
@@ -230,168 +156,180 @@ int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr)
     return error;
 }
 
-// ---- extents ---------------------------------------------------------------------------------------------------------
+// ---- is all its room there? ------------------------------------------------------------------------------------------
 
-static int dmh_file_fiemap(const struct dmh_file *file, struct fiemap *map, struct br_err *reterr)
+static const struct {
+    uint32_t flag;
+    const char *what;
+} dmh_refused[] = {
+    {FIEMAP_EXTENT_UNKNOWN, "is not allocated yet"},
+    {FIEMAP_EXTENT_ENCODED, "is compressed or otherwise encoded"},
+    {FIEMAP_EXTENT_DATA_INLINE, "lies inside the filesystem's own metadata"},
+    {FIEMAP_EXTENT_DATA_TAIL, "is packed with other files"},
+    {FIEMAP_EXTENT_SHARED, "is shared with another file"},
+};
+
+// Goes on at *at_bytes; *ret_last: that was the last one of the file.
+static int dmh_extents_check(const struct dmh_file *file, const struct fiemap *map, uint64_t *at_bytes, bool *ret_last,
+                             struct br_err *reterr)
 {
-    memset(map, 0, sizeof(*map));
-    map->fm_length = FIEMAP_MAX_OFFSET;
-    map->fm_flags = FIEMAP_FLAG_SYNC;
-    map->fm_extent_count = DMH_RAW_EXTENTS_MAX;
-    if (ioctl(file->fd, FS_IOC_FIEMAP, map)) {
-        return errno == EOPNOTSUPP ? dmh_file_refuse(file, "its filesystem does not tell where files lie", reterr)
-                                   : br_err_os(reterr, errno, "asking where %s lies", file->path);
-    }
-    uint32_t count = map->fm_mapped_extents;
-    if (count == DMH_RAW_EXTENTS_MAX && !(map->fm_extents[count - 1].fe_flags & FIEMAP_EXTENT_LAST)) {
-        return dmh_file_refuse(file, "it lies in too many pieces; make it anew where room is less cut up", reterr);
+    *ret_last = !map->fm_mapped_extents;
+    for (uint32_t i = 0; i < map->fm_mapped_extents; i++) {
+        const struct fiemap_extent *extent = &map->fm_extents[i];
+        for (size_t f = 0; f < BR_ARRAY_LEN(dmh_refused); f++) {
+            if (extent->fe_flags & dmh_refused[f].flag) {
+                return br_err_at(reterr, BR_E_REFUSED, extent->fe_logical, "%s: a part of it %s", file->path,
+                                 dmh_refused[f].what);
+            }
+        }
+        if (extent->fe_logical > *at_bytes) {
+            break;
+        }
+        *at_bytes = extent->fe_logical + extent->fe_length;
+        *ret_last = extent->fe_flags & FIEMAP_EXTENT_LAST;
     }
     return 0;
 }
 
-static int dmh_file_extents_of(const struct dmh_file *file, struct dmh_extents *extents, struct br_err *reterr)
+static int dmh_file_check_room(const struct dmh_file *file, struct br_err *reterr)
 {
-    BR_AUTO_FREE struct fiemap *map = malloc(sizeof(*map) + DMH_RAW_EXTENTS_MAX * sizeof(struct fiemap_extent));
-    uint64_t device_bytes = 0;
-    int device = -1;
+    BR_AUTO_FREE struct fiemap *map = malloc(sizeof(*map) + DMH_FIEMAP_EXTENTS * sizeof(struct fiemap_extent));
+    uint64_t at_bytes = 0;
+    bool last = false;
 
     if (!map) {
         return br_err_set(reterr, BR_E_NOMEM, "asking where %s lies", file->path);
     }
-    int error = dmh_device_open(file->major, file->minor, O_RDONLY, &device, reterr);
-    if (error) {
-        return error;
+    while (!last && at_bytes < file->size_bytes) {
+        uint64_t before = at_bytes;
+        memset(map, 0, sizeof(*map));
+        map->fm_start = at_bytes;
+        map->fm_length = file->size_bytes - at_bytes;
+        map->fm_flags = FIEMAP_FLAG_SYNC;
+        map->fm_extent_count = DMH_FIEMAP_EXTENTS;
+        if (ioctl(file->fd, FS_IOC_FIEMAP, map)) {
+            return errno == EOPNOTSUPP
+                       ? dmh_file_refuse(file, "its filesystem does not tell whether its room is allocated", reterr)
+                       : br_err_os(reterr, errno, "asking where %s lies", file->path);
+        }
+        int error = dmh_extents_check(file, map, &at_bytes, &last, reterr);
+        if (error) {
+            return error;
+        }
+        last |= at_bytes == before;
     }
-    if (ioctl(device, BLKGETSIZE64, &device_bytes)) {
-        error = br_err_os(reterr, errno, "asking for the size of the device below %s", file->path);
-    }
-    close(device);
-    error = error ? error : dmh_file_fiemap(file, map, reterr);
-    if (error) {
-        return error;
-    }
-    error = dmh_extents_plan(map->fm_extents, map->fm_mapped_extents, file->size_bytes, device_bytes, extents, reterr);
-    if (error) {
-        br_err_prefix(reterr, "%s", file->path);
-    }
-    extents->major = file->major;
-    extents->minor = file->minor;
-    return error;
-}
-
-int dmh_on_file_extents(struct dmh_turn *turn, struct br_err *reterr)
-{
-    const struct dmh_ref *ref = turn->request;
-    DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
-    DMH_AUTO_FILE struct dmh_file file = DMH_NO_FILE;
-
-    int error = dmh_hold_volume(&turn->server->registry, ref->volume, false, &held, reterr);
-    error = error ? error : dmh_file_open(held.volume, ref->where, false, &file, reterr);
-    return error ? error : dmh_file_extents_of(&file, turn->reply, reterr);
+    return at_bytes < file->size_bytes ? br_err_at(reterr, BR_E_REFUSED, at_bytes, "%s has a hole", file->path) : 0;
 }
 
 // ---- mapping ---------------------------------------------------------------------------------------------------------
 
-struct dmh_linear_text {
-    char params[48];
+// The loop device below a part that is on the file.
+struct dmh_loop_search {
+    const struct dmh_file *file;
+    bool found;
+    uint32_t major, minor;
 };
 
-static int dmh_load_extents(const struct dmh_dm *dm, const struct dmh_extents *extents, struct br_err *reterr)
+static void dmh_try_loop(void *user, uint64_t start_sectors, uint64_t length_sectors, const char *type,
+                         const char *params)
 {
-    BR_AUTO_FREE struct dmh_dm_target *targets = calloc(extents->extent_count, sizeof(*targets));
-    BR_AUTO_FREE struct dmh_linear_text *texts = calloc(extents->extent_count, sizeof(*texts));
+    struct dmh_loop_search *search = user;
+    struct dmh_target_row row;
+    dev_t device;
+    ino_t inode;
 
-    if (!targets || !texts) {
-        return br_err_set(reterr, BR_E_NOMEM, "preparing a table for %s", dm->name);
+    dmh_row_parse(type, start_sectors, length_sectors, params, &row);
+    if (row.kind == DMH_TARGET_LINEAR && dmh_loop_file(row.device_major, row.device_minor, &device, &inode) &&
+        device == search->file->device && inode == search->file->inode) {
+        search->found = true;
+        search->major = row.device_major;
+        search->minor = row.device_minor;
     }
-    for (uint32_t i = 0; i < extents->extent_count; i++) {
-        const struct dmh_extent *extent = &extents->extents[i];
-        snprintf(texts[i].params, sizeof(texts[i].params), "%u:%u %" PRIu64, extents->major, extents->minor,
-                 extent->physical_bytes / DMH_SECTOR_BYTES);
-        targets[i] = (struct dmh_dm_target){.start_sectors = extent->logical_bytes / DMH_SECTOR_BYTES,
-                                            .length_sectors = extent->length_bytes / DMH_SECTOR_BYTES,
-                                            .type = "linear",
-                                            .params = texts[i].params};
-    }
-    return dmh_dm_load(dm, targets, extents->extent_count, false, reterr);
 }
 
-static int dmh_map_extents(const struct dmh_volume *volume, const char *part, const struct dmh_extents *extents,
-                           struct dmh_file_mapped *mapped, struct br_err *reterr)
+static int dmh_load_loop(const struct dmh_dm *dm, uint32_t major, uint32_t minor, uint64_t size_bytes,
+                         struct br_err *reterr)
 {
-    struct dmh_where where;
-    struct dmh_dm dm;
+    char params[48];
+    struct dmh_dm_target target = {.length_sectors = size_bytes / DMH_SECTOR_BYTES, .type = "linear", .params = params};
 
-    int error = dmh_where_resolve(volume, part, DMH_WHERE_PART, "", &where, reterr);
+    snprintf(params, sizeof(params), "%u:%u 0", major, minor);
+    return dmh_dm_load(dm, &target, 1, false, reterr);
+}
+
+static int dmh_map_new(const struct dmh_file *file, const struct dmh_where *where, struct dmh_dm *ret_dm,
+                       struct br_err *reterr)
+{
+    uint32_t major, minor;
+    struct dmh_dm dm;
+    int loop;
+
+    int error = dmh_dm_create(where->dm_name, where->dm_uuid, &dm, reterr);
     if (error) {
         return error;
     }
-    bool there = !dmh_dm_find(where.dm_uuid, 0, 0, &dm, NULL, NULL);
-    error = there ? 0 : dmh_dm_create(where.dm_name, where.dm_uuid, &dm, reterr);
+    error = dmh_loop_make(file->fd, &major, &minor, &loop, reterr);
+    if (!error) {
+        error = dmh_load_loop(&dm, major, minor, file->size_bytes, reterr);
+        error = error ? error : dmh_dm_resume(&dm, true, reterr);
+        close(loop); // the part holds it now, or it goes
+    }
     if (error) {
-        return error;
-    }
-    error = dmh_load_extents(&dm, extents, reterr);
-    if (!error && !there) {
-        error = dmh_dm_resume(&dm, true, reterr);
-    }
-    if (error && !there) {
         (void)!dmh_dm_remove(&dm, false, NULL);
+        return error;
     }
-    mapped->major = dm.major;
-    mapped->minor = dm.minor;
-    mapped->size_bytes = extents->size_bytes;
-    mapped->inactive = there;
-    return error;
+    *ret_dm = dm;
+    return 0;
+}
+
+static int dmh_map_again(const struct dmh_file *file, const struct dmh_dm *dm, struct br_err *reterr)
+{
+    struct dmh_loop_search search = {.file = file};
+    int error = dmh_dm_lines(dm, true, false, dmh_try_loop, &search, reterr);
+
+    if (!error && !search.found) {
+        error = br_err_set(reterr, BR_E_BUSY, "%s is something else than %s", dm->name, file->path);
+    }
+    error = error ? error : dmh_loop_grow(search.major, search.minor, reterr);
+    return error ? error : dmh_load_loop(dm, search.major, search.minor, file->size_bytes, reterr);
 }
 
 int dmh_on_file_map(struct dmh_turn *turn, struct br_err *reterr)
 {
     const struct dmh_file_map *map = turn->request;
+    struct dmh_file_mapped *mapped = turn->reply;
     DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
     DMH_AUTO_FILE struct dmh_file file = DMH_NO_FILE;
-    BR_AUTO_FREE struct dmh_extents *extents = calloc(1, sizeof(*extents));
-    bool pinned = false, unpinned;
+    struct dmh_where where;
+    struct dmh_dm dm;
 
-    if (!extents) {
-        return br_err_set(reterr, BR_E_NOMEM, "mapping a file");
-    }
     int error = dmh_hold_volume(&turn->server->registry, map->file.volume, true, &held, reterr);
+    error = error ? error : dmh_where_resolve(held.volume, map->part, DMH_WHERE_PART, "", &where, reterr);
     error = error ? error : dmh_file_open(held.volume, map->file.where, false, &file, reterr);
-    // Pinned first: from then on what FIEMAP says stays true.
-    error = error ? error : dmh_file_pin(&file, true, &pinned, reterr);
-    error = error ? error : dmh_file_extents_of(&file, extents, reterr);
-    error = error ? error : dmh_map_extents(held.volume, map->part, extents, turn->reply, reterr);
-    if (error && pinned) {
-        (void)!dmh_file_pin(&file, false, &unpinned, NULL);
+    if (!error && (!file.size_bytes || file.size_bytes % DMH_FILE_GRAIN_BYTES)) {
+        error = dmh_file_refuse(&file, "its size is not a multiple of 4 KiB", reterr);
     }
-    return error;
+    error = error ? error : dmh_file_check_room(&file, reterr);
+    if (error) {
+        return error;
+    }
+    bool there = !dmh_dm_find(where.dm_uuid, 0, 0, &dm, NULL, NULL);
+    error = there ? dmh_map_again(&file, &dm, reterr) : dmh_map_new(&file, &where, &dm, reterr);
+    if (error) {
+        return error;
+    }
+    mapped->major = dm.major;
+    mapped->minor = dm.minor;
+    mapped->size_bytes = file.size_bytes;
+    mapped->inactive = there;
+    return 0;
 }
 
-// Does any device of the volume map the file?
+// Does any part of the volume map the file?
 struct dmh_mapping_search {
     char prefix[DMH_DM_UUID_MAX];
-    const struct dmh_extents *extents;
-    bool found;
+    struct dmh_loop_search loop;
 };
-
-static void dmh_try_mapping_row(void *user, uint64_t start_sectors, uint64_t length_sectors, const char *type,
-                                const char *params)
-{
-    struct dmh_mapping_search *search = user;
-    const struct dmh_extents *extents = search->extents;
-    struct dmh_target_row row;
-
-    dmh_row_parse(type, start_sectors, length_sectors, params, &row);
-    if (row.kind != DMH_TARGET_LINEAR || row.device_major != extents->major || row.device_minor != extents->minor) {
-        return;
-    }
-    for (uint32_t i = 0; i < extents->extent_count; i++) {
-        const struct dmh_extent *extent = &extents->extents[i];
-        search->found |= row.offset_bytes < extent->physical_bytes + extent->length_bytes &&
-                         extent->physical_bytes < row.offset_bytes + row.length_bytes;
-    }
-}
 
 static void dmh_try_mapping(void *user, const char *name, uint32_t major, uint32_t minor)
 {
@@ -399,12 +337,9 @@ static void dmh_try_mapping(void *user, const char *name, uint32_t major, uint32
     struct dmh_dm dm;
 
     (void)name;
-    if (dmh_dm_find("", major, minor, &dm, NULL, NULL) ||
-        strncmp(dm.uuid, search->prefix, strlen(search->prefix)) != 0) {
-        return;
+    if (!dmh_dm_find("", major, minor, &dm, NULL, NULL) && !strncmp(dm.uuid, search->prefix, strlen(search->prefix))) {
+        (void)!dmh_dm_lines(&dm, true, false, dmh_try_loop, &search->loop, NULL);
     }
-    (void)!dmh_dm_lines(&dm, true, false, dmh_try_mapping_row, search, NULL);
-    (void)!dmh_dm_lines(&dm, true, true, dmh_try_mapping_row, search, NULL);
 }
 
 int dmh_on_file_release(struct dmh_turn *turn, struct br_err *reterr)
@@ -412,27 +347,18 @@ int dmh_on_file_release(struct dmh_turn *turn, struct br_err *reterr)
     const struct dmh_file_release *release = turn->request;
     DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
     DMH_AUTO_FILE struct dmh_file file = DMH_NO_FILE;
-    BR_AUTO_FREE struct dmh_extents *extents = calloc(1, sizeof(*extents));
-    struct dmh_mapping_search search = {.extents = extents};
-    bool unpinned;
+    struct dmh_mapping_search search = {.loop.file = &file};
 
-    if (!extents) {
-        return br_err_set(reterr, BR_E_NOMEM, "releasing a file");
-    }
     int error = dmh_hold_volume(&turn->server->registry, release->file.volume, true, &held, reterr);
     error = error ? error : dmh_file_open(held.volume, release->file.where, false, &file, reterr);
     if (error) {
         return error;
     }
-    // A file that could not be mapped is not mapped.
-    if (!dmh_file_extents_of(&file, extents, NULL)) {
-        dmh_dm_uuid_of(held.volume, "", search.prefix);
-        error = dmh_dm_list(dmh_try_mapping, &search, reterr);
-    }
-    if (!error && search.found) {
+    dmh_dm_uuid_of(held.volume, "", search.prefix);
+    error = dmh_dm_list(dmh_try_mapping, &search, reterr);
+    if (!error && search.loop.found) {
         error = br_err_set(reterr, BR_E_BUSY, "%s is mapped by a device of volume %s", file.path, held.volume->volume);
     }
-    error = error ? error : dmh_file_pin(&file, false, &unpinned, reterr);
     if (!error && release->remove && (unlink(file.path) || dmh_sync_folder(file.path))) {
         error = br_err_os(reterr, errno, "removing %s", file.path);
     }

@@ -41,7 +41,6 @@
 #define DMH_LIST_MAX     256
 #define DMH_TOPS_MAX     32 // volumes in one window
 #define DMH_INSIDE_MAX   64
-#define DMH_EXTENTS_MAX  2048
 #define DMH_LVM_JSON_MAX (96 * 1024)
 
 #define DMH_HEAD_BYTES 65536 // what dmh_zero_head() zeroes
@@ -72,9 +71,8 @@ enum dmh_op {
     DMH_OP_OPEN = 32,
     DMH_OP_ZERO_HEAD = 33,
     DMH_OP_FILE_MAKE = 34,
-    DMH_OP_FILE_EXTENTS = 35,
-    DMH_OP_FILE_MAP = 36,
-    DMH_OP_FILE_RELEASE = 37,
+    DMH_OP_FILE_MAP = 35,
+    DMH_OP_FILE_RELEASE = 36,
 
     DMH_OP_LVM_REPORT = 48,
     DMH_OP_LVM_CREATE = 49,
@@ -400,20 +398,6 @@ struct dmh_opened {
 struct dmh_file_make {
     struct dmh_ref file;
     uint64_t size_bytes; // a smaller file that is there grows, a larger one is refused; multiple of 4096
-};
-
-struct dmh_extent {
-    uint64_t logical_bytes;
-    uint64_t physical_bytes; // on the device below the filesystem
-    uint64_t length_bytes;
-};
-
-struct dmh_extents {
-    uint32_t major; // the device that the filesystem is on
-    uint32_t minor;
-    uint64_t size_bytes;
-    uint32_t extent_count; // a file in more than DMH_EXTENTS_MAX pieces is refused
-    struct dmh_extent extents[DMH_EXTENTS_MAX];
 };
 
 struct dmh_file_map {

@@ -16,7 +16,6 @@ static const unsigned dmh_capabilities[] = {
     CAP_IPC_LOCK,        // mlockall
     CAP_SYS_NICE,        // SCHED_FIFO
     CAP_SYS_RESOURCE,    // oom_score_adj, PR_SET_IO_FLUSHER
-    CAP_LINUX_IMMUTABLE, // pinning a mapped file
     CAP_DAC_READ_SEARCH, // mount points and files below folders of other users
     CAP_MKNOD,           // device nodes where no udevd makes them
     CAP_CHOWN,           // their group
@@ -79,7 +78,6 @@ static const int dmh_helper_calls[] = {
     SCMP_SYS(dup),
     SCMP_SYS(faccessat),
     SCMP_SYS(faccessat2),
-    SCMP_SYS(fadvise64),
     SCMP_SYS(fallocate),
     SCMP_SYS(fchmod),
     SCMP_SYS(fchmodat),
@@ -127,6 +125,7 @@ static const int dmh_helper_calls[] = {
     SCMP_SYS(pwrite64),
     SCMP_SYS(readlink),
     SCMP_SYS(readlinkat),
+    SCMP_SYS(recvfrom),
     SCMP_SYS(recvmsg),
     SCMP_SYS(rename),
     SCMP_SYS(renameat),

@@ -38,7 +38,6 @@ static const struct dmh_handler dmh_handlers[] = {
     {DMH_OP_OPEN, false, true, dmh_on_open},
     {DMH_OP_ZERO_HEAD, false, true, dmh_on_zero_head},
     {DMH_OP_FILE_MAKE, false, true, dmh_on_file_make},
-    {DMH_OP_FILE_EXTENTS, false, true, dmh_on_file_extents},
     {DMH_OP_FILE_MAP, false, false, dmh_on_file_map},
     {DMH_OP_FILE_RELEASE, false, false, dmh_on_file_release},
     {DMH_OP_LVM_REPORT, false, false, dmh_on_lvm_report},

@@ -61,7 +61,6 @@ BR_MUST_CHECK int dmh_on_open(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_zero_head(struct dmh_turn *turn, struct br_err *reterr);
 /** dmh_on_file_make .. dmh_on_file_release - in on_file.c */
 BR_MUST_CHECK int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr);
-BR_MUST_CHECK int dmh_on_file_extents(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_file_map(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_file_release(struct dmh_turn *turn, struct br_err *reterr);
 /** dmh_on_lvm_report .. dmh_on_lvm_activate - in on_lvm.c */

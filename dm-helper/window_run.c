@@ -315,8 +315,7 @@ static int dmh_verdict_error(const struct dmh_plan *plan, struct br_err *reterr)
     case DMH_VERDICT_SYNC: return br_err_os(reterr, failed, "syncing the filesystem on %s before its freeze", label);
     case DMH_VERDICT_MARK: return br_err_os(reterr, failed, "rolling the era of %s", label);
     case DMH_VERDICT_LOCK: return br_err_os(reterr, failed, "preparing the processes of a window");
-    case DMH_VERDICT_SUSPEND:
-        return dmh_suspend_error(failed, label, reterr);
+    case DMH_VERDICT_SUSPEND: return dmh_suspend_error(failed, label, reterr);
     case DMH_VERDICT_INSIDE: return br_err_os(reterr, failed, "activating %s while its origin was suspended", label);
     case DMH_VERDICT_RESUME:
         return failed == ENXIO ? br_err_set(reterr, BR_E_NOT_FOUND, "resuming %s: it is gone", label)

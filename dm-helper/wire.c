@@ -119,9 +119,6 @@ LAYOUT(dmh_open, U32(dmh_open, owner), STRUCT(dmh_open, device, dmh_ref), BOOL(d
 LAYOUT(dmh_opened, U64(dmh_opened, size_bytes), U32(dmh_opened, major), U32(dmh_opened, minor),
        U32(dmh_opened, sector_bytes));
 LAYOUT(dmh_file_make, STRUCT(dmh_file_make, file, dmh_ref), U64(dmh_file_make, size_bytes));
-LAYOUT(dmh_extent, U64(dmh_extent, logical_bytes), U64(dmh_extent, physical_bytes), U64(dmh_extent, length_bytes));
-LAYOUT(dmh_extents, U32(dmh_extents, major), U32(dmh_extents, minor), U64(dmh_extents, size_bytes),
-       LIST(dmh_extents, extent_count, extents, dmh_extent));
 LAYOUT(dmh_file_map, STRUCT(dmh_file_map, file, dmh_ref), TEXT(dmh_file_map, part));
 LAYOUT(dmh_file_mapped, U32(dmh_file_mapped, major), U32(dmh_file_mapped, minor), U64(dmh_file_mapped, size_bytes),
        BOOL(dmh_file_mapped, inactive));
@@ -164,7 +161,6 @@ static const struct dmh_op_row {
     {DMH_OP_OPEN, "open", &dmh_open_layout, &dmh_opened_layout},
     {DMH_OP_ZERO_HEAD, "zero-head", &dmh_ref_layout, &dmh_done_layout},
     {DMH_OP_FILE_MAKE, "file-make", &dmh_file_make_layout, &dmh_done_layout},
-    {DMH_OP_FILE_EXTENTS, "file-extents", &dmh_ref_layout, &dmh_extents_layout},
     {DMH_OP_FILE_MAP, "file-map", &dmh_file_map_layout, &dmh_file_mapped_layout},
     {DMH_OP_FILE_RELEASE, "file-release", &dmh_file_release_layout, &dmh_done_layout},
     {DMH_OP_LVM_REPORT, "lvm-report", &dmh_lvm_report_layout, &dmh_lvm_json_layout},

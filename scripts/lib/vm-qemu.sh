@@ -58,13 +58,19 @@ vm_kvm_works() {
 
 # vm_disk_args - append to qemu_args what gives the guest its disks
 vm_disk_args() {
-    local spec name sector serial ro
+    local spec name sector serial ro iops bps below
     for spec in "${disks[@]}"; do
-        IFS=: read -r name _ sector serial ro <<<"$spec"
+        IFS=: read -r name _ sector serial ro iops bps <<<"$spec"
+        below=$name
+        if [ "$iops$bps" != 00 ]; then
+            below=$name-file
+            qemu_args+=(-object "throttle-group,id=$name-limit,x-iops-total=$iops,x-bps-total=$bps"
+                -blockdev "driver=throttle,node-name=$name,throttle-group=$name-limit,file=$below")
+        fi
         if [ -n "$power_cut" ]; then
-            qemu_args+=(-blockdev "driver=nbd,node-name=$name,server.type=unix,server.path=$run/disks.sock,export=$name,cache.direct=on,discard=unmap,read-only=$ro")
+            qemu_args+=(-blockdev "driver=nbd,node-name=$below,server.type=unix,server.path=$run/disks.sock,export=$name,cache.direct=on,discard=unmap,read-only=$ro")
         else
-            qemu_args+=(-blockdev "driver=file,node-name=$name,filename=$run/disk/$name,cache.direct=off,cache.no-flush=on,discard=unmap,read-only=$ro")
+            qemu_args+=(-blockdev "driver=file,node-name=$below,filename=$run/disk/$name,cache.direct=off,cache.no-flush=on,discard=unmap,read-only=$ro")
         fi
         qemu_args+=(-device "virtio-blk-pci,drive=$name,serial=$serial,logical_block_size=$sector,physical_block_size=$sector,write-cache=on")
     done

@@ -473,23 +473,6 @@ static int on_file_make(struct line *line, struct br_err *err)
     return dmh_file_make(line->client, &make, err);
 }
 
-static int on_file_extents(struct line *line, struct br_err *err)
-{
-    BR_AUTO_FREE struct dmh_extents *extents = calloc(1, sizeof(*extents));
-    struct dmh_ref file = ref(word(line, 0));
-    int error = dmh_file_extents(line->client, &file, extents, err);
-
-    if (!error) {
-        printf("device=%u:%u size=%" PRIu64 " extents=%u\n", extents->major, extents->minor, extents->size_bytes,
-               extents->extent_count);
-    }
-    for (uint32_t i = 0; !error && i < extents->extent_count; i++) {
-        const struct dmh_extent *e = &extents->extents[i];
-        printf("%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", e->logical_bytes, e->physical_bytes, e->length_bytes);
-    }
-    return error;
-}
-
 // file-map VOLUME/PATH PART
 static int on_file_map(struct line *line, struct br_err *err)
 {
@@ -604,7 +587,6 @@ static const struct {
     {"open", on_open},
     {"zero-head", on_zero_head},
     {"file-make", on_file_make},
-    {"file-extents", on_file_extents},
     {"file-map", on_file_map},
     {"file-release", on_file_release},
     {"lvm-report", on_lvm_report},
