@@ -1,0 +1,13 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# vm: kernels=6.12 disk=data=8M disk=logs=8M disk=area_data=32M disk=area_logs=96M disk=to_data=8M disk=to_logs=8M disk=home=32M,sector=4096 tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era timeout=300 power-cut
+#
+# Is every replica of an attached volume what one moment of its writes left, and the volume itself after the power was cut and the stack built
+# again? lib/attached_cut.sh says what is checked.
+set -u
+# shellcheck source=lib/guest.sh
+. /vm/lib/guest.sh
+# shellcheck source=lib/attached_cut.sh
+. /vm/lib/attached_cut.sh
+
+attached_cut_main 5
