@@ -186,6 +186,7 @@ install: all man ## install into $(DESTDIR)$(PREFIX)
 	    install -D -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	$(Q)set -e; for u in $(wildcard scripts/systemd/*.service scripts/systemd/*.timer scripts/systemd/*.socket); do \
 	    install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$${u##*/}; done
+	install -D -m 0644 scripts/udev/62-blkrep.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/62-blkrep.rules
 	install -D -m 0644 scripts/systemd/blkrep.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/blkrep.conf
 	install -D -m 0644 $(BUILD)/man/bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/blkrep
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/blkrep/copyright
