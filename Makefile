@@ -190,6 +190,7 @@ install: all man ## install into $(DESTDIR)$(PREFIX)
 	install -d -m 0755 $(DESTDIR)/etc/blkrep
 	$(Q)set -e; for h in $(wildcard scripts/hooks/*); do \
 	    install -D -m 0755 $$h $(DESTDIR)$(PREFIX)/share/blkrep/hooks/$${h##*/}; done
+	install -D -m 0644 scripts/udev/62-blkrep.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/62-blkrep.rules
 	install -D -m 0644 scripts/systemd/blkrep.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/blkrep.conf
 	install -D -m 0644 $(BUILD)/man/bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/blkrep
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/blkrep/copyright

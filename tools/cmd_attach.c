@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/audit.h"
 #include "tools/volume/attach.h"
-#include "tools/volume/stack.h"
+#include "tools/volume/continuity.h"
 
 static const struct cli_option attach_options[] = {
     {"all", CLI_FLAG, NULL, "Build the stack of every volume that is known: what the boot does. One that fails does not stop the others."},
+    {"early", CLI_FLAG, NULL,
+     "For the initramfs: build the stack from a copy of the volume's record, before the root file system is there. attach --all on the real "
+     "root takes it over. Tracker era only, with --cow on a device or in a volume group."},
     {"tracker", CLI_CHOICE, "auto|cow|era",
      "What remembers the changes. era: dm-era, cheap, for any number of consumers, its metadata should lie on the volume's own disk. cow: a "
      "dm-snapshot held from one run to the next, exact to 4 KiB, but it costs most of the write rate. auto takes era where its metadata "
@@ -52,7 +55,8 @@ static void attach_say(struct cli *cli, const struct volume *volume, const struc
 
     volume_top_path(record, top, sizeof(top));
     if (done->off) {
-        cli_print(cli, "%s: passed through, blkrep=off is on the kernel command line", record->name);
+        cli_print(cli, "%s: %s is passed through as it is, blkrep=off is on the kernel command line", record->name,
+                  record->device);
     } else if (record->pending) {
         cli_print(cli, "%s: %s is attached at the next boot, as %s", record->name, record->device, top);
     } else if (done->stood) {
@@ -70,6 +74,21 @@ static void attach_say(struct cli *cli, const struct volume *volume, const struc
     }
 }
 
+static int attach_build(struct cli *cli, const char *name, struct volume *volume, struct attach_done *done,
+                        struct br_err *reterr)
+{
+    if (cli_flag(cli, "early")) {
+        int error = volume_open(cli, name, false, volume, reterr);
+        return error ? error : attach_early(volume, done, reterr);
+    }
+    if (continuity_off()) {
+        int error = volume_open_record(cli, name, false, volume, reterr);
+        return error ? error : attach_pass(volume, "switched-off-at-boot", done, reterr);
+    }
+    int error = volume_open(cli, name, false, volume, reterr);
+    return error ? error : attach_again(volume, done, reterr);
+}
+
 static int attach_known(struct cli *cli, const char *name, struct br_err *reterr)
 {
     struct volume *volume = calloc(1, sizeof(*volume));
@@ -78,8 +97,7 @@ static int attach_known(struct cli *cli, const char *name, struct br_err *reterr
     if (!volume) {
         return br_err_set(reterr, BR_E_NOMEM, "attaching %s", name);
     }
-    int error = volume_open(cli, name, false, volume, reterr);
-    error = error ? error : attach_again(volume, &done, reterr);
+    int error = attach_build(cli, name, volume, &done, reterr);
     if (!error) {
         attach_report(cli, volume, &done);
         attach_say(cli, volume, &done);
@@ -87,6 +105,27 @@ static int attach_known(struct cli *cli, const char *name, struct br_err *reterr
     volume_close(volume);
     free(volume);
     return error;
+}
+
+// A boot goes on without the stack: the plain device under its name, and the record says that nobody tracked it.
+static void attach_do_without(struct cli *cli, const char *name)
+{
+    struct volume *volume = calloc(1, sizeof(*volume));
+    struct attach_done done;
+    struct br_err err;
+
+    if (!volume) {
+        return;
+    }
+    int error = volume_open_record(cli, name, false, volume, &err);
+    error = error ? error : attach_pass(volume, "stack-not-built", &done, &err);
+    if (error) {
+        cli_warn(cli, "volume %s could not be passed through either: %s", name, err.text);
+    } else {
+        cli_warn(cli, "volume %s: its plain device is passed through; nothing tracks it in this boot", name);
+    }
+    volume_close(volume);
+    free(volume);
 }
 
 static int attach_all(struct cli *cli, struct br_err *reterr)
@@ -105,6 +144,9 @@ static int attach_all(struct cli *cli, struct br_err *reterr)
         int error = attach_known(cli, json_string_value(name), &err);
         if (error) {
             cli_warn(cli, "volume %s: %s: %s", json_string_value(name), br_err_message(-error), err.text);
+        }
+        if (error && !cli_flag(cli, "early")) {
+            attach_do_without(cli, json_string_value(name));
         }
         if (error && !first) {
             first = error;
@@ -150,10 +192,14 @@ static int attach_first(struct cli *cli, struct br_err *reterr)
 
 static int attach_run(struct cli *cli, struct br_err *reterr)
 {
-    int error = audit_ready(cli, reterr);
+    bool early = cli_flag(cli, "early");
+    int error = early ? 0 : audit_ready(cli, reterr); // what is written early is gone with the initramfs
 
     if (error) {
         return error;
+    }
+    if (early && cli->arg_count == 2) {
+        return br_err_set(reterr, BR_E_USAGE, "--early is for volumes that are known");
     }
     if (cli_flag(cli, "all")) {
         return cli->arg_count ? br_err_set(reterr, BR_E_USAGE, "--all takes no name") : attach_all(cli, reterr);
@@ -193,11 +239,14 @@ const struct cli_verb cmd_attach = {
         "said here, in the audit log and in the next run, which then compares everything.\n\n"
         "Scripts that a volume's section in blkrep.conf(5) names (before-snapshot, after-snapshot) are run around each snapshot; those for "
         "PostgreSQL and MariaDB are installed in share/blkrep/hooks.\n\n"
+        "In a boot whose stack can't be built, or with blkrep=off on the kernel command line, --all makes /dev/mapper/NAME a link to the plain "
+        "device: mounts work, nothing tracks, and the audit log says so. A device that grew gives a stack that is built again its new size; "
+        "one that shrank is refused. See blkrep-boot(7).\n\n"
         "What snapshots need while they exist is kept in the place that --cow names. When it is full a snapshot is given up; the volume "
         "itself goes on.",
     .options = attach_options,
     .examples = attach_examples,
-    .see_also = "blkrep-detach(1), blkrep-snapshot-create(1), blkrep-doctor(1), blkrep-sync(1)",
+    .see_also = "blkrep-boot(7), blkrep-detach(1), blkrep-snapshot-create(1), blkrep-doctor(1), blkrep-sync(1)",
     .schema = "blkrep.attach/1",
     .fields = attach_fields,
     .run = attach_run,

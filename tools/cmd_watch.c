@@ -52,16 +52,33 @@ static uint64_t watch_now_ns(void)
     return (uint64_t)now.tv_sec * BR_NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+// Of numbers that only grow: differs when one of them did.
+static uint64_t watch_seen(const struct volume_record *record)
+{
+    uint64_t sum = record->era_seen;
+
+    for (uint32_t i = 0; i < record->snapshot_count; i++) {
+        sum += record->snapshots[i].used_seen_bytes;
+    }
+    return sum;
+}
+
 static int watch_note(struct watch *watch, struct volume *volume, struct br_err *reterr)
 {
     struct br_file *file;
     uint64_t bytes;
+    const char *older;
     int error = volume_lock(volume, reterr);
 
     if (error) {
         return error;
     }
-    error = stack_open(volume, watch->ring, volume_top(&volume->record), false, &file, &bytes, reterr);
+    uint64_t before = watch_seen(&volume->record);
+    error = stack_note(volume, false, &older, reterr);
+    if (!error && watch_seen(&volume->record) != before) {
+        error = volume_save(volume, reterr);
+    }
+    error = error ? error : stack_open(volume, watch->ring, volume_top(&volume->record), false, &file, &bytes, reterr);
     if (!error) {
         br_file_drop_cache(file, 0, 4096);
         error = continuity_note_view(volume, file, reterr);

@@ -15,6 +15,8 @@
 #include "kmod-compat/advice.h"
 #include "tools/audit.h"
 #include "tools/volume/continuity.h"
+#include "tools/volume/early.h"
+#include "tools/volume/pass.h"
 #include "tools/volume/stack.h"
 
 #define ATTACH_AREA_SHARE     64u // of the volume: what the area begins with
@@ -418,35 +420,39 @@ int attach_new(struct cli *cli, const struct attach_wish *wish, struct volume *v
 
 // Again -------------------------------------------------------------------------------------------------------------------------------
 
-static int attach_era_now(struct volume *volume, uint64_t *ret_era, struct br_err *reterr)
+// A chain that no mark was made in has nothing to lose: why the one before it ended stays the reason to tell.
+static void attach_lose(struct volume *volume, const char *why)
 {
-    struct dmh_query query = {.device = volume_ref(volume, "era")};
-    struct dmh_status *status = calloc(1, sizeof(*status));
+    const struct volume_record *record = &volume->record;
+    bool marked = false;
 
-    if (!status) {
-        return br_err_set(reterr, BR_E_NOMEM, "a status");
+    for (uint32_t i = 0; i < record->mark_count; i++) {
+        marked = marked || br_uuid_equal(&record->marks[i].chain, &record->chain);
     }
-    int error = dmh_status(volume->helper, &query, status, reterr);
-    if (!error && (!status->target_count || !status->targets[0].parsed || status->targets[0].failed)) {
-        error = br_err_set(reterr, BR_E_CORRUPT, "dm-era of %s does not work", volume->record.name);
+    if (marked || !record->lost[0]) {
+        volume_break_chain(volume, why);
     }
-    *ret_era = error ? 0 : status->targets[0].era;
-    free(status);
-    return error;
+}
+
+// Is the record of this boot?
+static bool attach_this_boot(const struct volume_record *record)
+{
+    struct continuity_now now = {0};
+
+    continuity_system(record, &now);
+    return !strcmp(record->boot_id, now.boot_id);
 }
 
 // Builds it, and when what the tracker remembers can't be used, builds it with new memory: a boot is never stopped.
 static int attach_rebuild(struct volume *volume, const char **lost, struct br_err *reterr)
 {
     bool fresh = volume->record.pending;
+    const char *older = NULL;
     char gone[64];
-    uint64_t era = 0;
     struct br_err err;
     int error = stack_up(volume, fresh, gone, &err);
 
-    if (!error && volume->record.tracker == VOLUME_ERA) {
-        error = attach_era_now(volume, &era, &err);
-    }
+    error = error ? error : stack_note(volume, true, &older, &err);
     if (error && volume->record.tracker == VOLUME_ERA) {
         cli_warn(volume->cli, "the metadata of volume %s can't be used and is made anew: %s", volume->record.name,
                  err.text);
@@ -454,45 +460,93 @@ static int attach_rebuild(struct volume *volume, const char **lost, struct br_er
         error = stack_down(volume, reterr);
         volume->record.era_seen = 0;
         error = error ? error : stack_up(volume, true, gone, reterr);
-    } else if (error && reterr) {
+        return error ? error : stack_note(volume, false, &older, reterr);
+    }
+    if (error && reterr) {
         *reterr = err;
     }
-    if (error) {
-        return error;
+    if (!error && older) {
+        *lost = *lost ? *lost : older;
+        volume->record.era_seen = 0;
+        error = stack_note(volume, false, &older, reterr);
     }
-    if (!*lost && volume->record.tracker == VOLUME_ERA && era < volume->record.era_seen) {
-        *lost = "era-metadata-older";
+    return error;
+}
+
+// A device that is smaller than its volume can carry no stack of it. One that grew gives the stack its new size, as far as the tracker's
+// metadata has room for it.
+static int attach_size(struct volume *volume, uint64_t size_bytes, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    uint64_t meta_bytes = 0;
+    char text[2][32];
+
+    br_size_text(record->size_bytes, text[0], sizeof(text[0]));
+    br_size_text(size_bytes, text[1], sizeof(text[1]));
+    if (size_bytes < record->size_bytes) {
+        return br_err_set(reterr, BR_E_REFUSED,
+                          "%s shrank from %s to %s, and volume %s does not fit any more: undo that, or blkrep detach %s and attach it as a new "
+                          "volume",
+                          record->device, text[0], text[1], record->name, record->name);
     }
+    if (size_bytes > record->size_bytes && record->tracker == VOLUME_ERA) {
+        int error = br_era_meta_bytes(size_bytes, record->era_block_bytes, ATTACH_ERAS, &meta_bytes, reterr);
+        if (error || meta_bytes > record->meta.len_bytes) {
+            cli_warn(volume->cli, "%s grew from %s to %s, more than the metadata of dm-era has room for: volume %s stays as large as it was",
+                     record->device, text[0], text[1], record->name);
+            return 0;
+        }
+    }
+    record->size_bytes = size_bytes;
     return 0;
 }
 
-static int attach_again_ring(struct volume *volume, struct br_ring *ring, struct attach_done *done,
+// Over a stack that stands: the early boot built it, or an attach that was cut short.
+static int attach_take_over(struct volume *volume, const char **lost, struct br_err *reterr)
+{
+    const char *older = NULL;
+    char gone[64];
+    int error = stack_register(volume, reterr);
+
+    error = error ? error : stack_adopt(volume, gone, reterr);
+    error = error ? error : stack_note(volume, true, &older, reterr);
+    if (!error && older) {
+        *lost = *lost ? *lost : older;
+        volume->record.era_seen = 0;
+        error = stack_note(volume, false, &older, reterr);
+    }
+    return error;
+}
+
+static int attach_build_again(struct volume *volume, uint64_t size_bytes, const char **lost, struct br_err *reterr)
+{
+    int error = attach_size(volume, size_bytes, reterr);
+
+    error = error ? error : pass_off(&volume->record, reterr);
+    error = error ? error : stack_down(volume, reterr); // what a crash left half made
+    error = error ? error : stack_register(volume, reterr);
+    return error ? error : attach_rebuild(volume, lost, reterr);
+}
+
+static int attach_again_ring(struct volume *volume, struct br_ring *ring, bool stands, struct attach_done *done,
                              struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
     struct continuity_now now;
-    int error = attach_see(volume, ring, &now, reterr);
+    int found = stands ? early_load(record, &now, reterr) : 0;
+    int error = found < 0 ? found : found ? 0 : attach_see(volume, ring, &now, reterr);
 
     if (error) {
         return error;
     }
     const char *lost = record->pending ? NULL : continuity_judge(record, &now);
-    if (now.off) {
-        volume_break_chain(volume, lost ? lost : "switched-off-at-boot");
-        continuity_take(record, &now);
-        record->up = false;
-        done->off = true;
-        done->lost = record->lost;
-        return volume_save(volume, reterr);
-    }
-    error = stack_down(volume, reterr); // what a crash left half made
-    error = error ? error : stack_register(volume, reterr);
-    error = error ? error : attach_rebuild(volume, &lost, reterr);
+    error = stands ? attach_take_over(volume, &lost, reterr)
+                   : attach_build_again(volume, now.size_bytes, &lost, reterr);
     if (error) {
         return error;
     }
     if (lost) {
-        volume_break_chain(volume, lost);
+        attach_lose(volume, lost);
         done->lost = record->lost;
     }
     continuity_take(record, &now);
@@ -500,28 +554,140 @@ static int attach_again_ring(struct volume *volume, struct br_ring *ring, struct
     return volume_save(volume, reterr);
 }
 
-int attach_again(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
+// A stack that stands, of this boot: what is left to look at is whether its device grew.
+static int attach_grow(struct volume *volume, struct br_err *reterr)
+{
+    struct br_guard_object object;
+    int error = attach_describe(volume->record.device, &object, reterr);
+
+    if (error || object.size_bytes == volume->record.size_bytes || volume->record.retabled) {
+        return error;
+    }
+    if (object.size_bytes < volume->record.size_bytes) {
+        return attach_size(volume, object.size_bytes, reterr);
+    }
+    return stack_resize(volume, object.size_bytes, reterr);
+}
+
+static int attach_again_locked(struct volume *volume, struct attach_done *done, struct br_err *reterr)
 {
     struct br_ring *ring;
-    int up;
+    int up = stack_is_up(volume, reterr);
+
+    if (up < 0) {
+        return up;
+    }
+    if (up && volume->record.up && attach_this_boot(&volume->record)) {
+        done->stood = true;
+        return attach_grow(volume, reterr);
+    }
+    int error = place_ring(volume->cli, &ring, reterr);
+    if (!error) {
+        error = attach_again_ring(volume, ring, up, done, reterr);
+        br_ring_close(ring);
+    }
+    if (!error) {
+        attach_audit(volume, "attach", done->lost);
+    }
+    return error;
+}
+
+int attach_again(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
+{
+    *ret_done = (struct attach_done){0};
     int error = volume_lock(volume, reterr);
 
+    error = error ? error : attach_again_locked(volume, ret_done, reterr);
+    volume_unlock(volume);
+    return error;
+}
+
+// Without a stack ---------------------------------------------------------------------------------------------------------------------
+
+static int attach_pass_locked(struct volume *volume, const char *why, struct attach_done *done, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct br_err err;
+    int error = pass_on(record, reterr);
+
+    if (error == -BR_E_BUSY) {
+        return error; // a stack stands, and what is written goes through it
+    }
+    // The same in the same boot is no news.
+    if (record->up || strcmp(record->lost, why) != 0 || !attach_this_boot(record)) {
+        struct continuity_now now = {0};
+        attach_lose(volume, why);
+        continuity_system(record, &now);
+        memcpy(record->boot_id, now.boot_id, sizeof(record->boot_id));
+        record->boot_unix_ns = now.boot_unix_ns;
+        record->up = record->clean = false;
+        attach_audit(volume, "passed-through", why);
+        int saved = volume_save(volume, error ? &err : reterr);
+        error = error ? error : saved;
+    }
+    done->off = true;
+    done->lost = record->lost;
+    return error;
+}
+
+int attach_pass(struct volume *volume, const char *why, struct attach_done *ret_done, struct br_err *reterr)
+{
     *ret_done = (struct attach_done){0};
+    int error = volume_lock(volume, reterr);
+
+    error = error ? error : attach_pass_locked(volume, why, ret_done, reterr);
+    volume_unlock(volume);
+    return error;
+}
+
+// Early -------------------------------------------------------------------------------------------------------------------------------
+
+// What the real root has to say (snapshots, marks, the chain) is not known yet: only what never changes is taken from the copied record.
+static int attach_early_ring(struct volume *volume, struct br_ring *ring, struct attach_done *done,
+                             struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct continuity_now now;
+    const char *lost = NULL;
+    int error = attach_see(volume, ring, &now, reterr);
+
     if (error) {
         return error;
     }
-    up = stack_is_up(volume, reterr);
-    error = up < 0 ? up : 0;
-    if (up > 0 && volume->record.up) {
-        ret_done->stood = true;
+    record->snapshot_count = 0;
+    record->era_seen = 0;
+    error = early_save(record, &now, reterr); // before the device can be written to
+    error = error ? error : attach_build_again(volume, now.size_bytes, &lost, reterr);
+    if (!error && lost) {
+        snprintf(now.lost, sizeof(now.lost), "%s", lost);
+        done->lost = lost;
+        error = early_save(record, &now, reterr);
+    }
+    return error;
+}
+
+int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
+{
+    const struct volume_record *record = &volume->record;
+    struct br_ring *ring;
+
+    *ret_done = (struct attach_done){.off = continuity_off()};
+    if (record->tracker != VOLUME_ERA || record->area.kind == VOLUME_AREA_FILE || record->retabled) {
+        return br_err_set(reterr, BR_E_REFUSED,
+                          "volume %s can't be built before the root file system is there: that needs tracker era, metadata on a device or in a volume group, "
+                          "and a device of its own",
+                          record->name);
+    }
+    int error = volume_lock(volume, reterr);
+    if (!error && ret_done->off) {
+        error = pass_on(record, reterr);
     } else if (!error) {
-        error = place_ring(volume->cli, &ring, reterr);
-        if (!error) {
-            error = attach_again_ring(volume, ring, ret_done, reterr);
+        int up = stack_is_up(volume, reterr);
+        ret_done->stood = up > 0;
+        error = up < 0 ? up : up > 0 ? 0 : place_ring(volume->cli, &ring, reterr);
+        if (!error && !up) {
+            error = attach_early_ring(volume, ring, ret_done, reterr);
             br_ring_close(ring);
-        }
-        if (!error) {
-            attach_audit(volume, "attach", ret_done->lost);
         }
     }
     volume_unlock(volume);
@@ -557,6 +723,15 @@ static int attach_forget(struct volume *volume, struct br_err *reterr)
     return error ? error : volume_remove(volume, reterr);
 }
 
+// How far the tracker is, as long as it can be asked.
+static int attach_note(struct volume *volume, struct br_err *reterr)
+{
+    const char *older;
+    int up = stack_is_up(volume, reterr);
+
+    return up > 0 ? stack_note(volume, false, &older, reterr) : up;
+}
+
 static int attach_down_locked(struct volume *volume, bool keep, struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
@@ -568,8 +743,9 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
                               record->snapshots[i].name);
         }
     }
-    error = stack_down(volume, reterr);
-    error = error ? error : keep ? attach_keep(volume, reterr) : 0;
+    error = keep ? attach_note(volume, reterr) : 0;
+    error = error ? error : stack_down(volume, reterr);
+    error = error ? error : keep ? attach_keep(volume, reterr) : pass_off(record, reterr);
     if (!error) {
         attach_audit(volume, keep ? "stack-down" : "detach", NULL);
     }

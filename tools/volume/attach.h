@@ -21,7 +21,7 @@ struct attach_done {
     bool stood;        // there was nothing to do
     const char *lost;  // continuity was lost: the word; points into the record
     bool fresh;        // a first attach
-    bool off;          // blkrep=off: nothing was built
+    bool off;          // nothing was built, the plain device is passed through
 };
 
 /**
@@ -37,6 +37,19 @@ BR_MUST_CHECK int attach_new(struct cli *cli, const struct attach_wish *wish, st
  * does not stop it: they are made anew.
  */
 BR_MUST_CHECK int attach_again(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr);
+/**
+ * attach_pass - no stack in this boot: end the chain for the reason @why, pass the plain device through under the stack's name
+ * Needs no helper (volume_open_record()). The chain ends even when the device can't be passed through.
+ * Errors: -BR_E_BUSY a stack stands, nothing was changed
+ */
+BR_MUST_CHECK int attach_pass(struct volume *volume, const char *why, struct attach_done *ret_done,
+                              struct br_err *reterr);
+/**
+ * attach_early - build the stack before the root file system is mounted, from the copy of the record in the initramfs
+ * What was seen of the device is left to attach_again() (tools/volume/early.h), which judges. Snapshots of the user's are not built.
+ * Errors: -BR_E_REFUSED it needs what is not there yet
+ */
+BR_MUST_CHECK int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr);
 /**
  * attach_down - take the stack down
  * @keep  for a shutdown: the record stays, with the evidence that the next attach judges by; else nothing stays of it

@@ -83,7 +83,8 @@ static int continuity_add(EVP_MD_CTX *hash, struct br_file *file, uint64_t offse
     return error || EVP_DigestUpdate(hash, buffer, len) == 1 ? error : br_err_set(reterr, BR_E_INTERNAL, "SHA-256");
 }
 
-// Both ends of the device, where superblocks and their copies are, and blocks that the chain's id draws: who writes elsewhere can't know them.
+// Both ends of the volume, where superblocks and their copies are, and blocks that its id draws: who writes elsewhere can't know them, and
+// the early boot, whose copy of the record may be old, draws the same.
 static int continuity_evidence(const struct volume_record *record, struct br_file *file, uint64_t size_bytes,
                                char *ret_hash, struct br_err *reterr)
 {
@@ -100,7 +101,7 @@ static int continuity_evidence(const struct volume_record *record, struct br_fil
     error = error ? error : continuity_add(hash, file, size_bytes - end_bytes, end_bytes, buffer, reterr);
     for (uint64_t i = 0; !error && size_bytes > CONTINUITY_BLOCK_BYTES && i < CONTINUITY_SAMPLES; i++) {
         uint8_t draw[BR_UUID_BYTES + 1];
-        memcpy(draw, record->chain.bytes, BR_UUID_BYTES);
+        memcpy(draw, record->volume.bytes, BR_UUID_BYTES);
         draw[BR_UUID_BYTES] = (uint8_t)i;
         if (EVP_Digest(draw, sizeof(draw), digest, NULL, EVP_sha256(), NULL) != 1) {
             error = br_err_set(reterr, BR_E_INTERNAL, "SHA-256");
@@ -143,7 +144,7 @@ static uint64_t continuity_boot_unix_ns(void)
     return seconds * BR_NS_PER_S;
 }
 
-static bool continuity_is_off(void)
+bool continuity_off(void)
 {
     char line[4096];
 
@@ -176,23 +177,30 @@ bool continuity_boots_between(const char *path, uint64_t from_unix, uint64_t to_
     return found;
 }
 
+void continuity_system(const struct volume_record *record, struct continuity_now *now)
+{
+    now->off = continuity_off();
+    now->boot_unix_ns = continuity_boot_unix_ns();
+    continuity_line("/proc/sys/kernel/random/boot_id", now->boot_id, sizeof(now->boot_id));
+    continuity_line("/etc/machine-id", now->machine_id, sizeof(now->machine_id));
+    now->boots_between = continuity_boots_between("/var/log/wtmp", record->boot_unix_ns / BR_NS_PER_S,
+                                                  now->boot_unix_ns / BR_NS_PER_S);
+}
+
 int continuity_look(const struct volume_record *record, struct br_file *file, const char *wwid,
                     struct continuity_now *ret_now, struct br_err *reterr)
 {
-    struct continuity_now now = {.off = continuity_is_off(), .boot_unix_ns = continuity_boot_unix_ns()};
+    struct continuity_now now = {0};
     struct br_file_info info;
     int error = br_file_stat(file, &info, reterr);
 
     if (error) {
         return error;
     }
-    continuity_line("/proc/sys/kernel/random/boot_id", now.boot_id, sizeof(now.boot_id));
-    continuity_line("/etc/machine-id", now.machine_id, sizeof(now.machine_id));
+    continuity_system(record, &now);
     snprintf(now.wwid, sizeof(now.wwid), "%s", wwid);
     now.size_bytes = info.size_bytes;
-    now.boots_between = continuity_boots_between("/var/log/wtmp", record->boot_unix_ns / BR_NS_PER_S,
-                                                 now.boot_unix_ns / BR_NS_PER_S);
-    error = continuity_evidence(record, file, info.size_bytes, now.evidence, reterr);
+    error = continuity_evidence(record, file, BR_MIN(info.size_bytes, record->size_bytes), now.evidence, reterr);
     error = error ? error : continuity_read_superblock(file, info.size_bytes, now.superblock, reterr);
     if (!error) {
         *ret_now = now;
@@ -207,6 +215,9 @@ const char *continuity_judge(const struct volume_record *record, const struct co
     }
     if (now->off) {
         return "switched-off-at-boot";
+    }
+    if (now->lost[0]) {
+        return now->lost;
     }
     if (strcmp(record->wwid, now->wwid) != 0) {
         return "another-device";
@@ -255,10 +266,8 @@ int continuity_note_view(struct volume *volume, struct br_file *view, struct br_
 
 int continuity_note_down(struct volume_record *record, struct br_file *file, struct br_err *reterr)
 {
-    struct br_file_info info;
-    int error = br_file_stat(file, &info, reterr);
+    int error = continuity_evidence(record, file, record->size_bytes, record->evidence, reterr);
 
-    error = error ? error : continuity_evidence(record, file, info.size_bytes, record->evidence, reterr);
     record->clean = !error;
     return error;
 }

@@ -26,9 +26,18 @@ struct continuity_now {
     char superblock[VOLUME_EVIDENCE_BYTES];
     bool boots_between; // wtmp knows a boot after the record's and before this one
     bool off;           // blkrep=off
+    char lost[64];      // the early boot found what the tracker remembers unusable: the word; "" not
 };
 
-/** continuity_look - gather it from the system and from the device that is open as @file */
+/** continuity_off - is blkrep=off on the kernel's command line? */
+bool continuity_off(void);
+/** continuity_system - what the system says of itself: boot, machine, the boots since the record's; the device's facts stay as they are */
+void continuity_system(const struct volume_record *record, struct continuity_now *now);
+
+/**
+ * continuity_look - gather it from the system and from the device that is open as @file
+ * Of a device that grew, the evidence is that of its old part.
+ */
 BR_MUST_CHECK int continuity_look(const struct volume_record *record, struct br_file *file, const char *wwid,
                                   struct continuity_now *ret_now, struct br_err *reterr);
 /**

@@ -63,6 +63,7 @@ static const struct record_member snapshot_members[] = {
     NUMBER(RECORD_I64, volume_snapshot, owner_pid, 0),
     NUMBER(RECORD_U64, volume_snapshot, owner_start, 0),
     NUMBER(RECORD_BOOL, volume_snapshot, grown, 0),
+    NUMBER(RECORD_U64, volume_snapshot, used_seen_bytes, 0),
     {RECORD_LIST, "pieces", AT(volume_snapshot, pieces), VOLUME_PIECES_MAX, piece_members, sizeof(struct volume_piece),
      AT(volume_snapshot, piece_count)},
     {RECORD_END, NULL, 0, 0, NULL, 0, 0},

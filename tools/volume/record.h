@@ -72,6 +72,7 @@ struct volume_snapshot {
     int64_t owner_pid;   // VIEW: whose it is
     uint64_t owner_start;
     bool grown; // its store was made larger: what is behind its end need not be zeros
+    uint64_t used_seen_bytes; // of its store: it only grows, so one that has less is an older copy
     uint32_t piece_count; // none: the store is LVM's own
     struct volume_piece pieces[VOLUME_PIECES_MAX];
 };

@@ -382,32 +382,65 @@ static int stack_up_snapshot(struct volume *volume, const struct volume_snapshot
     return error;
 }
 
+// Takes away what is left of a snapshot that does not live on, and the record's entry. One that somebody needed is named.
+static int stack_lose_snapshot(struct volume *volume, const struct volume_snapshot *snapshot, const char *why,
+                               char ret_lost[64], struct br_err *reterr)
+{
+    char part[DMH_PART_MAX];
+
+    if (snapshot->use != VOLUME_VIEW) {
+        snprintf(ret_lost, 64, "snapshot-%u-not-restored", snapshot->number);
+        cli_warn(volume->cli, "snapshot %u of %s is gone: %s", snapshot->number, volume->record.name, why);
+    }
+    volume_part(part, "snap", snapshot->number);
+    int error = stack_remove(volume, part, reterr);
+    volume_part(part, "cow", snapshot->number);
+    error = error ? error : stack_remove(volume, part, reterr);
+    if (!error) {
+        volume_record_drop_snapshot(&volume->record, snapshot->number);
+    }
+    return error;
+}
+
 // Snapshots of runs that ended with the machine are dropped; held ones and a user's are made again, before any write can come.
 static int stack_up_snapshots(struct volume *volume, char ret_lost[64], struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
-    struct br_err err;
+    struct br_err err = {0};
 
     for (uint32_t i = record->snapshot_count; i; i--) {
         struct volume_snapshot snapshot = record->snapshots[i - 1];
         int error = snapshot.use == VOLUME_VIEW ? -BR_E_NOT_FOUND : stack_up_snapshot(volume, &snapshot, &err);
-        if (!error) {
-            continue;
-        }
-        if (snapshot.use != VOLUME_VIEW) {
-            snprintf(ret_lost, 64, "snapshot-%u-not-restored", snapshot.number);
-            cli_warn(volume->cli, "snapshot %u of %s is gone: %s", snapshot.number, record->name, err.text);
-        }
-        char part[DMH_PART_MAX];
-        volume_part(part, "snap", snapshot.number);
-        error = stack_remove(volume, part, reterr);
-        volume_part(part, "cow", snapshot.number);
-        error = error ? error : stack_remove(volume, part, reterr);
+        error = error ? stack_lose_snapshot(volume, &snapshot, err.text, ret_lost, reterr) : 0;
         if (error) {
             return error;
         }
-        volume_record_drop_snapshot(record, snapshot.number);
     }
+    return 0;
+}
+
+int stack_adopt(struct volume *volume, char ret_lost[64], struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct dmh_info info;
+    char part[DMH_PART_MAX];
+
+    ret_lost[0] = 0;
+    for (uint32_t i = record->snapshot_count; i; i--) {
+        struct volume_snapshot snapshot = record->snapshots[i - 1];
+        volume_part(part, "snap", snapshot.number);
+        int found = stack_look(volume, part, &info, reterr);
+        if (found > 0 && info.live_table) {
+            continue;
+        }
+        int error = found < 0 ? found
+                              : stack_lose_snapshot(volume, &snapshot, "the volume was written to before it was there",
+                                                    ret_lost, reterr);
+        if (error) {
+            return error;
+        }
+    }
+    record->up = true;
     return 0;
 }
 
@@ -443,6 +476,118 @@ int stack_up(struct volume *volume, bool fresh_meta, char ret_lost[64], struct b
     }
     volume->record.up = true;
     return volume_save(volume, reterr);
+}
+
+// One part's new table, inactive.
+static int stack_load(struct volume *volume, const char *where, enum dmh_target_kind kind, const char *device,
+                      struct br_err *reterr)
+{
+    struct dmh_load *load = calloc(1, sizeof(*load));
+
+    if (!load) {
+        return br_err_set(reterr, BR_E_NOMEM, "a table");
+    }
+    load->device = volume_ref(volume, where);
+    stack_one_table(&volume->record, kind, device, "", 0, &load->table);
+    int error = dmh_load(volume->helper, load, reterr);
+    free(load);
+    return error;
+}
+
+// Both tables in one window: suspended from the top down, resumed from the bottom up.
+static int stack_resize_window(struct volume *volume, struct br_err *reterr)
+{
+    struct dmh_window *window = calloc(1, sizeof(*window));
+    struct dmh_window_done *done = calloc(1, sizeof(*done));
+    int error = window && done ? 0 : br_err_set(reterr, BR_E_NOMEM, "a window");
+
+    error = error ? error : stack_load(volume, "real", DMH_TARGET_LINEAR, "@device", reterr);
+    error = error ? error : stack_load(volume, "top", DMH_TARGET_SNAPSHOT_ORIGIN, "real", reterr);
+    if (!error) {
+        window->top_count = 2;
+        window->tops[0].device = volume_ref(volume, "top");
+        window->tops[0].freeze = true;
+        window->tops[1].device = volume_ref(volume, "real");
+        window->deadline_ms = STACK_WINDOW_MS;
+        window->sync_budget_ms = STACK_SYNC_MS;
+        error = dmh_window(volume->helper, window, done, reterr);
+    }
+    if (error) {
+        struct dmh_ref top = volume_ref(volume, "top"), real = volume_ref(volume, "real");
+        struct br_err err;
+        (void)!dmh_clear(volume->helper, &top, &err);
+        (void)!dmh_clear(volume->helper, &real, &err);
+    }
+    free(window);
+    free(done);
+    return error;
+}
+
+int stack_resize(struct volume *volume, uint64_t size_bytes, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    uint64_t old_bytes = record->size_bytes;
+
+    if (record->tracker == VOLUME_ERA || record->retabled) {
+        return br_err_set(reterr, BR_E_UNSUPPORTED,
+                          "the device of volume %s grew; its stack takes the new size when it is built anew: unmount it, then blkrep detach --keep %s and "
+                          "blkrep attach %s, or reboot",
+                          record->name, record->name, record->name);
+    }
+    record->size_bytes = size_bytes;
+    int error = stack_resize_window(volume, reterr);
+    if (error) {
+        record->size_bytes = old_bytes;
+        return error;
+    }
+    return volume_save(volume, reterr);
+}
+
+static int stack_note_era(struct volume *volume, bool rolled, const char **ret_older, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct dmh_query query = {.device = volume_ref(volume, "era")};
+    struct dmh_status *status = calloc(1, sizeof(*status));
+
+    if (!status) {
+        return br_err_set(reterr, BR_E_NOMEM, "a status");
+    }
+    int error = dmh_status(volume->helper, &query, status, reterr);
+    if (!error && (!status->target_count || !status->targets[0].parsed || status->targets[0].failed)) {
+        error = br_err_set(reterr, BR_E_CORRUPT, "dm-era of %s does not work", record->name);
+    }
+    uint64_t era = error ? 0 : status->targets[0].era;
+    free(status);
+    if (!error && record->era_seen && era < record->era_seen + rolled) {
+        *ret_older = "era-metadata-older";
+    } else if (!error) {
+        record->era_seen = era;
+    }
+    return error;
+}
+
+int stack_note(struct volume *volume, bool rolled, const char **ret_older, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct br_err err;
+
+    *ret_older = NULL;
+    int error = record->tracker == VOLUME_ERA ? stack_note_era(volume, rolled, ret_older, reterr) : 0;
+    for (uint32_t i = 0; !error && i < record->snapshot_count; i++) {
+        struct volume_snapshot *snapshot = &record->snapshots[i];
+        struct dmh_target_status status = {0};
+        // What is not live has nothing to tell; one that overflowed is named by whoever reads it.
+        if (stack_snapshot_status(volume, snapshot->number, &status, &err) ||
+            status.snapshot_state != DMH_SNAPSHOT_VALID) {
+            continue;
+        }
+        if (status.used_bytes < snapshot->used_seen_bytes) {
+            *ret_older = "snapshot-store-older";
+        } else {
+            snapshot->used_seen_bytes = status.used_bytes;
+        }
+    }
+    return error;
 }
 
 // Gives a device that was re-tabled its own table back.

@@ -168,7 +168,7 @@ static int volume_folder(struct cli *cli, const char *name, bool make, int *ret_
     return *ret_fd < 0 ? br_err_os(reterr, errno, "opening %s", path) : 0;
 }
 
-int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret_volume, struct br_err *reterr)
+int volume_open_record(struct cli *cli, const char *name, bool make, struct volume *ret_volume, struct br_err *reterr)
 {
     struct volume *volume = ret_volume;
 
@@ -186,7 +186,14 @@ int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret
         return br_err_set(reterr, BR_E_NOT_FOUND, "no volume %s is attached", name);
     }
     snprintf(volume->record.name, sizeof(volume->record.name), "%s", name);
-    return dmh_client_open(NULL, &volume->helper, reterr);
+    return 0;
+}
+
+int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret_volume, struct br_err *reterr)
+{
+    int error = volume_open_record(cli, name, make, ret_volume, reterr);
+
+    return error ? error : dmh_client_open(NULL, &ret_volume->helper, reterr);
 }
 
 void volume_close(struct volume *volume)

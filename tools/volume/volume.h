@@ -39,6 +39,9 @@ BR_MUST_CHECK int volume_find(struct cli *cli, const char *word, char *ret_name,
  */
 BR_MUST_CHECK int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret_volume,
                               struct br_err *reterr);
+/** volume_open_record - the same without a helper: for what needs the record alone, and where there is no helper to be had */
+BR_MUST_CHECK int volume_open_record(struct cli *cli, const char *name, bool make, struct volume *ret_volume,
+                                     struct br_err *reterr);
 /** volume_close - gives the lock back, hangs up; a zeroed struct with fds -1 is fine */
 void volume_close(struct volume *volume);
 /** volume_lock - take the lock, waiting up to a minute, and read the record anew; -BR_E_BUSY names who has it */

@@ -1,0 +1,21 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# make install puts every unit, rule and boot hook where systemd, udev and the initramfs builders look, and systemd has nothing to say
+# against the units; attaching comes before local file systems, without a cycle.
+. "$(dirname "$0")/../lib/cli.sh"
+
+t_need systemd-analyze make
+
+t_ok make -s -C "$T_TOP" BUILD="$(dirname "$BLKREP")" DESTDIR="$T/root" install
+units=$T/root/usr/lib/systemd/system
+for unit in blkrep-attach blkrep-watch blkrep-serve; do
+    [[ -s $units/$unit.service ]] || t_fail "$unit.service is not installed"
+    # what the machine does not have, and where things lie here, is not the unit's fault
+    sed -i "s|/usr/bin/blkrep|$BLKREP|; /^Documentation=/d" "$units/$unit.service"
+    t_run systemd-analyze verify --man=no --recursive-errors=no "$units/$unit.service"
+    t_status 0
+    [[ ! -s $T/err ]] || t_fail "$unit.service: $(cat "$T/err")"
+done
+grep -q '^Before=local-fs.target' "$units/blkrep-attach.service" || t_fail "attach does not come before local file systems"
+grep -q '^ExecStart=-' "$units/blkrep-attach.service" || t_fail "a failed attach would stop the boot"
+[[ -s $T/root/usr/lib/udev/rules.d/62-blkrep.rules ]] || t_fail "the udev rule is not installed"
