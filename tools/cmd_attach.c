@@ -4,7 +4,8 @@
 #include "tools/volume/continuity.h"
 
 static const struct cli_option attach_options[] = {
-    {"all", CLI_FLAG, NULL, "Build the stack of every volume that is known: what the boot does. One that fails does not stop the others."},
+    {"all", CLI_FLAG, NULL,
+     "Build the stack of every volume that is known: what the boot does. One that fails does not stop the others."},
     {"early", CLI_FLAG, NULL,
      "For the initramfs: build the stack from a copy of the volume's record, before the root file system is there. attach --all on the real "
      "root takes it over. Tracker era only, with --cow on a device or in a volume group."},
@@ -15,9 +16,11 @@ static const struct cli_option attach_options[] = {
     {"cow", CLI_TEXT, "PLACE",
      "Where snapshots keep old data, and dm-era its metadata: the path of a file to be made, a block device that is given for it whole, or "
      "vg:GROUP for a logical volume. Not on the volume itself. Default: a file in the state folder."},
-    {"cow-size", CLI_SIZE, "SIZE", "How large the place is to begin with. Default: a 64th of the volume, 128 MiB to 4 GiB."},
+    {"cow-size", CLI_SIZE, "SIZE",
+     "How large the place is to begin with. Default: a 64th of the volume, 128 MiB to 4 GiB."},
     {"cow-max", CLI_SIZE, "SIZE", "How large it may grow. Default: a fifth of the volume."},
-    {"era-block", CLI_SIZE, "SIZE", "Block size of dm-era, a multiple of 64 KiB. Default 1 MiB: smaller ones name changes more exactly and slow large writes."},
+    {"era-block", CLI_SIZE, "SIZE",
+     "Block size of dm-era, a multiple of 64 KiB. Default 1 MiB: smaller ones name changes more exactly and slow large writes."},
     {"at-boot", CLI_FLAG, NULL,
      "The device is in use and can't be released now: remember it, and let the next boot build the stack before anything uses the device."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
@@ -66,11 +69,14 @@ static void attach_say(struct cli *cli, const struct volume *volume, const struc
                   volume_tracker_name(record->tracker));
     }
     if (done->fresh && !record->retabled) {
-        cli_say(cli, "use %s from now on: in /etc/fstab, and wherever %s stands. fstrim does nothing on it.", top, record->device);
+        cli_say(cli, "use %s from now on: in /etc/fstab, and wherever %s stands. fstrim does nothing on it.", top,
+                record->device);
     }
     if (done->lost) {
-        cli_say(cli, "%s: changes since the last run can't be proven (%s): the next run of each consumer compares everything",
-                record->name, done->lost);
+        cli_say(
+            cli,
+            "%s: changes since the last run can't be proven (%s): the next run of each consumer compares everything",
+            record->name, done->lost);
     }
 }
 
@@ -179,8 +185,9 @@ static int attach_first(struct cli *cli, struct br_err *reterr)
     if (!volume) {
         return br_err_set(reterr, BR_E_NOMEM, "attaching %s", wish.name);
     }
-    int error = wish.era_block_bytes % 65536 ? br_err_set(reterr, BR_E_USAGE, "--era-block must be a multiple of 64 KiB")
-                                             : attach_new(cli, &wish, volume, &done, reterr);
+    int error = wish.era_block_bytes % 65536
+                    ? br_err_set(reterr, BR_E_USAGE, "--era-block must be a multiple of 64 KiB")
+                    : attach_new(cli, &wish, volume, &done, reterr);
     if (!error) {
         attach_report(cli, volume, &done);
         attach_say(cli, volume, &done);
@@ -218,7 +225,8 @@ static const struct cli_field attach_fields[] = {
     {"size_bytes", "number", "Of the volume."},
     {"area_bytes", "number", "Of the place for snapshots and metadata."},
     {"online", "boolean", "The device was in use, and the stack was slipped under it: its path stays."},
-    {"tracking_lost", "text|null", "Why changes since the last run can't be proven; null when they can, or when there was none."},
+    {"tracking_lost", "text|null",
+     "Why changes since the last run can't be proven; null when they can, or when there was none."},
     {"volumes", "number", "With --all: how many are known. The fields before are the last one's."},
     {NULL, NULL, NULL},
 };

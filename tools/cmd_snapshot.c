@@ -79,7 +79,9 @@ static int snapshot_prepare(struct cli *cli, struct snapshot_group *group, struc
     }
     int up = stack_is_up(volume, reterr);
     if (up <= 0) {
-        return up < 0 ? up : br_err_set(reterr, BR_E_NOT_FOUND, "the stack of %s does not stand: run blkrep attach %s", name, name);
+        return up < 0 ? up
+                      : br_err_set(reterr, BR_E_NOT_FOUND, "the stack of %s does not stand: run blkrep attach %s", name,
+                                   name);
     }
     if (volume_record_snapshot(&volume->record, 0, snapshot_name)) {
         return br_err_set(reterr, BR_E_BUSY, "volume %s has a snapshot %s already", name, snapshot_name);
@@ -115,11 +117,11 @@ static void snapshot_report(struct cli *cli, const struct snapshot_group *group,
 
         snprintf(path, sizeof(path), "/dev/mapper/%s-snap.%u", record->name, group->numbers[i]);
         br_duration_text(top->window_ns, took, sizeof(took));
-        json_array_append_new(
-            list, json_pack("{s:s,s:s,s:s,s:s,s:f,s:f}", "volume", record->name, "name", name, "path", path,
-                            "consistency",
-                            br_consistency_name(group->windows[i].snapshot->consistency), "window_seconds",
-                            (double)(top->window_ns / 1000) / 1e6, "freeze_seconds", (double)(top->freeze_ns / 1000) / 1e6));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:s,s:s,s:s,s:f,s:f}", "volume", record->name, "name", name, "path", path,
+                                        "consistency", br_consistency_name(group->windows[i].snapshot->consistency),
+                                        "window_seconds", (double)(top->window_ns / 1000) / 1e6, "freeze_seconds",
+                                        (double)(top->freeze_ns / 1000) / 1e6));
         cli_print(cli, "%s@%s: %s; writes waited %s", record->name, name, path, took);
     }
     cli_report_json(cli, "snapshots", list);
@@ -135,9 +137,9 @@ static int snapshot_take(struct cli *cli, struct snapshot_group *group, struct b
         error = snapshot_prepare(cli, group, ring, cli->args[i], name, reterr);
     }
     for (uint32_t i = 0; !error && i < group->count; i++) {
-        group->windows[i] =
-            (struct stack_window){.volume = &group->volumes[i],
-                                  .snapshot = volume_record_snapshot(&group->volumes[i].record, group->numbers[i], NULL)};
+        group->windows[i] = (struct stack_window){
+            .volume = &group->volumes[i],
+            .snapshot = volume_record_snapshot(&group->volumes[i].record, group->numbers[i], NULL)};
     }
     error = error ? error : stack_snapshot_take(group->windows, group->count, &group->done, reterr);
     if (error) {
@@ -386,8 +388,9 @@ const struct cli_verb cmd_snapshot_remove = {
     .args_min = 1,
     .args_max = 1,
     .summary = "Remove a snapshot.",
-    .description = "A snapshot that a consumer's version was read from, on a volume with tracker cow, is kept without its name until that "
-                   "consumer's next run.",
+    .description =
+        "A snapshot that a consumer's version was read from, on a volume with tracker cow, is kept without its name until that "
+        "consumer's next run.",
     .options = snapshot_remove_options,
     .examples = snapshot_remove_examples,
     .see_also = "blkrep-snapshot-create(1)",

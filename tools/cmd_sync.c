@@ -262,8 +262,8 @@ static json_t *sync_audit_details(const struct sync_run *run, int result)
 static void sync_remember(struct sync_run *run, int result, const struct br_err *why)
 {
     struct br_err err = {0};
-    bool acted =
-        run->result.new_version || run->result.recheck_mismatches || run->result.tracked.caught || run->result.mode == BR_MODE_REPLACE || result;
+    bool acted = run->result.new_version || run->result.recheck_mismatches || run->result.tracked.caught ||
+                 run->result.mode == BR_MODE_REPLACE || result;
 
     if (run->result.dry_run || !run->target.name[0]) {
         return;
@@ -495,7 +495,8 @@ static const struct cli_field sync_fields[] = {
      "Blocks of those that were not as they should be; the tracker is then distrusted."},
     {"bytes_tracked", "number", "What the tracker said may have changed, in whole blocks of 64 KiB; 0 with scan."},
     {"bytes_rechecked_source", "number", "Of what the tracker called unchanged, read and proven all the same."},
-    {"tracker_caught", "boolean", "One of these had changed: the tracker is distrusted, and this run compared everything."},
+    {"tracker_caught", "boolean",
+     "One of these had changed: the tracker is distrusted, and this run compared everything."},
     {"seconds_window", "number", "How long writes to an attached volume waited for the snapshot; 0 of others."},
     {"unreadable_blocks", "number", "Blocks of the version that the source could not read."},
     {"verified", "boolean", "Both sides were read whole and compared, by --verify."},

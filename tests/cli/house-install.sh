@@ -29,6 +29,7 @@ for unit in "${units[@]}"; do
     [[ $line == "/usr/local/bin/blkrep "* ]] || t_fail "${unit##*/} starts $line"
     every=$(sed -n 's/^Environment=EVERY=//p' "$unit")
     line=${line//%i/disk}
+    # shellcheck disable=SC2016 # systemd's variable
     read -r -a words <<<"${line//'${EVERY}'/$every}"
     t_ok "$BLKREP" "${words[@]:1}" --help # parsed, and nothing done
     sed -i "s#/usr/local/bin/blkrep#$BLKREP#" "$unit"

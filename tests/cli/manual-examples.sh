@@ -35,6 +35,7 @@ shell() { # COMMAND: it must exit 0
     t_status 0
     run=$((run + 1))
 }
+# shellcheck disable=SC2094 # a word and a file
 token() { s_server "$BLKREP" token create --role=operator >token 2>/dev/null; }
 copy() { s_as me t_ok blkrep sync "$@" disk.img backup/disk.img; }
 example() {

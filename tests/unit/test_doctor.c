@@ -186,11 +186,10 @@ static void the_root_file_system_on_a_partition_is_attached_at_boot_only(void **
     server(bed);
     is_blank(bed, "vda3");
     plan_is(bed, "vda1", "now", "");
-    plan_is(
-        bed, "vda1", "at boot",
-        "blkrep attach root /dev/disk/by-id/virtio-A-part1 --cow=/dev/disk/by-id/virtio-A-part3 --at-boot\n"
-        "update-initramfs -u\n"
-        "systemctl reboot\n");
+    plan_is(bed, "vda1", "at boot",
+            "blkrep attach root /dev/disk/by-id/virtio-A-part1 --cow=/dev/disk/by-id/virtio-A-part3 --at-boot\n"
+            "update-initramfs -u\n"
+            "systemctl reboot\n");
 }
 
 static void without_an_initramfs_builder_boot_is_not_proposed(void **state)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// timeout: 180
 //
 // engine/track/era_meta.h and what lies below it (era_format.h, pdata.h, pdata_file.h), on metadata that another hand built (tests/lib/t_era.h):
 // what is told since which era, by which view, and that every block of it is checked before it is believed.

@@ -112,16 +112,46 @@ static void refused(void (*spoil)(struct volume_record *record), const char *wor
     free(record);
 }
 
-static void spoil_kind(struct volume_record *r) { r->area.kind = 9; }
-static void spoil_tracker(struct volume_record *r) { r->tracker = 0; }
-static void spoil_overlap(struct volume_record *r) { r->snapshots[1].pieces[0].offset_bytes = 4 * MIB; }
-static void spoil_meta(struct volume_record *r) { r->meta.len_bytes = 65 * MIB; }
-static void spoil_meta_overlap(struct volume_record *r) { r->meta.len_bytes = 4 * MIB; }
-static void spoil_end(struct volume_record *r) { r->snapshots[0].pieces[1].offset_bytes = 62 * MIB; }
-static void spoil_unit(struct volume_record *r) { r->snapshots[0].pieces[1].len_bytes -= 512; }
-static void spoil_number(struct volume_record *r) { r->snapshots[1].number = 7; }
-static void spoil_zero(struct volume_record *r) { r->snapshots[1].number = 0; }
-static void spoil_consistency(struct volume_record *r) { r->snapshots[0].consistency = 3; }
+static void spoil_kind(struct volume_record *r)
+{
+    r->area.kind = 9;
+}
+static void spoil_tracker(struct volume_record *r)
+{
+    r->tracker = 0;
+}
+static void spoil_overlap(struct volume_record *r)
+{
+    r->snapshots[1].pieces[0].offset_bytes = 4 * MIB;
+}
+static void spoil_meta(struct volume_record *r)
+{
+    r->meta.len_bytes = 65 * MIB;
+}
+static void spoil_meta_overlap(struct volume_record *r)
+{
+    r->meta.len_bytes = 4 * MIB;
+}
+static void spoil_end(struct volume_record *r)
+{
+    r->snapshots[0].pieces[1].offset_bytes = 62 * MIB;
+}
+static void spoil_unit(struct volume_record *r)
+{
+    r->snapshots[0].pieces[1].len_bytes -= 512;
+}
+static void spoil_number(struct volume_record *r)
+{
+    r->snapshots[1].number = 7;
+}
+static void spoil_zero(struct volume_record *r)
+{
+    r->snapshots[1].number = 0;
+}
+static void spoil_consistency(struct volume_record *r)
+{
+    r->snapshots[0].consistency = 3;
+}
 
 static void a_record_that_says_the_impossible_is_refused(void **state)
 {

@@ -37,16 +37,16 @@ for tracker in era cow; do
     mke2fs -q -F -t ext4 /dev/vm/source || fail "mke2fs"
     run blkrep attach data /dev/vm/source --tracker "$tracker" --cow /dev/vm/area
     is path /dev/mapper/data
-    mkdir -p /tmp/data
-    mount -t ext4 /dev/mapper/data /tmp/data || fail "mount"
-    vm_pattern $((8 << 20)) "$tracker" >/tmp/data/first
+    mkdir -p /run/data
+    mount -t ext4 /dev/mapper/data /run/data || fail "mount"
+    vm_pattern $((8 << 20)) "$tracker" >/run/data/first
     run blkrep sync data /dev/vm/target --overwrite --yes
     is tracker "$tracker"
     is fallback_reason first-copy
     is consistency clean
     check_replica
     for i in 1 2 3; do
-        vm_pattern $((1 << 20)) "$i" >/tmp/data/later
+        vm_pattern $((1 << 20)) "$i" >/run/data/later
         run blkrep sync /dev/mapper/data /dev/vm/target --recheck 1M
         is tracker "$tracker"
         is fallback_reason null
@@ -57,20 +57,20 @@ for tracker in era cow; do
     done
     blkrep snapshot create data --name s1 || fail "snapshot create"
     blkrep snapshot list || fail "snapshot list"
-    echo more >/tmp/data/more
+    echo more >/run/data/more
     run blkrep sync data@s1 /dev/vm/target
     check_replica
     blkrep snapshot remove data@s1 || fail "snapshot remove"
-    umount /tmp/data
+    umount /run/data
     run blkrep sync data /dev/vm/target --recheck 1M
     is fallback_reason null
     same "$tracker: the replica differs"
     blkrep detach data || fail "detach"
-    [[ -z $(dmsetup ls | grep -v 'No devices') ]] || fail "left behind: $(dmsetup ls)"
+    ! dmsetup ls | grep -v 'No devices' || fail "left behind: $(dmsetup ls)"
     [[ ! -e /mnt/state/volumes/data ]] || fail "left behind: $(find /mnt/state/volumes)"
-    mount -t ext4 /dev/vm/source /tmp/data || fail "the plain device does not mount"
-    echo alone >/tmp/data/alone
-    umount /tmp/data
+    mount -t ext4 /dev/vm/source /run/data || fail "the plain device does not mount"
+    echo alone >/run/data/alone
+    umount /run/data
     run blkrep sync /dev/vm/source /dev/vm/target
     is tracker scan
     same "$tracker: the replica differs after a detach"

@@ -24,8 +24,9 @@ clear_record() {
 refused() { # STATUS WHY COMMAND... - it must end with that status and say WHY
     local status=$1 why=$2 text
     shift 2
-    text=$("$@" 2>&1 >/dev/null)
-    [[ $? -eq $status && $text == *"$why"* ]] || fail "status $?, not $status with '$why': $text"
+    local got=0
+    text=$("$@" 2>&1 >/dev/null) || got=$?
+    [[ $got -eq $status && $text == *"$why"* ]] || fail "status $got, not $status with '$why': $text"
     echo "refused: $text"
 }
 
@@ -55,7 +56,7 @@ for chunk in 16 8 128; do
     [[ $(((used - metadata) / chunk)) -eq $(awk -v c=$((chunk * 512)) '{ n += $2 / c } END { print n }' "$T/told") ]] ||
         fail "told $(cat "$T/told"), status $(dmsetup status s1)"
     if [[ $chunk -ne 128 ]]; then
-        dmsetup suspend top && dmsetup remove s1 && dmsetup resume top || fail "remove the snapshot"
+        { dmsetup suspend top && dmsetup remove s1 && dmsetup resume top; } || fail "remove the snapshot"
     fi
 done
 
@@ -65,7 +66,7 @@ status=$(cow_status)
 clear_record $((records - 1)) 65536
 # shellcheck disable=SC2086 # two numbers
 refused 4 "the kernel says $records records, the store shows $((records - 1))" tracked cow /dev/vm/cow "$source_bytes" 500 $status
-dmsetup suspend top && dmsetup remove s1 && dmsetup resume top || fail "remove the snapshot"
+{ dmsetup suspend top && dmsetup remove s1 && dmsetup resume top; } || fail "remove the snapshot"
 tracked cow /dev/vm/cow "$source_bytes" >"$T/offline" || fail "the last record cleared offline can't be seen, and was"
 [[ $(awk '{ n += $2 / 65536 } END { print n }' "$T/offline") -eq $((records - 1)) ]] || fail "one record is missing, told: $(cat "$T/offline")"
 clear_record 5 65536

@@ -55,12 +55,12 @@ disk=$(kernel_name /dev/vm/parts)
 whole=$(kernel_name /dev/vm/whole)
 spare=$(kernel_name /dev/vm/spare)
 [[ -b /dev/${disk}2 ]] || fail "the disk has no second partition"
-mkdir "$T/srv" "$T/data" "$T/fat"
+mkdir "$T/srv" "/run/data" "$T/fat"
 must mke2fs -q -t ext4 "/dev/${disk}1"
 must mount -t ext4 "/dev/${disk}1" "$T/srv"
 must dmsetup create real --table "0 $(sectors /dev/vm/whole) linear /dev/vm/whole 0"
 must mke2fs -q -t ext4 /dev/mapper/real
-must mount -t ext4 /dev/mapper/real "$T/data"
+must mount -t ext4 /dev/mapper/real "/run/data"
 must mkdosfs /dev/vm/spare >/dev/null
 must mount -t vfat /dev/vm/spare "$T/fat"
 dm="dm-0" # the first one made
@@ -86,9 +86,9 @@ must dmsetup create base --table "0 $(sectors /dev/vm/whole) linear /dev/vm/whol
 must dmsetup load real --table "0 $(sectors /dev/vm/whole) linear /dev/mapper/base 0"
 must dmsetup suspend real
 must dmsetup resume real
-echo alive >"$T/data/file"
+echo alive >"/run/data/file"
 sync
-[[ $(cat "$T/data/file") == alive ]] || fail "the mount did not survive a change of its table"
+[[ $(cat "/run/data/file") == alive ]] || fail "the mount did not survive a change of its table"
 
 # ---- targets: era is created exactly where doctor said so, and is seen then with its version
 era_works() { can dmsetup create try --table "0 65536 era /dev/mapper/era-meta /dev/mapper/base 2048" && must dmsetup remove try; }
@@ -101,7 +101,7 @@ is '.machine.drivers[] | select(.name == "era") | .presence == "present" and .ve
 
 # ---- TRIM: taken now, refused by what attach puts on top
 is "$(dev "$dm") | .trim_now and (.trim_attached | not)" "$(dev "$dm")"
-fstrim "$T/data" || fail "doctor says that TRIM reaches the device, fstrim does not"
+fstrim "/run/data" || fail "doctor says that TRIM reaches the device, fstrim does not"
 must dmsetup create origin --table "0 65536 snapshot-origin /dev/mapper/base"
 origin=$(grep -lx origin /sys/block/dm-*/dm/name)
 origin=$(basename "${origin%/dm/name}")
@@ -111,8 +111,8 @@ must dmsetup remove origin
 # ---- freezing: as the list of file systems says
 is "$(dev "$dm") | .mounts[0].freezes" "$(dev "$dm")"
 is "$(dev "$spare") | .mounts[0].fs == \"vfat\" and (.mounts[0].freezes | not)" "$(dev "$spare")"
-must fsfreeze --freeze "$T/data"
-must fsfreeze --unfreeze "$T/data"
+must fsfreeze --freeze "/run/data"
+must fsfreeze --unfreeze "/run/data"
 ! can fsfreeze --freeze "$T/fat" || fail "vfat can be frozen after all"
 
 # ---- devices that do not answer: a suspended one is not read, a slow one is given up

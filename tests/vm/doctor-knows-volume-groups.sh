@@ -26,9 +26,9 @@ quiet lvm vgcreate -y vg-1 /dev/vm/pv
 quiet lvm lvcreate -y -W n -Z n -L 32M -n my-data vg-1
 quiet lvm lvcreate -y --type thin-pool -L 64M --poolmetadatasize 4M -n pool vg-1
 quiet lvm lvcreate -y -V 128M --thinpool vg-1/pool -n thin
-mkdir "$T/data"
+mkdir "/run/data"
 quiet mke2fs -q -t ext4 /dev/mapper/vg--1-my--data
-quiet mount /dev/mapper/vg--1-my--data "$T/data"
+quiet mount /dev/mapper/vg--1-my--data "/run/data"
 free=$(lvm vgs --noheadings --nosuffix --units b -o vg_free vg-1 2>/dev/null | tr -d ' ')
 [[ $free -gt $((64 << 20)) ]] || fail "the group has only $free bytes left"
 

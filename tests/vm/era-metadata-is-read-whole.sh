@@ -14,8 +14,9 @@ set -u
 refused() { # STATUS WHY COMMAND... - it must end with that status and say WHY
     local status=$1 why=$2 text
     shift 2
-    text=$("$@" 2>&1 >/dev/null)
-    [[ $? -eq $status && $text == *"$why"* ]] || fail "status $?, not $status with '$why': $text"
+    local got=0
+    text=$("$@" 2>&1 >/dev/null) || got=$?
+    [[ $got -eq $status && $text == *"$why"* ]] || fail "status $got, not $status with '$why': $text"
     echo "refused: $text"
 }
 

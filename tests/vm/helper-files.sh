@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=6.1,6.12 disk=a=32M disk=fs=96M disk=xfs=320M disk=spare=4M tools=dmsetup,mke2fs,mkfs.xfs,e2fsck,xfs_repair timeout=120
 #
 # A file as a store: what blkrep-dm-helper makes and maps, and what it refuses.
@@ -12,8 +13,8 @@ export BLKREP_STATE=$T/state
 M=$((1 << 20)) size=$((32 << 20))
 
 mkdir "$T/ext4" "$T/xfs"
-mke2fs -q -t ext4 /dev/vm/fs && mount -t ext4 /dev/vm/fs "$T/ext4" || fail "ext4"
-mkfs.xfs -q -f /dev/vm/xfs && mount -t xfs /dev/vm/xfs "$T/xfs" || fail "xfs"
+{ mke2fs -q -t ext4 /dev/vm/fs && mount -t ext4 /dev/vm/fs "$T/ext4"; } || fail "ext4"
+{ mkfs.xfs -q -f /dev/vm/xfs && mount -t xfs /dev/vm/xfs "$T/xfs"; } || fail "xfs"
 store=$T/ext4/store
 places=("file:$store" "file:$T/xfs/store" "file:$T/tmpfs-store" "file:$T/ext4/other" "file:$T/own/store")
 register() { ok register db "$(uuid_of 1)" /dev/vm/a "${places[@]}"; }

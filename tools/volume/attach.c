@@ -49,7 +49,8 @@ static int attach_describe(const char *path, struct br_guard_object *ret_object,
     int error = br_guard_describe(fd, path, ret_object, reterr);
     close(fd);
     if (!error && !ret_object->is_block) {
-        error = br_err_set(reterr, BR_E_USAGE, "%s is not a block device; files are synced without attaching them", name);
+        error =
+            br_err_set(reterr, BR_E_USAGE, "%s is not a block device; files are synced without attaching them", name);
     }
     if (!error && !ret_object->size_bytes) {
         error = br_err_set(reterr, BR_E_USAGE, "%s has no medium", name);
@@ -96,8 +97,8 @@ static int attach_allowed(const struct attach_look *look, bool at_boot, struct b
     if (at_boot && (look->way.way == KMC_WAY_RELEASE || look->way.way == KMC_WAY_BOOT)) {
         return 0;
     }
-    return br_err_set(reterr, BR_E_REFUSED, "%s: %s; blkrep doctor %s shows the ways that there are",
-                      look->object.text, look->way.reason, look->devices.list[look->index].stable);
+    return br_err_set(reterr, BR_E_REFUSED, "%s: %s; blkrep doctor %s shows the ways that there are", look->object.text,
+                      look->way.reason, look->devices.list[look->index].stable);
 }
 
 // A DM device that nobody uses gets the stack on top like any other device: its table is changed only when there is no other way.
@@ -120,7 +121,8 @@ static int attach_area_default(struct volume *volume, struct volume_area *area, 
     }
     int len = snprintf(area->path, sizeof(area->path), "%.200s/volumes/%s/area", state, volume->record.name);
     if (len >= (int)sizeof(area->path) || strlen(state) > 200) {
-        return br_err_set(reterr, BR_E_USAGE, "the state folder's path is too long for an area in it: name a place with --cow");
+        return br_err_set(reterr, BR_E_USAGE,
+                          "the state folder's path is too long for an area in it: name a place with --cow");
     }
     area->kind = VOLUME_AREA_FILE;
     return 0;
@@ -143,7 +145,8 @@ static int attach_area_path(const char *path, struct volume_area *area, struct b
     }
     snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
     if (!realpath(folder, real) || !slash || !slash[1] || path[0] != '/') {
-        return br_err_set(reterr, BR_E_USAGE, "--cow: the absolute path of a file in a folder that exists, a block device, or vg:GROUP");
+        return br_err_set(reterr, BR_E_USAGE,
+                          "--cow: the absolute path of a file in a folder that exists, a block device, or vg:GROUP");
     }
     if (snprintf(area->path, sizeof(area->path), "%.200s%s%.50s", real, strcmp(real, "/") ? "/" : "", slash + 1) >=
         (int)sizeof(area->path)) {
@@ -183,8 +186,8 @@ static void attach_area_size(const struct attach_wish *wish, uint64_t volume_byt
     }
     uint64_t share = BR_MIN(BR_MAX(volume_bytes / ATTACH_AREA_SHARE, ATTACH_AREA_LEAST), ATTACH_AREA_MOST);
     uint64_t bytes = wish->area_bytes ? wish->area_bytes : share + meta_bytes;
-    uint64_t most = wish->area_max_bytes ? wish->area_max_bytes
-                                         : BR_MAX(volume_bytes / ATTACH_AREA_MAX_SHARE, 2 * bytes);
+    uint64_t most =
+        wish->area_max_bytes ? wish->area_max_bytes : BR_MAX(volume_bytes / ATTACH_AREA_MAX_SHARE, 2 * bytes);
 
     area->bytes = br_align_up(bytes, VOLUME_UNIT_BYTES);
     area->max_bytes = BR_MAX(br_align_up(most, VOLUME_UNIT_BYTES), area->bytes);
@@ -197,13 +200,15 @@ static int attach_area_check(const struct attach_look *look, const struct volume
     char text[32];
 
     if (index != KMC_NO_DEVICE && kmc_lies_on(&look->devices, index, look->index)) {
-        return br_err_set(reterr, BR_E_REFUSED,
-                          "the area %s lies on the volume itself: a freeze would wait for its own store; name another place with --cow",
-                          area->path);
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "the area %s lies on the volume itself: a freeze would wait for its own store; name another place with --cow",
+            area->path);
     }
     if (area->bytes < meta_bytes + VOLUME_UNIT_BYTES) {
         br_size_text(meta_bytes + VOLUME_UNIT_BYTES, text, sizeof(text));
-        return br_err_set(reterr, BR_E_TARGET_SMALL, "the area %s is smaller than %s, which is the least", area->path, text);
+        return br_err_set(reterr, BR_E_TARGET_SMALL, "the area %s is smaller than %s, which is the least", area->path,
+                          text);
     }
     return 0;
 }
@@ -355,7 +360,9 @@ static int attach_build_new(struct volume *volume, struct br_ring *ring, struct 
     error = volume_save(volume, reterr);
     error = error ? error : stack_register(volume, reterr);
     // The place is taken now, so that a boot does not fail for want of it.
-    error = error ? error : volume->record.pending ? stack_area_make(volume, reterr) : stack_up(volume, true, lost, reterr);
+    error = error                    ? error
+            : volume->record.pending ? stack_area_make(volume, reterr)
+                                     : stack_up(volume, true, lost, reterr);
     if (error) {
         attach_undo(volume);
     }
@@ -484,16 +491,19 @@ static int attach_size(struct volume *volume, uint64_t size_bytes, struct br_err
     br_size_text(record->size_bytes, text[0], sizeof(text[0]));
     br_size_text(size_bytes, text[1], sizeof(text[1]));
     if (size_bytes < record->size_bytes) {
-        return br_err_set(reterr, BR_E_REFUSED,
-                          "%s shrank from %s to %s, and volume %s does not fit any more: undo that, or blkrep detach %s and attach it as a new "
-                          "volume",
-                          record->device, text[0], text[1], record->name, record->name);
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "%s shrank from %s to %s, and volume %s does not fit any more: undo that, or blkrep detach %s and attach it as a new "
+            "volume",
+            record->device, text[0], text[1], record->name, record->name);
     }
     if (size_bytes > record->size_bytes && record->tracker == VOLUME_ERA) {
         int error = br_era_meta_bytes(size_bytes, record->era_block_bytes, ATTACH_ERAS, &meta_bytes, reterr);
         if (error || meta_bytes > record->meta.len_bytes) {
-            cli_warn(volume->cli, "%s grew from %s to %s, more than the metadata of dm-era has room for: volume %s stays as large as it was",
-                     record->device, text[0], text[1], record->name);
+            cli_warn(
+                volume->cli,
+                "%s grew from %s to %s, more than the metadata of dm-era has room for: volume %s stays as large as it was",
+                record->device, text[0], text[1], record->name);
             return 0;
         }
     }
@@ -540,8 +550,8 @@ static int attach_again_ring(struct volume *volume, struct br_ring *ring, bool s
         return error;
     }
     const char *lost = record->pending ? NULL : continuity_judge(record, &now);
-    error = stands ? attach_take_over(volume, &lost, reterr)
-                   : attach_build_again(volume, now.size_bytes, &lost, reterr);
+    error =
+        stands ? attach_take_over(volume, &lost, reterr) : attach_build_again(volume, now.size_bytes, &lost, reterr);
     if (error) {
         return error;
     }
@@ -673,10 +683,11 @@ int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_
 
     *ret_done = (struct attach_done){.off = continuity_off()};
     if (record->tracker != VOLUME_ERA || record->area.kind == VOLUME_AREA_FILE || record->retabled) {
-        return br_err_set(reterr, BR_E_REFUSED,
-                          "volume %s can't be built before the root file system is there: that needs tracker era, metadata on a device or in a volume group, "
-                          "and a device of its own",
-                          record->name);
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "volume %s can't be built before the root file system is there: that needs tracker era, metadata on a device or in a volume group, "
+            "and a device of its own",
+            record->name);
     }
     int error = volume_lock(volume, reterr);
     if (!error && ret_done->off) {

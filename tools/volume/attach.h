@@ -8,20 +8,20 @@
 
 struct attach_wish {
     const char *name;
-    const char *device;        // as the user named it
+    const char *device;          // as the user named it
     enum volume_tracker tracker; // 0: auto
-    const char *area;          // a file, a block device, "vg:GROUP"; NULL: a file in the state folder
-    uint64_t area_bytes;       // to begin with; 0: a share of the volume
-    uint64_t area_max_bytes;   // 0: a larger share
-    uint64_t era_block_bytes;  // 0: VOLUME_ERA_BYTES
-    bool at_boot;              // record it only: the next attach_again() builds the stack, before anything uses the device
+    const char *area;            // a file, a block device, "vg:GROUP"; NULL: a file in the state folder
+    uint64_t area_bytes;         // to begin with; 0: a share of the volume
+    uint64_t area_max_bytes;     // 0: a larger share
+    uint64_t era_block_bytes;    // 0: VOLUME_ERA_BYTES
+    bool at_boot; // record it only: the next attach_again() builds the stack, before anything uses the device
 };
 
 struct attach_done {
-    bool stood;        // there was nothing to do
-    const char *lost;  // continuity was lost: the word; points into the record
-    bool fresh;        // a first attach
-    bool off;          // nothing was built, the plain device is passed through
+    bool stood;       // there was nothing to do
+    const char *lost; // continuity was lost: the word; points into the record
+    bool fresh;       // a first attach
+    bool off;         // nothing was built, the plain device is passed through
 };
 
 /**

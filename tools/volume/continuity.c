@@ -183,8 +183,8 @@ void continuity_system(const struct volume_record *record, struct continuity_now
     now->boot_unix_ns = continuity_boot_unix_ns();
     continuity_line("/proc/sys/kernel/random/boot_id", now->boot_id, sizeof(now->boot_id));
     continuity_line("/etc/machine-id", now->machine_id, sizeof(now->machine_id));
-    now->boots_between = continuity_boots_between("/var/log/wtmp", record->boot_unix_ns / BR_NS_PER_S,
-                                                  now->boot_unix_ns / BR_NS_PER_S);
+    now->boots_between =
+        continuity_boots_between("/var/log/wtmp", record->boot_unix_ns / BR_NS_PER_S, now->boot_unix_ns / BR_NS_PER_S);
 }
 
 int continuity_look(const struct volume_record *record, struct br_file *file, const char *wwid,

@@ -9,11 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PASS_RUN     "/run/blkrep"
-#define PASS_FOLDER  PASS_RUN "/passed"
-#define PASS_UDEV    "/run/udev/control" // udevd is there
-#define PASS_NAP_NS  20000000
-#define PASS_TRIES   250 // for udev to make or remove the link
+#define PASS_RUN    "/run/blkrep"
+#define PASS_FOLDER PASS_RUN "/passed"
+#define PASS_UDEV   "/run/udev/control" // udevd is there
+#define PASS_NAP_NS 20000000
+#define PASS_TRIES  250 // for udev to make or remove the link
 
 struct pass {
     char link[VOLUME_NAME_MAX + 16];

@@ -35,9 +35,15 @@ struct record_member {
     size_t count_at;
 };
 
-#define AT(type, member)   offsetof(struct type, member)
-#define TEXT(type, member) {RECORD_TEXT, #member, AT(type, member), sizeof(((struct type *)0)->member), NULL, 0, 0}
-#define NUMBER(kind, type, member, limit) {kind, #member, AT(type, member), limit, NULL, 0, 0}
+#define AT(type, member) offsetof(struct type, member)
+#define TEXT(type, member)                                                                     \
+    {                                                                                          \
+        RECORD_TEXT, #member, AT(type, member), sizeof(((struct type *)0)->member), NULL, 0, 0 \
+    }
+#define NUMBER(kind, type, member, limit)                  \
+    {                                                      \
+        kind, #member, AT(type, member), limit, NULL, 0, 0 \
+    }
 
 static const struct record_member piece_members[] = {
     NUMBER(RECORD_U64, volume_piece, offset_bytes, 0),
@@ -191,8 +197,7 @@ char *volume_record_encode(const struct volume_record *record)
 
 static bool record_decode(const struct record_member *members, const json_t *object, char *base, const char **ret_bad);
 
-static bool record_decode_list(const struct record_member *member, const json_t *list, char *base,
-                               const char **ret_bad)
+static bool record_decode_list(const struct record_member *member, const json_t *list, char *base, const char **ret_bad)
 {
     size_t count = json_array_size(list);
     uint32_t stored = (uint32_t)count;

@@ -19,13 +19,14 @@
 #include "engine/base/err.h"
 #include "engine/base/uuid.h"
 
-#define VOLUME_NAME_MAX       65u
-#define VOLUME_WHERE_MAX      256u
-#define VOLUME_SNAPSHOTS_MAX  48u
-#define VOLUME_MARKS_MAX      64u
-#define VOLUME_PIECES_MAX     16u
-#define VOLUME_UNIT_BYTES     (UINT64_C(1) << 20)
-#define VOLUME_CHUNK_BYTES    8192u // of a COW store: 4 KiB costs a third more metadata reads, larger ones copy more than is written
+#define VOLUME_NAME_MAX      65u
+#define VOLUME_WHERE_MAX     256u
+#define VOLUME_SNAPSHOTS_MAX 48u
+#define VOLUME_MARKS_MAX     64u
+#define VOLUME_PIECES_MAX    16u
+#define VOLUME_UNIT_BYTES    (UINT64_C(1) << 20)
+#define VOLUME_CHUNK_BYTES \
+    8192u // of a COW store: 4 KiB costs a third more metadata reads, larger ones copy more than is written
 #define VOLUME_ERA_BYTES      (UINT64_C(1) << 20)
 #define VOLUME_BOOT_ID_BYTES  37u
 #define VOLUME_EVIDENCE_BYTES 65u
@@ -71,9 +72,9 @@ struct volume_snapshot {
     uint8_t consistency; // enum br_consistency
     int64_t owner_pid;   // VIEW: whose it is
     uint64_t owner_start;
-    bool grown; // its store was made larger: what is behind its end need not be zeros
+    bool grown;               // its store was made larger: what is behind its end need not be zeros
     uint64_t used_seen_bytes; // of its store: it only grows, so one that has less is an older copy
-    uint32_t piece_count; // none: the store is LVM's own
+    uint32_t piece_count;     // none: the store is LVM's own
     struct volume_piece pieces[VOLUME_PIECES_MAX];
 };
 

@@ -35,9 +35,8 @@ static void stack_pieces_table(const struct volume_record *record, const struct 
                                struct dmh_table *table)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct dmh_target target = {.kind = DMH_TARGET_LINEAR,
-                                    .length_bytes = pieces[i].len_bytes,
-                                    .offset_bytes = pieces[i].offset_bytes};
+        struct dmh_target target = {
+            .kind = DMH_TARGET_LINEAR, .length_bytes = pieces[i].len_bytes, .offset_bytes = pieces[i].offset_bytes};
         stack_area_where(record, target.device);
         stack_add(table, &target);
     }
@@ -135,8 +134,8 @@ static int stack_make_one(struct volume *volume, const char *part, enum dmh_targ
     return error;
 }
 
-static int stack_make_pieces(struct volume *volume, const char *part, const struct volume_piece *pieces,
-                             uint32_t count, struct br_err *reterr)
+static int stack_make_pieces(struct volume *volume, const char *part, const struct volume_piece *pieces, uint32_t count,
+                             struct br_err *reterr)
 {
     struct dmh_table *table = calloc(1, sizeof(*table));
 
@@ -341,8 +340,7 @@ static int stack_up_real(struct volume *volume, struct br_err *reterr)
         return found < 0 ? found : 0;
     }
     empty = calloc(1, sizeof(*empty));
-    int error =
-        empty ? stack_make(volume, "real", false, empty, reterr) : br_err_set(reterr, BR_E_NOMEM, "a table");
+    int error = empty ? stack_make(volume, "real", false, empty, reterr) : br_err_set(reterr, BR_E_NOMEM, "a table");
     free(empty);
     error = error ? error : dmh_copy_table(volume->helper, &copy, reterr);
     struct dmh_ref real = volume_ref(volume, "real");
@@ -359,8 +357,9 @@ static int stack_up_era(struct volume *volume, bool fresh_meta, struct br_err *r
         struct dmh_ref meta = volume_ref(volume, "meta");
         error = dmh_zero_head(volume->helper, &meta, reterr);
     }
-    return error ? error
-                 : stack_make_one(volume, "era", DMH_TARGET_ERA, "real", "meta", volume->record.era_block_bytes, reterr);
+    return error
+               ? error
+               : stack_make_one(volume, "era", DMH_TARGET_ERA, "real", "meta", volume->record.era_block_bytes, reterr);
 }
 
 static int stack_up_snapshot(struct volume *volume, const struct volume_snapshot *snapshot, struct br_err *reterr)
@@ -529,10 +528,11 @@ int stack_resize(struct volume *volume, uint64_t size_bytes, struct br_err *rete
     uint64_t old_bytes = record->size_bytes;
 
     if (record->tracker == VOLUME_ERA || record->retabled) {
-        return br_err_set(reterr, BR_E_UNSUPPORTED,
-                          "the device of volume %s grew; its stack takes the new size when it is built anew: unmount it, then blkrep detach --keep %s and "
-                          "blkrep attach %s, or reboot",
-                          record->name, record->name, record->name);
+        return br_err_set(
+            reterr, BR_E_UNSUPPORTED,
+            "the device of volume %s grew; its stack takes the new size when it is built anew: unmount it, then blkrep detach --keep %s and "
+            "blkrep attach %s, or reboot",
+            record->name, record->name, record->name);
     }
     record->size_bytes = size_bytes;
     int error = stack_resize_window(volume, reterr);
@@ -613,7 +613,8 @@ static int stack_down_top(struct volume *volume, struct br_err *reterr)
     }
     int found = stack_look(volume, "top", &info, reterr);
     if (found > 0 && info.open_count) {
-        return br_err_set(reterr, BR_E_BUSY, "/dev/mapper/%s is in use: unmount or close it first", volume->record.name);
+        return br_err_set(reterr, BR_E_BUSY, "/dev/mapper/%s is in use: unmount or close it first",
+                          volume->record.name);
     }
     return found < 0 ? found : stack_remove(volume, "top", reterr);
 }
@@ -630,10 +631,9 @@ static int stack_down_rest(struct volume *volume, struct br_err *reterr)
     while (!error && left) {
         error = dmh_list(volume->helper, &list, listed, reterr);
         if (error || !listed->device_count || listed->device_count >= left) {
-            error = !error && listed->device_count
-                        ? br_err_set(reterr, BR_E_BUSY, "%s of volume %s is in use", listed->devices[0].name,
-                                     volume->record.name)
-                        : error;
+            error = !error && listed->device_count ? br_err_set(reterr, BR_E_BUSY, "%s of volume %s is in use",
+                                                                listed->devices[0].name, volume->record.name)
+                                                   : error;
             break;
         }
         left = listed->device_count;

@@ -33,8 +33,9 @@ static uint64_t view_start_of(int64_t pid)
     }
     const char *behind = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
     fclose(file);
-    if (behind && sscanf(behind + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                         &start) != 1) {
+    if (behind &&
+        sscanf(behind + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &start) != 1) {
         start = 0;
     }
     return start;
@@ -55,9 +56,9 @@ static void view_collect(struct volume *volume)
 
     for (uint32_t i = record->snapshot_count; i; i--) {
         const struct volume_snapshot *snapshot = &record->snapshots[i - 1];
-        bool stale = snapshot->use == VOLUME_VIEW ? !view_is_alive(snapshot)
-                                                  : snapshot->use == VOLUME_MARK &&
-                                                        !volume_record_needed(record, snapshot->number);
+        bool stale = snapshot->use == VOLUME_VIEW
+                         ? !view_is_alive(snapshot)
+                         : snapshot->use == VOLUME_MARK && !volume_record_needed(record, snapshot->number);
         if (stale && stack_snapshot_drop(volume, snapshot->number, false, &err)) {
             cli_warn(volume->cli, "snapshot %u of %s is not needed and can't be removed: %s",
                      record->snapshots[i - 1].number, record->name, err.text);
@@ -116,10 +117,11 @@ int view_check(void *ctx, struct br_err *reterr)
     int error = stack_snapshot_status(&view->volume, view->snapshot.number, &status, reterr);
 
     if (!error && (view->overflowed || status.snapshot_state != DMH_SNAPSHOT_VALID)) {
-        error = br_err_set(reterr, BR_E_NO_SPACE,
-                           "the snapshot of %s overflowed: more was written to the volume during the run than its area holds; "
-                           "the volume itself is unharmed; give it a larger area (blkrep attach --cow-max)",
-                           view->volume.record.name);
+        error = br_err_set(
+            reterr, BR_E_NO_SPACE,
+            "the snapshot of %s overflowed: more was written to the volume during the run than its area holds; "
+            "the volume itself is unharmed; give it a larger area (blkrep attach --cow-max)",
+            view->volume.record.name);
     }
     return error;
 }
@@ -247,7 +249,8 @@ static int view_cow_read(struct volume_view *view, const struct volume_snapshot 
         return br_err_set(reterr, BR_E_CORRUPT, "snapshot %u overflowed", held->number);
     }
     params.before = view_cow_status(&status);
-    error = error ? error : stack_open(&view->volume, view->ring, part, false, &params.file, &params.store_bytes, reterr);
+    error =
+        error ? error : stack_open(&view->volume, view->ring, part, false, &params.file, &params.store_bytes, reterr);
     if (error) {
         return error;
     }
@@ -365,7 +368,8 @@ static int view_distrust(void *ctx, uint64_t offset_bytes, struct br_err *reterr
     if (error) {
         return error;
     }
-    cli_warn(view->volume.cli, "the tracker of %s called the block at offset %llu unchanged, and it had changed: all is compared",
+    cli_warn(view->volume.cli,
+             "the tracker of %s called the block at offset %llu unchanged, and it had changed: all is compared",
              view->volume.record.name, (unsigned long long)offset_bytes);
     volume_break_chain(&view->volume, "recheck-mismatch");
     view->chain = view->volume.record.chain;
@@ -391,7 +395,8 @@ static uint64_t view_store_bytes(const struct volume_record *record)
 static int view_take(struct volume_view *view, struct br_err *reterr)
 {
     struct volume *volume = &view->volume;
-    struct volume_snapshot snapshot = {.use = VOLUME_VIEW, .owner_pid = getpid(), .owner_start = view_start_of(getpid())};
+    struct volume_snapshot snapshot = {
+        .use = VOLUME_VIEW, .owner_pid = getpid(), .owner_start = view_start_of(getpid())};
     int error = stack_snapshot_prepare(volume, view->ring, view_store_bytes(&volume->record), &snapshot, reterr);
     struct stack_window window = {.volume = volume,
                                   .snapshot = volume_record_snapshot(&volume->record, snapshot.number, NULL)};
@@ -430,7 +435,8 @@ static int view_open_locked(struct volume_view *view, const char *snapshot, stru
 
     if (up <= 0) {
         return up < 0 ? up
-                      : br_err_set(reterr, BR_E_NOT_FOUND, "volume %s is attached, but its stack does not stand: run blkrep attach %s",
+                      : br_err_set(reterr, BR_E_NOT_FOUND,
+                                   "volume %s is attached, but its stack does not stand: run blkrep attach %s",
                                    volume->record.name, volume->record.name);
     }
     view_collect(volume);

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
 #
 # A volume over several boots: what the tests of continuity have in common. Disks: source, area, home (the state folder's file system),
 # target. Sourced by the tests; a boot ends with next_boot, and the test is started anew.
@@ -25,14 +26,14 @@ make_fs() {
 home_up() {
     [[ $VM_BOOT -gt 0 ]] || mke2fs -q -F -t ext4 /dev/vm/home || fail "mke2fs of home"
     mount /dev/vm/home /mnt || fail "mount home"
-    mkdir -p /tmp/data
+    mkdir -p /run/data
 }
 
-mount_data() { mount -t "$fs" "${1:-/dev/mapper/data}" /tmp/data || fail "boot $VM_BOOT: mount ${1:-/dev/mapper/data}: $(dmesg | tail -3)"; }
+mount_data() { mount -t "$fs" "${1:-/dev/mapper/data}" /run/data || fail "boot $VM_BOOT: mount ${1:-/dev/mapper/data}: $(dmesg | tail -3)"; }
 
 # write_some NAME - a file, on its way to the disk
 write_some() {
-    vm_pattern $((1 << 20)) "$1" >"/tmp/data/$1"
+    vm_pattern $((1 << 20)) "$1" >"/run/data/$1"
     sync
 }
 
@@ -80,7 +81,7 @@ continuity_main() {
             run blkrep sync data /dev/vm/target --overwrite --yes
             is fallback_reason first-copy
             write_some zero-later
-            umount /tmp/data
+            umount /run/data
             down
             next_boot clean
             ;;
@@ -90,14 +91,14 @@ continuity_main() {
             equal "after a clean boot"
             mount_data
             write_some one
-            umount /tmp/data
+            umount /run/data
             down
             next_boot clean
             ;;
         2) # somebody wrote while it was down
             mount_data /dev/vm/source
             write_some two
-            umount /tmp/data
+            umount /run/data
             attach written-while-down
             audited written-while-down
             sync_says written-while-down
@@ -114,7 +115,7 @@ continuity_main() {
             mount_data
             write_some three
             sync_says null
-            umount /tmp/data
+            umount /run/data
             sync_says null
             equal "after a power cut"
             mount_data
@@ -124,7 +125,7 @@ continuity_main() {
         4) # a boot without the stack after it
             mount_data /dev/vm/source
             write_some four
-            umount /tmp/data
+            umount /run/data
             attach mounted-without-tracker
             audited mounted-without-tracker
             sync_says mounted-without-tracker
@@ -141,7 +142,7 @@ continuity_main() {
             [[ -z $(dmsetup ls | grep -v 'No devices') ]] || fail "a stack stands: $(dmsetup ls)"
             mount_data # the plain device under the stack's name
             write_some five
-            umount /tmp/data
+            umount /run/data
             lines=$(wc -l </mnt/state/audit.ndjson)
             run blkrep attach --all # again: no news
             [[ $(wc -l </mnt/state/audit.ndjson) -eq $lines ]] || fail "told twice: $(tail -n 3 /mnt/state/audit.ndjson)"
@@ -173,7 +174,7 @@ older_area() {
     write_some six
     [[ $tracker == cow ]] || sync_says null
     write_some six-later
-    umount /tmp/data
+    umount /run/data
     down
     dd if=/mnt/area.copy of=/dev/vm/area bs=1M oflag=direct conv=fsync status=none
     attach "$reason"
@@ -201,7 +202,7 @@ no_helper() {
     audited stack-not-built
     mount_data
     write_some seven
-    umount /tmp/data
+    umount /run/data
     mv "$helper.away" "$helper"
     run blkrep attach --all
     sync_says stack-not-built

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 #
 # A volume under a tracker, by hand: linear "real" on disk "source", above it the tracker, above that the origin "top" where there are snapshots.
 # What the engine's readers say is asked through `tracked` (lib/tracked.c), what really changed is seen by comparing images.

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 #
 # Power cuts at random moments under a volume that dm-era and dm-snapshot track at once, and what the engine's readers must tell in the boot
 # after (G3): every sector that is not what it was when the cycle began. First from the disks as the cut left them, before any kernel looks
