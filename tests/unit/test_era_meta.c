@@ -88,7 +88,7 @@ static int changed_of(struct fixture *f, const struct br_era_meta_params *with, 
 static bool is_told(const struct fixture *f, uint32_t b, uint32_t since, bool snap)
 {
     return (f->eras[b] && f->eras[b] >= since) || (f->of_6[b] && since <= 6) ||
-           (f->of_7[b] && b < 1000 && since <= 7) || (!snap && f->of_9[b]);
+           (b < 1000 && since <= 7 && f->of_7[b]) || (!snap && f->of_9[b]);
 }
 
 static void expect_told(struct fixture *f, uint32_t since, bool snap)

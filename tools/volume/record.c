@@ -374,7 +374,8 @@ struct volume_snapshot *volume_record_snapshot(struct volume_record *record, uin
 {
     for (uint32_t i = 0; i < record->snapshot_count; i++) {
         struct volume_snapshot *snapshot = &record->snapshots[i];
-        if (number ? snapshot->number == number : snapshot->use == VOLUME_USER && !strcmp(snapshot->name, name)) {
+        if (number ? snapshot->number == number
+                   : snapshot->use == VOLUME_USER && name && !strcmp(snapshot->name, name)) {
             return snapshot;
         }
     }
