@@ -40,6 +40,7 @@ static const struct dmh_lvm_row {
 } dmh_lvm_rows[] = {
     {DMH_LVM_RUN_LVS,
      true,
+     // NOLINTNEXTLINE(bugprone-suspicious-missing-comma): the list of fields is one word
      {"lvs", "--all", "--reportformat", "json", "--units", "b", "--nosuffix", "--options", DMH_LVS_FIELDS, dmh_vg}},
     {DMH_LVM_RUN_VGS,
      true,

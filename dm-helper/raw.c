@@ -158,6 +158,7 @@ uint64_t dmh_raw_table_hash(const void *buffer, int count)
         hash = dmh_hash_bytes(hash, &spec->length, sizeof(spec->length));
         hash = dmh_hash_bytes(hash, spec->target_type, strnlen(spec->target_type, sizeof(spec->target_type)));
         if (dmh_target_kind_of(spec->target_type) != DMH_TARGET_OTHER) {
+            // NOLINTNEXTLINE: every line has parameters
             hash = dmh_hash_bytes(hash, params, strlen(params) + 1);
         }
     }

@@ -8,7 +8,7 @@
 
 enum dmh_field_kind { DMH_FIELD_U32, DMH_FIELD_U64, DMH_FIELD_BOOL, DMH_FIELD_TEXT, DMH_FIELD_STRUCT, DMH_FIELD_LIST };
 
-struct dmh_field {
+struct dmh_field { // NOLINT(clang-analyzer-optin.performance.Padding): the rows are written in this order
     enum dmh_field_kind kind;
     size_t offset;
     size_t text_size;    // of a text's array, its final zero included

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# soak: minutes on an emulated processor
 # vm: kernels=all disk=meta=8M tools=dmsetup,blkdiscard modules=dm-era,dm-zero timeout=200
 #
 # Is a metadata device of the size that br_era_meta_bytes() computes enough, whatever is written? All blocks of a volume (that forgets what is written)

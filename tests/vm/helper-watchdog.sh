@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2001,SC2015 # "A && B || fail": fail ends the test
+# soak: minutes on an emulated processor
 # vm: kernels=6.1,6.12 disk=a=32M disk=cow=8M tools=dmsetup,mke2fs modules=dm-delay timeout=240
 #
 # Suspends that go wrong on a slow disk. Each time: a freeze that can't be short is begun (its checks are turned off), somebody is killed or

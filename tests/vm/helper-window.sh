@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
+# soak: minutes on an emulated processor
 # vm: kernels=6.1,6.12 disk=a=48M disk=b=32M disk=cow=64M disk=bcow=32M disk=meta=8M tools=dmsetup,mke2fs,e2fsck,fio timeout=240
 #
 # The suspend window of blkrep-dm-helper: the frozen view is one moment of a filesystem under load, a group is all or nothing, whatever

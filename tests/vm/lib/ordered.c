@@ -72,7 +72,9 @@ static struct range range_of(const struct job *job, uint64_t number)
     const int object = (int)(draw % (uint64_t)job->count);
     const uint64_t sectors = job->objects[object].sectors;
     const uint64_t most = mix(draw + 1) % 4 ? (job->longest < 16 ? job->longest : 16) : job->longest;
-    struct range range = {.object = object, .first = mix(draw + 2) % sectors, .sectors = 1 + mix(draw + 3) % most};
+    struct range range = {.object = object,
+                          .first = mix(draw + 2) % (sectors ? sectors : 1),
+                          .sectors = 1 + mix(draw + 3) % (most ? most : 1)};
 
     range.sectors = range.sectors < sectors - range.first ? range.sectors : sectors - range.first;
     return range;
