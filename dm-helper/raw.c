@@ -156,9 +156,9 @@ uint64_t dmh_raw_table_hash(const void *buffer, int count)
         const struct dm_target_spec *spec = dmh_raw_line(buffer, i, &params);
         hash = dmh_hash_bytes(hash, &spec->sector_start, sizeof(spec->sector_start));
         hash = dmh_hash_bytes(hash, &spec->length, sizeof(spec->length));
+        // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): the index is below the count
         hash = dmh_hash_bytes(hash, spec->target_type, strnlen(spec->target_type, sizeof(spec->target_type)));
         if (dmh_target_kind_of(spec->target_type) != DMH_TARGET_OTHER) {
-            // NOLINTNEXTLINE: every line has parameters
             hash = dmh_hash_bytes(hash, params, strlen(params) + 1);
         }
     }
