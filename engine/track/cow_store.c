@@ -140,6 +140,7 @@ static int add_record(struct br_cow_store *store, uint64_t old_chunk, struct br_
         if (rc < 0) {
             return rc;
         }
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set on every path that leads here
         store->runs[store->run_count++] = (struct run){.old_chunk = old_chunk, .index = store->records, .count = 1};
     }
     store->records++;

@@ -129,6 +129,7 @@ static int check_unmoved(struct br_era_meta *meta, struct br_err *reterr)
         return br_err_at(reterr, BR_E_BUSY, 0,
                          "dm-era metadata: the kernel changed it while it was read without a metadata snapshot");
     }
+    // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): set on every path that leads here
     if (meta->use_snap && now.snap_block != meta->live.snap_block) {
         return br_err_at(reterr, BR_E_BUSY, 0, "dm-era metadata: the metadata snapshot was dropped while it was read");
     }

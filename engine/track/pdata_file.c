@@ -103,6 +103,7 @@ static int walk_node(const struct walk *walk, uint64_t number, unsigned depth, u
     if (rc < 0) {
         return rc;
     }
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): set on every path that leads here
     memcpy(walk->pdata->levels[depth], block, BR_PDATA_BLOCK_BYTES);
     rc = br_pdata_node_decode(walk->pdata->levels[depth], number, walk->value_bytes, &node, reterr);
     if (rc < 0) {

@@ -154,6 +154,7 @@ static void kernel_put(struct kernel *k, const uint8_t *bytes, uint64_t area)
     for (unsigned i = 0; i < k->m->cow.chunk_bytes / 512; i++) {
         k->ios[i] = (struct br_io){.op = BR_IO_WRITE,
                                    .file = k->file,
+                                   // NOLINTNEXTLINE(performance-no-int-to-ptr): the number is what is handed through
                                    .buf = (uint8_t *)(uintptr_t)bytes + 512 * i,
                                    .len_bytes = 512,
                                    .offset_bytes = at + 512 * i,
