@@ -14,7 +14,7 @@
 
 # Modules at hand in every guest. The kernel loads them on demand through busybox's modprobe; a test names in its
 # header those that must be loaded before it starts.
-vm_modules="virtio_pci virtio_blk virtio_console dm-mod dm-snapshot dm-flakey dm-log-writes dm-era dm-thin-pool dm-delay dm-zero
+vm_modules="virtio_pci virtio_blk virtio_console virtio_net dm-mod dm-snapshot dm-flakey dm-log-writes dm-era dm-thin-pool dm-delay dm-zero
     dm-mirror dm-raid raid1 loop nbd ublk_drv ext4 xfs vfat nls_cp437 nls_ascii crc32c_generic crc32c_intel libcrc32c
     xxhash_generic null_blk brd drbd"
 

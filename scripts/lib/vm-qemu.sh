@@ -10,6 +10,8 @@
 #   $run/remembered    KEY=VALUE lines for the guest's later boots
 #   $run/console.log   the kernel's console
 #
+# Of several guests each has such a folder, $run/GUEST.
+#
 # A test is one script that is started anew at every boot; $VM_BOOT counts from 0. It asks for a power cut, goes on with
 # what it does, and finds itself in the next boot. It ends with its exit status.
 #
@@ -94,6 +96,19 @@ vm_qemu_args() {
             -chardev "file,id=out,path=$run/out.fifo" -device "virtserialport,chardev=out,name=out")
     fi
     vm_disk_args
+    # Multicast on loopback: a guest that reboots is back without its peers having to connect anew.
+    [ -z "$guest" ] || qemu_args+=(-netdev "socket,id=net,mcast=$network,localaddr=127.0.0.1"
+        -device "virtio-net-pci,netdev=net,mac=52:54:00:00:00:$(printf %02x "$(vm_guest_number "$guest")")")
+}
+
+# vm_guest_number NAME - its place among the guests, from 1
+vm_guest_number() {
+    local name number=1
+    for name in $guests; do
+        [ "$name" != "$1" ] || break
+        number=$((number + 1))
+    done
+    echo "$number"
 }
 
 # vm_make_disks - sparse files; those of an earlier run in a kept folder stay as they are
@@ -156,6 +171,7 @@ vm_write_initrd() {
         printf 'export VM_SHELL=%s VM_TEST=%q VM_BOOT=%s VM_SEED=%s VM_KERNEL=%s\n' \
             "${shell:-0}" "/vm/${test##*/}" "$1" "$seed" "$series"
         printf 'export VM_CUT_REPORT=%q\n' "$last_cut"
+        [ -z "$guest" ] || printf 'export VM_GUEST=%q VM_GUESTS=%q VM_NUMBER=%s\n' "$guest" "$guests" "$(vm_guest_number "$guest")"
         sed -nE "s/^([A-Za-z_][A-Za-z0-9_]*)=([^']*)$/export \1='\2'/p" "$run/remembered" 2>/dev/null
         [ ${#test_args[@]} -eq 0 ] || printf 'set -- %s\n' "$(printf '%q ' "${test_args[@]}")"
     } >"$stage/vm/env"

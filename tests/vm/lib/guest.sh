@@ -6,6 +6,7 @@
 #   $VM_BOOT    0 at first, one more after each power cut: the test is started anew each time
 #   $VM_SEED    the run's seed; $VM_KERNEL the kernel's series
 #   $VM_CUT_REPORT  after a cut, for each disk "NAME lost=N torn=N kept=N": what became of its unflushed writes
+#   $VM_GUEST   of several guests: which one this is; the others answer to their names on the network
 #   /dev/vm/NAME    the disks; $T an empty folder in memory
 
 fail() {
