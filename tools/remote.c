@@ -14,7 +14,7 @@
 static int remote_connect(struct cli *cli, const struct place_address *address, uint64_t bytes_per_second,
                           struct br_tls **ret_tls, struct br_err *reterr)
 {
-    struct br_tls_options options = {.bytes_per_second = bytes_per_second};
+    struct br_tls_options options = {.bytes_per_second = bytes_per_second, .cancel = &cli_cancel};
     struct br_server server;
     struct br_keys *keys = NULL;
     int state_fd;
