@@ -13,7 +13,9 @@
 #include "tools/progress.h"
 
 static const struct cli_option sync_options[] = {
-    {"dry-run", CLI_FLAG, NULL, "Read and compare, print what would be shipped, change nothing."},
+    {"dry-run", CLI_FLAG, NULL,
+     "Read and compare, print what would be shipped, change nothing here or there. What the run itself would be refused for is refused; at "
+     "a server the role reader is enough."},
     {"every", CLI_DURATION, "TIME",
      "Run again and again, one run begun every TIME: continuous asynchronous replication. What may pass (a server that can't be reached, a "
      "busy replica, a full disk) is tried again, after 1 s at first, later once a minute (when TIME is shorter, once in TIME, or in 5 s); "
@@ -138,6 +140,7 @@ static void sync_report(struct sync_run *run)
     cli_report_text(cli, "fallback_reason", r->fallback_reason);
     cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
     cli_report_bool(cli, "dry_run", r->dry_run);
+    cli_report_bool(cli, "may_write", r->may_write);
     cli_report_bool(cli, "resumed", r->resumed);
     cli_report_bool(cli, "new_version", r->new_version);
     cli_report_number(cli, "size_bytes", r->size_bytes);
@@ -189,6 +192,10 @@ static void sync_say(const struct sync_run *run)
     double seconds = (double)BR_MAX(r->duration_ns, UINT64_C(1)) / 1e9;
     br_size_text((uint64_t)((double)r->bytes_read / seconds), rate, sizeof(rate));
     br_duration_text(r->duration_ns, took, sizeof(took));
+    if (r->dry_run && !r->may_write) {
+        cli_warn(cli, "%s: this client may look there only: the run itself would be refused; pair anew, as a writer",
+                 run->target.name);
+    }
     if (r->dry_run) {
         cli_print(cli, "%s: would ship %s (%s changed), nothing was written", run->target.name, shipped, changed);
         return;
@@ -569,6 +576,8 @@ static const struct cli_field sync_fields[] = {
     {"consistency", "text",
      "none: the source could change while it was read. crash: it is one moment, as after a power cut. clean: nothing could write."},
     {"dry_run", "boolean", "Nothing was written."},
+    {"may_write", "boolean",
+     "The replica takes new versions from this host. False: a dry run by a client of the role reader, or it was not asked."},
     {"resumed", "boolean", "A first copy or a delta that was cut went on from what had come of it."},
     {"new_version", "boolean", "There was something to ship, and the replica is a new version now."},
     {"size_bytes", "number", "Of the volume."},

@@ -51,6 +51,7 @@ int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct pla
         .volume = address->name,
         .what = address->text,
         .role = (uint8_t)options->role,
+        .plan = options->plan,
         .discard_damaged = options->discard_damaged,
         .level = compress && !strcmp(compress, "off") ? 0 : REMOTE_LEVEL,
         .level_if_it_pays = !compress || !strcmp(compress, "auto"),

@@ -42,8 +42,8 @@ struct br_tls_options {
     uint64_t dead_ns;                  // 30 s: the peer is dead after that much silence of its
     uint64_t bytes_per_second;         // of what we send, TLS included; no limit
     uint64_t receive_bytes_per_second; // of what is read, so that TCP slows the peer down; no limit
-    uint64_t rekey_bytes; // 64 GiB: new keys after that much (AES-GCM wears out at about 400 GB, RFC 8446 5.5)
-    size_t queue_bytes;   // 8 MiB: messages waiting to be sent; the receiving side has half of it
+    uint64_t rekey_bytes;        // 64 GiB: new keys after that much (AES-GCM wears out at about 400 GB, RFC 8446 5.5)
+    size_t queue_bytes;          // 8 MiB: messages waiting to be sent; the receiving side has half of it
     const volatile bool *cancel; // gives br_tls_connect() up when it becomes true; NULL: never
     /**
      * watch - asked twice a second, on the connection's thread: may this connection go on?
