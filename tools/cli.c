@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CLI_WARNINGS_MAX 100 // in an exit object
@@ -489,10 +490,21 @@ int cli_flush(int status)
     return status;
 }
 
+// A signal that comes twice at once is one request: timeout(1) and process managers signal the process and its group. Only ^C again, by a
+// person who would not wait, kills.
 static void cli_on_signal(int signal_number)
 {
+    static volatile time_t first_s;
+    struct timespec now = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!cli_cancel) {
+        first_s = now.tv_sec;
+    } else if (signal_number == SIGINT && now.tv_sec > first_s + 1) {
+        signal(SIGINT, SIG_DFL);
+        raise(SIGINT); // when this returns
+    }
     cli_cancel = true;
-    signal(signal_number, SIG_DFL);
 }
 
 void cli_catch_signals(void)

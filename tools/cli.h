@@ -138,7 +138,10 @@ int cli_end(struct cli *cli, int result, const struct br_err *err);
 int cli_flush(int status);
 /** cli_cancel - set by SIGINT and SIGTERM after cli_catch_signals() */
 extern volatile bool cli_cancel;
-/** cli_catch_signals - SIGINT and SIGTERM ask for a clean end (a second one kills); SIGPIPE and SIGXFSZ are ignored, the call says it */
+/**
+ * cli_catch_signals - SIGINT and SIGTERM ask for a clean end; SIGINT again, two seconds later, kills
+ * SIGPIPE and SIGXFSZ are ignored: the call that fails says it.
+ */
 void cli_catch_signals(void);
 
 /** help_verb, help_all - print --help to stdout */

@@ -429,6 +429,7 @@ static int serve_run(struct cli *cli, struct br_err *reterr)
         json_object_set_new(event, "type", json_string("ready"));
         cli_event(cli, event);
         notify("READY=1");
+        parent.stopping = cli_cancel; // a signal from before they were blocked
         while (!parent.stopping) {
             serve_step(&parent, fds, UINT64_MAX);
         }

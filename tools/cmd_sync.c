@@ -13,10 +13,14 @@
 #include "tools/progress.h"
 
 static const struct cli_option sync_options[] = {
-    {"dry-run", CLI_FLAG, NULL, "Read and compare, print what would be shipped, change nothing."},
+    {"dry-run", CLI_FLAG, NULL,
+     "Read and compare, print what would be shipped, change nothing here or there. What the run itself would be refused for is refused; at "
+     "a server the role reader is enough."},
     {"every", CLI_DURATION, "TIME",
      "Run again and again, one run begun every TIME: continuous asynchronous replication. What may pass (a server that can't be reached, a "
-     "busy replica, a full disk) is tried again, anything else ends it. Ends on SIGTERM with the status of the last whole run."},
+     "busy replica, a full disk) is tried again, after 1 s at first, later once a minute (when TIME is shorter, once in TIME, or in 5 s); "
+     "anything else ends it. SIGTERM and SIGINT end it with the status of the last whole run: 0 when the replica was current, 1 when there "
+     "was none."},
     {"verify", CLI_FLAG, NULL, "Afterwards read both sides whole and compare them block by block."},
     {"force-full", CLI_FLAG, NULL,
      "Make the whole replica anew, trusting nothing that is there. A file is written beside and renamed; a device is written in place, "
@@ -48,6 +52,7 @@ static const struct cli_example sync_examples[] = {
 
 struct sync_run {
     struct cli *cli;
+    int before; // what the run before this one failed with (--every); 0: it did not
     struct br_ring *ring;
     struct source_end source;
     struct target_end target;
@@ -135,6 +140,7 @@ static void sync_report(struct sync_run *run)
     cli_report_text(cli, "fallback_reason", r->fallback_reason);
     cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
     cli_report_bool(cli, "dry_run", r->dry_run);
+    cli_report_bool(cli, "may_write", r->may_write);
     cli_report_bool(cli, "resumed", r->resumed);
     cli_report_bool(cli, "new_version", r->new_version);
     cli_report_number(cli, "size_bytes", r->size_bytes);
@@ -186,6 +192,10 @@ static void sync_say(const struct sync_run *run)
     double seconds = (double)BR_MAX(r->duration_ns, UINT64_C(1)) / 1e9;
     br_size_text((uint64_t)((double)r->bytes_read / seconds), rate, sizeof(rate));
     br_duration_text(r->duration_ns, took, sizeof(took));
+    if (r->dry_run && !r->may_write) {
+        cli_warn(cli, "%s: this client may look there only: the run itself would be refused; pair anew, as a writer",
+                 run->target.name);
+    }
     if (r->dry_run) {
         cli_print(cli, "%s: would ship %s (%s changed), nothing was written", run->target.name, shipped, changed);
         return;
@@ -209,8 +219,9 @@ static json_t *sync_run_facts(const struct sync_run *run, int result, const stru
     json_object_set_new(facts, "last_status", json_integer(br_err_exit(result)));
     json_object_set_new(facts, "last_error", result ? json_string(br_err_name(result)) : json_null());
     json_object_set_new(facts, "last_error_text", result ? cli_json_text(why->text) : json_null());
-    json_object_set_new(facts, "every_seconds",
-                        json_integer((json_int_t)(cli_duration_ns(run->cli, "every", 0) / BR_NS_PER_S)));
+    json_object_set_new(
+        facts, "every_seconds",
+        json_integer((json_int_t)((cli_duration_ns(run->cli, "every", 0) + BR_NS_PER_S - 1) / BR_NS_PER_S)));
     return facts;
 }
 
@@ -263,7 +274,7 @@ static void sync_remember(struct sync_run *run, int result, const struct br_err 
 {
     struct br_err err = {0};
     bool acted = run->result.new_version || run->result.recheck_mismatches || run->result.tracked.caught ||
-                 run->result.mode == BR_MODE_REPLACE || result;
+                 run->result.mode == BR_MODE_REPLACE || (result && result != run->before);
 
     if (run->result.dry_run || !run->target.name[0]) {
         return;
@@ -336,10 +347,11 @@ static int sync_open(struct sync_run *run, bool dry_run, struct br_err *reterr)
     return error;
 }
 
-static int sync_once(struct cli *cli, struct sync_run *run, struct br_err *reterr)
+static int sync_once(struct cli *cli, int before, struct sync_run *run, struct br_err *reterr)
 {
     *run = (struct sync_run){
         .cli = cli,
+        .before = before,
         .source = {.place = {.look_fd = -1}},
         .target = {.place = {.look_fd = -1}},
         .result = {.tracker = "scan",
@@ -365,7 +377,13 @@ static int sync_once(struct cli *cli, struct sync_run *run, struct br_err *reter
     return error;
 }
 
-// Faults that pass by themselves or when room is made; anything else needs a person.
+// --every -----------------------------------------------------------------------------------------------------------------------------
+
+#define SYNC_RETRY_FIRST_NS (BR_NS_PER_S)      // after the first failure, or TIME when that is shorter
+#define SYNC_RETRY_LEAST_NS (5 * BR_NS_PER_S)  // the longest pause is TIME, but within these two:
+#define SYNC_RETRY_MOST_NS  (60 * BR_NS_PER_S) // a server that is gone is not pestered, one that is back is seen soon
+
+// Faults that pass by themselves or when room is made; anything else, a refusal above all, needs a person.
 static bool sync_passing(int error)
 {
     switch (-error) {
@@ -373,28 +391,41 @@ static bool sync_passing(int error)
     case BR_E_TIMEOUT:
     case BR_E_BUSY:
     case BR_E_NO_SPACE:
-    case BR_E_SOURCE_MOVED:
     case BR_E_NOMEM:
     case BR_E_GAPS: return true;
     default: return false;
     }
 }
 
-static void sync_every_event(struct cli *cli, const struct sync_run *run, int result, const struct br_err *err,
-                             uint64_t lag_ns)
+struct sync_every {
+    struct cli *cli;
+    uint64_t every_ns;
+    int64_t
+        version_ns; // monotonic: when the view of the newest good version began to be read; before 0, before the machine was started
+    uint64_t lag_ns; // how old the newest good version was when the last run ended
+    uint64_t lag_max_ns;
+    uint64_t runs;
+    uint64_t failed;
+    uint64_t in_a_row;      // runs that failed since the last good one
+    unsigned said_statuses; // bits: what was said on stderr of this row
+    struct br_err last;     // of the last whole run
+};
+
+static void sync_every_event(const struct sync_every *every, const struct sync_run *run)
 {
+    const struct br_err *err = &every->last;
     json_t *event = json_object();
 
     json_object_set_new(event, "type", json_string("run"));
-    json_object_set_new(event, "status", json_integer(br_err_exit(result)));
-    json_object_set_new(event, "error", result ? cli_json_text(err->text) : json_null());
+    json_object_set_new(event, "status", json_integer(br_err_exit(err->code)));
+    json_object_set_new(event, "error", err->code ? cli_json_text(err->text) : json_null());
     json_object_set_new(event, "generation", json_integer((json_int_t)run->result.generation.counter));
     json_object_set_new(event, "bytes_changed", json_integer((json_int_t)run->result.bytes_changed));
     json_object_set_new(event, "bytes_shipped", json_integer((json_int_t)run->result.bytes_shipped));
     json_object_set_new(event, "bytes_resumed", json_integer((json_int_t)run->result.bytes_resumed));
     json_object_set_new(event, "seconds", json_real((double)(run->result.duration_ns / 1000) / 1e6));
-    json_object_set_new(event, "lag_seconds", json_real((double)(lag_ns / 1000) / 1e6));
-    cli_event(cli, event);
+    json_object_set_new(event, "lag_seconds", json_real((double)(every->lag_ns / 1000) / 1e6));
+    cli_event(every->cli, event);
 }
 
 static uint64_t sync_clock_ns(clockid_t clock)
@@ -414,44 +445,110 @@ static void sync_sleep_until(uint64_t deadline_ns)
     }
 }
 
-// The exit status is the last run's: 0 says that the replica was current when this ended.
+// Lag goes on where a process that kept this pair current before left it: a restart does not make the replica younger.
+static void sync_every_begin(struct sync_every *every)
+{
+    const char *const *words = (const char *const *)every->cli->args;
+    char source[PLACE_NAME_BYTES], replica[PLACE_NAME_BYTES];
+
+    every->version_ns = (int64_t)sync_clock_ns(CLOCK_MONOTONIC);
+    if (place_name(every->cli, words[0], "volume", source, NULL) ||
+        place_name(every->cli, words[1], "replica", replica, NULL)) {
+        return;
+    }
+    json_t *known = known_find(every->cli, source, replica);
+    json_int_t taken = json_integer_value(json_object_get(known, "version_taken_unix"));
+    if (json_integer_value(json_object_get(known, "every_seconds")) > 0 && taken > 0 && taken < time(NULL)) {
+        every->version_ns -= (time(NULL) - taken) * (int64_t)BR_NS_PER_S;
+    }
+    json_decref(known);
+}
+
+static uint64_t sync_retry_ns(const struct sync_every *every)
+{
+    uint64_t most = BR_MAX(SYNC_RETRY_LEAST_NS, BR_MIN(every->every_ns, SYNC_RETRY_MOST_NS));
+    uint64_t ns = BR_MIN(every->every_ns, SYNC_RETRY_FIRST_NS);
+
+    for (uint64_t i = 1; i < every->in_a_row && ns < most; i++) {
+        ns *= 2;
+    }
+    return BR_MIN(ns, most);
+}
+
+// Said when it begins, when another thing fails, and when all is well again; --json has a line for every run.
+static void sync_every_say(struct sync_every *every, const struct sync_run *run)
+{
+    const struct br_err *err = &every->last;
+    char text[40];
+
+    if (err->code && err->code != BR_E_GAPS) {
+        if (!(every->said_statuses & 1u << br_err_exit(err->code))) {
+            cli_say(every->cli, "blkrep sync: %s: %s; trying again until it passes", br_err_message(err->code),
+                    err->text);
+        }
+        every->said_statuses |= 1u << br_err_exit(err->code);
+    } else if (every->said_statuses) {
+        br_duration_text(every->lag_ns, text, sizeof(text));
+        cli_say(every->cli, "blkrep sync: %s is current again, after %llu run%s that failed; it was %s behind",
+                run->target.name, (unsigned long long)every->in_a_row, every->in_a_row == 1 ? "" : "s", text);
+        every->said_statuses = 0;
+    }
+}
+
+// One run. Returns when the next one is due; 0: there is none.
+static uint64_t sync_every_run(struct sync_every *every, struct br_err *reterr)
+{
+    struct sync_run run;
+    uint64_t begun_ns = sync_clock_ns(CLOCK_MONOTONIC);
+    int error = sync_once(every->cli, -every->last.code, &run, reterr);
+
+    if (error == -BR_E_CANCELLED && cli_cancel) {
+        return 0; // not a whole one
+    }
+    every->last = error ? *reterr : (struct br_err){0};
+    every->lag_ns = (uint64_t)((int64_t)sync_clock_ns(CLOCK_MONOTONIC) - every->version_ns);
+    every->lag_max_ns = BR_MAX(every->lag_max_ns, every->lag_ns);
+    every->runs++;
+    every->failed += error != 0;
+    sync_every_event(every, &run);
+    if (error && !sync_passing(error)) {
+        return 0;
+    }
+    sync_every_say(every, &run);
+    if (error && error != -BR_E_GAPS) {
+        every->in_a_row++;
+        return sync_clock_ns(CLOCK_MONOTONIC) + sync_retry_ns(every);
+    }
+    every->in_a_row = 0;
+    every->version_ns = (int64_t)begun_ns;
+    return begun_ns + every->every_ns;
+}
+
+// The exit status is the last whole run's: 0 says that the replica was current when this ended.
 // Lag is measured, not promised: how old the newest durable version is when a run ends. Counted by the monotonic clock, since the source's
 // view began to be read.
 static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
 {
-    struct sync_run run;
-    uint64_t version_ns = sync_clock_ns(CLOCK_MONOTONIC);
-    uint64_t lag_max_ns = 0;
-    uint64_t runs = 0;
-    uint64_t failed = 0;
-    struct br_err last = {0};
+    struct sync_every every = {.cli = cli, .every_ns = every_ns};
+    uint64_t next_ns = 1;
+    char text[40];
 
-    while (!cli_cancel) {
-        uint64_t begun_ns = sync_clock_ns(CLOCK_MONOTONIC);
-        int error = sync_once(cli, &run, reterr);
-        if (error == -BR_E_CANCELLED && cli_cancel) {
-            break;
-        }
-        last = error ? *reterr : (struct br_err){0};
-        uint64_t lag_ns = sync_clock_ns(CLOCK_MONOTONIC) - version_ns;
-        lag_max_ns = BR_MAX(lag_max_ns, lag_ns);
-        version_ns = error && error != -BR_E_GAPS ? version_ns : begun_ns;
-        runs++;
-        failed += error != 0;
-        sync_every_event(cli, &run, error, reterr, lag_ns);
-        if (error && !sync_passing(error)) {
-            break;
-        }
-        if (error) {
-            cli_say(cli, "blkrep sync: %s: %s; trying again", br_err_message(-error), reterr->text);
-        }
-        sync_sleep_until(begun_ns + every_ns);
+    sync_every_begin(&every);
+    while (!cli_cancel && next_ns) {
+        next_ns = sync_every_run(&every, reterr);
+        sync_sleep_until(next_ns);
     }
-    cli_report_number(cli, "runs", runs);
-    cli_report_number(cli, "runs_failed", failed);
-    cli_report_seconds(cli, "lag_seconds_max", lag_max_ns);
-    *reterr = last;
-    return -last.code;
+    if (!every.runs) {
+        br_err_set(&every.last, BR_E_CANCELLED, "before the first run ended");
+    }
+    br_duration_text(every.lag_max_ns, text, sizeof(text));
+    cli_print(cli, "%llu run%s, %llu failed; the replica was at most %s behind", (unsigned long long)every.runs,
+              every.runs == 1 ? "" : "s", (unsigned long long)every.failed, text);
+    cli_report_number(cli, "runs", every.runs);
+    cli_report_number(cli, "runs_failed", every.failed);
+    cli_report_seconds(cli, "lag_seconds_max", every.lag_max_ns);
+    *reterr = every.last;
+    return -every.last.code;
 }
 
 static int sync_run(struct cli *cli, struct br_err *reterr)
@@ -460,7 +557,7 @@ static int sync_run(struct cli *cli, struct br_err *reterr)
     uint64_t every_ns = cli_duration_ns(cli, "every", 0);
 
     if (!cli_text(cli, "every")) {
-        return sync_once(cli, &run, reterr);
+        return sync_once(cli, 0, &run, reterr);
     }
     if (!every_ns) {
         return br_err_set(reterr, BR_E_USAGE, "--every needs a time above zero");
@@ -479,6 +576,8 @@ static const struct cli_field sync_fields[] = {
     {"consistency", "text",
      "none: the source could change while it was read. crash: it is one moment, as after a power cut. clean: nothing could write."},
     {"dry_run", "boolean", "Nothing was written."},
+    {"may_write", "boolean",
+     "The replica takes new versions from this host. False: a dry run by a client of the role reader, or it was not asked."},
     {"resumed", "boolean", "A first copy or a delta that was cut went on from what had come of it."},
     {"new_version", "boolean", "There was something to ship, and the replica is a new version now."},
     {"size_bytes", "number", "Of the volume."},
@@ -521,7 +620,8 @@ static const struct cli_field sync_run_fields[] = {
     {"bytes_shipped", "number", "As in the exit object."},
     {"bytes_resumed", "number", "As in the exit object."},
     {"seconds", "number", "It took."},
-    {"lag_seconds", "number", "From the moment that the version shows until it was durable at the replica."},
+    {"lag_seconds", "number",
+     "How old the version was that the replica had until this run made it current, or that it still has when it failed."},
     {NULL, NULL, NULL},
 };
 

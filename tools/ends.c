@@ -183,7 +183,7 @@ int source_end_is_not(struct cli *cli, const struct source_end *end, const char 
 static int target_open_local(struct cli *cli, struct br_ring *ring, struct target_end *end, bool look,
                              struct br_err *reterr)
 {
-    int error = place_open(cli, ring, end->address.path, look ? PLACE_LOOK : PLACE_TARGET, &end->place, reterr);
+    int error = place_open(cli, ring, end->address.path, look ? PLACE_PLAN : PLACE_TARGET, &end->place, reterr);
 
     if (error) {
         return error;
@@ -219,6 +219,7 @@ int target_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
     if (end->address.remote) {
         struct remote_options options = {
             .role = look ? BR_ROLE_READER : BR_ROLE_WRITER,
+            .plan = look,
             .discard_damaged = cli_flag(cli, "force-full"),
             .compress = cli_text(cli, "compress"),
             .bytes_per_second = cli_size(cli, "bwlimit", 0),

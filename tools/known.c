@@ -106,6 +106,20 @@ int known_record_failure(struct cli *cli, const char *source, const char *replic
     return known_update(cli, source, replica, facts, false, reterr);
 }
 
+json_t *known_find(struct cli *cli, const char *source, const char *replica)
+{
+    json_t *entry = NULL;
+    char name[48];
+    int dir_fd;
+
+    if (!place_state_dir(cli, "known", &dir_fd, NULL)) {
+        known_name(source, replica, name);
+        entry = known_read(dir_fd, name);
+        close(dir_fd);
+    }
+    return entry;
+}
+
 static int known_compare(const void *a, const void *b)
 {
     const json_t *one = *(json_t *const *)a;
@@ -208,7 +222,7 @@ static void known_match(int dir_fd, const char *name, json_t *entry, void *ctx)
     }
 }
 
-static int known_find(struct cli *cli, const char *replica, bool drop, struct br_err *reterr)
+static int known_match_all(struct cli *cli, const char *replica, bool drop, struct br_err *reterr)
 {
     json_t *name = cli_json_text(replica); // as it was recorded
     struct known_search search = {.replica = json_string_value(name), .drop = drop};
@@ -220,10 +234,10 @@ static int known_find(struct cli *cli, const char *replica, bool drop, struct br
 
 int known_count(struct cli *cli, const char *replica, struct br_err *reterr)
 {
-    return known_find(cli, replica, false, reterr);
+    return known_match_all(cli, replica, false, reterr);
 }
 
 int known_forget(struct cli *cli, const char *replica, struct br_err *reterr)
 {
-    return known_find(cli, replica, true, reterr);
+    return known_match_all(cli, replica, true, reterr);
 }

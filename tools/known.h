@@ -17,6 +17,8 @@ BR_MUST_CHECK int known_record(struct cli *cli, const char *source, const char *
 /** known_record_failure - known_record() of a run that failed before it began; a pair that is not known yet stays so */
 BR_MUST_CHECK int known_record_failure(struct cli *cli, const char *source, const char *replica, json_t *facts,
                                        struct br_err *reterr);
+/** known_find - what is noted of one pair; NULL when nothing is; the caller's reference */
+json_t *known_find(struct cli *cli, const char *source, const char *replica);
 /** known_count - how many name @replica */
 BR_MUST_CHECK int known_count(struct cli *cli, const char *replica, struct br_err *reterr);
 /** known_forget - drop all that names @replica; returns how many */

@@ -77,6 +77,7 @@ int main(int argc, char **argv)
     struct br_err err = {0};
     int words;
 
+    cli_catch_signals(); // first: what ends by a signal ends by the table of exit statuses
     if (!main_take_descriptors()) {
         return BR_EXIT_FAILED;
     }
@@ -98,7 +99,6 @@ int main(int argc, char **argv)
         return cli_flush(BR_EXIT_OK);
     }
     if (!result) {
-        cli_catch_signals();
         result = verb->run(&cli, &err);
     }
     status = cli_end(&cli, result, &err);

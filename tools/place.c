@@ -487,7 +487,7 @@ static int place_open_existing(struct br_ring *ring, struct place *place, enum p
 {
     int error = br_guard_describe(place->look_fd, place->path, &place->object, reterr);
 
-    if (!error && mode == PLACE_TARGET) {
+    if (!error && (mode == PLACE_TARGET || mode == PLACE_PLAN)) {
         error = br_guard_target(place->look_fd, place->path, reterr);
     }
     if (!error && mode != PLACE_SOURCE) {
@@ -528,7 +528,7 @@ int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum pla
         error = error == -BR_E_TARGET_IN_USE ? place_in_use(cli, ring, place, error, reterr) : error;
     }
     if (!error) {
-        error = place_open_sides(cli, ring, place, mode != PLACE_LOOK, reterr);
+        error = place_open_sides(cli, ring, place, mode == PLACE_SOURCE || mode == PLACE_TARGET, reterr);
     }
     if (error) {
         place_close(place, true);

@@ -68,15 +68,16 @@ struct place {
 
 enum place_mode {
     PLACE_LOOK,   // read only, nothing is made
+    PLACE_PLAN,   // the same, but what a TARGET would be refused for is refused
     PLACE_SOURCE, // read only; its state folder is made
     PLACE_TARGET, // read and write; file and state folder are made
 };
 
 /**
  * place_open - open a local object
- * TARGET runs br_guard_target() before the descriptor that writes is opened, and opens devices exclusively.
+ * TARGET and PLAN run br_guard_target(), before the descriptor that writes is opened, and opens devices exclusively.
  * -BR_E_BUSY when what holds a TARGET is another run of blkrep.
- * A missing file: made for TARGET (mode 0600), tolerated for LOOK (exists false, file NULL), an error for SOURCE.
+ * A missing file: made for TARGET (mode 0600), tolerated for LOOK and PLAN (exists false, file NULL), an error for SOURCE.
  * Owner: place_close()
  */
 BR_MUST_CHECK int place_open(struct cli *cli, struct br_ring *ring, const char *path, enum place_mode mode,

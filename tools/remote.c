@@ -14,7 +14,7 @@
 static int remote_connect(struct cli *cli, const struct place_address *address, uint64_t bytes_per_second,
                           struct br_tls **ret_tls, struct br_err *reterr)
 {
-    struct br_tls_options options = {.bytes_per_second = bytes_per_second};
+    struct br_tls_options options = {.bytes_per_second = bytes_per_second, .cancel = &cli_cancel};
     struct br_server server;
     struct br_keys *keys = NULL;
     int state_fd;
@@ -51,6 +51,7 @@ int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct pla
         .volume = address->name,
         .what = address->text,
         .role = (uint8_t)options->role,
+        .plan = options->plan,
         .discard_damaged = options->discard_damaged,
         .level = compress && !strcmp(compress, "off") ? 0 : REMOTE_LEVEL,
         .level_if_it_pays = !compress || !strcmp(compress, "auto"),

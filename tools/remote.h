@@ -10,6 +10,7 @@
 
 struct remote_options {
     enum br_role role;         // what the replica is opened as
+    bool plan;                 // a dry run: looked at only, refused as a writer would be
     bool discard_damaged;      // a damaged record there counts as none
     const char *compress;      // auto, on or off; NULL auto
     uint64_t bytes_per_second; // 0 no limit

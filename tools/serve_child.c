@@ -167,9 +167,11 @@ static int serve_open_endpoint(struct serve_child *child, const char *volume, bo
     return br_local_open(&params, ret_endpoint, reterr);
 }
 
-static int serve_open(struct serve_child *child, const char *volume, enum br_role role, bool discard_damaged,
+static int serve_open(struct serve_child *child, const char *volume, enum br_role role, bool discard_damaged, bool plan,
                       struct br_session_volume *ret_volume, struct br_err *reterr)
 {
+    const struct br_client *client = &child->client;
+    enum place_mode look = plan ? PLACE_PLAN : PLACE_LOOK;
     const struct conf *conf = child->serve->conf;
     bool in_directory, write = role >= BR_ROLE_WRITER;
     char path[PATH_MAX];
@@ -178,7 +180,7 @@ static int serve_open(struct serve_child *child, const char *volume, enum br_rol
     if (rc) {
         return rc;
     }
-    rc = place_open(child->serve->cli, child->ring, path, write ? PLACE_TARGET : PLACE_LOOK, &child->place, reterr);
+    rc = place_open(child->serve->cli, child->ring, path, write ? PLACE_TARGET : look, &child->place, reterr);
     if (rc) {
         return rc;
     }
@@ -188,9 +190,9 @@ static int serve_open(struct serve_child *child, const char *volume, enum br_rol
         return rc;
     }
     child->place_open = true;
-    ret_volume->may_write = write;
+    ret_volume->may_write = write || (plan && br_client_may(client, BR_ROLE_WRITER, volume));
     ret_volume->may_replace =
-        child->client.role >= BR_ROLE_OPERATOR || (!in_directory && conf_flag(conf, "replica", volume, "overwrite"));
+        client->role >= BR_ROLE_OPERATOR || (!in_directory && conf_flag(conf, "replica", volume, "overwrite"));
     return 0;
 }
 
@@ -201,7 +203,7 @@ static void serve_who(const struct serve_child *child, char *text, size_t text_s
              br_tls_peer_text(child->tls));
 }
 
-static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
+static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged, bool plan,
                              struct br_session_volume *ret_volume, struct br_err *reterr)
 {
     struct serve_child *child = ctx;
@@ -218,8 +220,8 @@ static int serve_open_volume(void *ctx, const char *volume, uint8_t role, bool d
         rc = br_err_set(&why, BR_E_AUTH, "this client is a %s of %s, which does not let it use %s that way",
                         br_role_text(child->client.role), trust_volumes_text(child->client.volumes), shown);
     } else {
-        rc = audit_ready(child->serve->cli, &why);
-        rc = rc ? rc : serve_open(child, volume, (enum br_role)role, discard_damaged, ret_volume, &why);
+        rc = role >= BR_ROLE_WRITER ? audit_ready(child->serve->cli, &why) : 0;
+        rc = rc ? rc : serve_open(child, volume, (enum br_role)role, discard_damaged, plan, ret_volume, &why);
     }
     if (rc) {
         char who[BR_ADDRESS_TEXT_BYTES + BR_CLIENT_NAME_BYTES + 8];

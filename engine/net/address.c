@@ -121,7 +121,7 @@ static int br_address_resolve(const struct br_address *address, int flags, struc
 }
 
 // One try. Returns a positive errno, or 0 and the socket.
-static int br_address_try(const struct addrinfo *to, uint64_t deadline_ns, int *ret_fd)
+static int br_address_try(const struct addrinfo *to, uint64_t deadline_ns, const volatile bool *cancel, int *ret_fd)
 {
     int fd = socket(to->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int failed = 0;
@@ -133,9 +133,11 @@ static int br_address_try(const struct addrinfo *to, uint64_t deadline_ns, int *
         failed = errno;
         while (failed == EINPROGRESS || failed == EINTR) {
             struct pollfd wait = {.fd = fd, .events = POLLOUT};
-            int ms = br_clock_ms_until(deadline_ns);
+            int ms = br_clock_look_ms(deadline_ns, cancel);
             if (ms == 0) {
                 failed = ETIMEDOUT;
+            } else if (br_clock_cancelled(cancel)) {
+                failed = ECANCELED;
             } else if (poll(&wait, 1, ms) > 0) {
                 socklen_t len = sizeof(failed);
                 getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &len);
@@ -150,7 +152,8 @@ static int br_address_try(const struct addrinfo *to, uint64_t deadline_ns, int *
     return 0;
 }
 
-int br_address_connect(const struct br_address *address, uint64_t timeout_ns, int *ret_fd, struct br_err *reterr)
+int br_address_connect(const struct br_address *address, uint64_t timeout_ns, const volatile bool *cancel, int *ret_fd,
+                       struct br_err *reterr)
 {
     uint64_t deadline_ns = br_clock_ns() + timeout_ns;
     char shown[BR_ADDRESS_TEXT_BYTES];
@@ -167,16 +170,17 @@ int br_address_connect(const struct br_address *address, uint64_t timeout_ns, in
     for (struct addrinfo *to = list; to; to = to->ai_next, left--) {
         uint64_t now = br_clock_ns();
         uint64_t share = deadline_ns > now ? (deadline_ns - now) / left : 0;
-        failed = br_address_try(to, now + share, ret_fd);
-        if (!failed) {
+        failed = br_address_try(to, now + share, cancel, ret_fd);
+        if (!failed || failed == ECANCELED) {
             break;
         }
     }
     freeaddrinfo(list);
     if (failed) {
         br_address_text(address, shown);
-        return failed == ETIMEDOUT ? br_err_os(reterr, failed, "connecting to %s", shown)
-                                   : br_err_set(reterr, BR_E_PEER, "connecting to %s: %s", shown, strerror(failed));
+        return failed == ETIMEDOUT || failed == ECANCELED
+                   ? br_err_os(reterr, failed, "connecting to %s", shown)
+                   : br_err_set(reterr, BR_E_PEER, "connecting to %s: %s", shown, strerror(failed));
     }
     return 0;
 }

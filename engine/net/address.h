@@ -29,10 +29,11 @@ void br_address_text(const struct br_address *address, char text[BR_ADDRESS_TEXT
 /**
  * br_address_connect - a connected, nonblocking, close-on-exec TCP socket
  * Tries what the name resolves to in turn; @timeout_ns bounds all tries together (the resolver has a limit of its own).
- * Errors: -BR_E_PEER nothing there answers, or the name is not known; -BR_E_TIMEOUT
+ * @cancel  gives up when it becomes true; NULL: never
+ * Errors: -BR_E_PEER nothing there answers, or the name is not known; -BR_E_TIMEOUT; -BR_E_CANCELLED
  */
-BR_MUST_CHECK int br_address_connect(const struct br_address *address, uint64_t timeout_ns, int *ret_fd,
-                                     struct br_err *reterr);
+BR_MUST_CHECK int br_address_connect(const struct br_address *address, uint64_t timeout_ns, const volatile bool *cancel,
+                                     int *ret_fd, struct br_err *reterr);
 
 #define BR_LISTEN_FDS_MAX 8
 /**

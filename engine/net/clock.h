@@ -5,6 +5,7 @@
 #define BR_NET_CLOCK_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -28,6 +29,21 @@ static inline int br_clock_ms_until(uint64_t deadline_ns)
     }
     uint64_t ms = (deadline_ns - now + 999999) / 1000000;
     return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+#define BR_CLOCK_LOOK_MS 250 // so often a wait that may be given up is interrupted to look
+
+/** br_clock_cancelled - has who waits been told to stop? NULL: never */
+static inline bool br_clock_cancelled(const volatile bool *cancel)
+{
+    return cancel && *cancel;
+}
+
+/** br_clock_look_ms - br_clock_ms_until(), but at most BR_CLOCK_LOOK_MS when there is a @cancel to look at */
+static inline int br_clock_look_ms(uint64_t deadline_ns, const volatile bool *cancel)
+{
+    int ms = br_clock_ms_until(deadline_ns);
+    return cancel && (ms < 0 || ms > BR_CLOCK_LOOK_MS) ? BR_CLOCK_LOOK_MS : ms;
 }
 
 #endif

@@ -227,13 +227,16 @@ static int br_tls_socket_error(const struct br_tls *tls, int os_errno, const cha
 static int br_tls_wait(struct br_tls *tls, uint64_t deadline_ns, struct br_err *reterr)
 {
     struct pollfd wait = {.fd = tls->wire.fd, .events = POLLIN};
-    int ms = br_clock_ms_until(deadline_ns);
+    int ms = br_clock_look_ms(deadline_ns, tls->options.cancel);
 
     if (br_tls_wire_pending(&tls->wire)) {
         wait.events |= POLLOUT;
     }
     if (ms == 0) {
         return br_err_set(reterr, BR_E_TIMEOUT, "%s did not finish the TLS handshake in time", tls->peer_text);
+    }
+    if (br_clock_cancelled(tls->options.cancel)) {
+        return br_err_set(reterr, BR_E_CANCELLED, "the TLS handshake with %s", tls->peer_text);
     }
     if (poll(&wait, 1, ms) < 0 && errno != EINTR) {
         return br_tls_socket_error(tls, errno, "handshake", reterr);
@@ -296,7 +299,7 @@ int br_tls_connect(const struct br_address *address, const struct br_keys *keys,
 {
     struct br_tls_options all = br_tls_defaults(options);
     struct br_tls *tls;
-    int fd, rc = br_address_connect(address, all.connect_timeout_ns, &fd, reterr);
+    int fd, rc = br_address_connect(address, all.connect_timeout_ns, all.cancel, &fd, reterr);
 
     if (rc) {
         return rc;

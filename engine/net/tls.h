@@ -42,8 +42,9 @@ struct br_tls_options {
     uint64_t dead_ns;                  // 30 s: the peer is dead after that much silence of its
     uint64_t bytes_per_second;         // of what we send, TLS included; no limit
     uint64_t receive_bytes_per_second; // of what is read, so that TCP slows the peer down; no limit
-    uint64_t rekey_bytes; // 64 GiB: new keys after that much (AES-GCM wears out at about 400 GB, RFC 8446 5.5)
-    size_t queue_bytes;   // 8 MiB: messages waiting to be sent; the receiving side has half of it
+    uint64_t rekey_bytes;        // 64 GiB: new keys after that much (AES-GCM wears out at about 400 GB, RFC 8446 5.5)
+    size_t queue_bytes;          // 8 MiB: messages waiting to be sent; the receiving side has half of it
+    const volatile bool *cancel; // gives br_tls_connect() up when it becomes true; NULL: never
     /**
      * watch - asked twice a second, on the connection's thread: may this connection go on?
      * A failure is told to the peer as a goodbye and ends the connection (see br_tls_goodbye).
@@ -58,9 +59,10 @@ struct br_tls;
  * br_tls_connect - connect, authenticate both ways, be welcomed
  * @expected  the only server key that is accepted
  * @keys      this side's identity; used during the call only
- * Blocks: at most connect and handshake timeout    Owner: end with the channel's close
+ * Blocks: at most connect and handshake timeout, or until @options->cancel    Owner: end with the channel's close
  * Errors: -BR_E_PEER -BR_E_TIMEOUT nothing there, or not in time; -BR_E_AUTH another key than @expected (both are named), or the server
- *         does not know us; -BR_E_PROTOCOL not a blkrep server; -BR_E_VERSION no common version; whatever else the server's goodbye says
+ *         does not know us; -BR_E_PROTOCOL not a blkrep server; -BR_E_VERSION no common version; -BR_E_CANCELLED; whatever else the
+ *         server's goodbye says
  */
 BR_MUST_CHECK int br_tls_connect(const struct br_address *address, const struct br_keys *keys,
                                  const struct br_fingerprint *expected, enum br_tls_protocol protocol,

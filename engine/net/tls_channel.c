@@ -784,12 +784,16 @@ int br_tls_await_welcome(struct br_tls *tls, uint64_t deadline_ns, struct br_err
 
     pthread_mutex_lock(&tls->lock);
     bool in_time = true;
-    while (!tls->welcomed && !tls->death.code && in_time) {
-        in_time = br_tls_wait_on(tls, &tls->can_receive, deadline_ns);
+    while (!tls->welcomed && !tls->death.code && in_time && !br_clock_cancelled(tls->options.cancel)) {
+        uint64_t look_ns = br_clock_ns() + BR_CLOCK_LOOK_MS * BR_NS_PER_MS;
+        br_tls_wait_on(tls, &tls->can_receive, BR_MIN(look_ns, deadline_ns));
+        in_time = br_clock_ns() < deadline_ns;
     }
     if (!tls->welcomed) {
         rc = tls->death.code ? br_tls_died(tls, reterr)
-                             : br_err_set(reterr, BR_E_TIMEOUT, "%s did not let us in in time", tls->peer_text);
+             : br_clock_cancelled(tls->options.cancel)
+                 ? br_err_set(reterr, BR_E_CANCELLED, "waiting for %s to let us in", tls->peer_text)
+                 : br_err_set(reterr, BR_E_TIMEOUT, "%s did not let us in in time", tls->peer_text);
     }
     pthread_mutex_unlock(&tls->lock);
     return rc;

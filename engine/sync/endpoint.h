@@ -16,7 +16,22 @@ struct br_endpoint_info {
     bool zero;             // the target reads as zeros (new or empty file)
     char holds[128];       // what libblkid or a look found on a foreign target, "" when nothing
     struct br_uuid origin; // the volume that the target itself is the source of (its `volume` record); nil: none known
+    bool may_write;        // this client may make versions there, and
+    bool may_replace;      // give up what is there; both true of a local one
 };
+
+/** br_endpoint_loses - does a delta of @mode to @volume give up what is there and is not this volume's? (G8) */
+static inline bool br_endpoint_loses(const struct br_endpoint_info *info, enum br_replica_mode mode,
+                                     const struct br_uuid *volume)
+{
+    enum br_replica_state state = info->identity.state;
+    bool ours = state != BR_STATE_NONE && br_uuid_equal(&info->identity.volume, volume);
+
+    if (mode == BR_MODE_FIRST) {
+        return !(state == BR_STATE_NONE && info->empty) && !(state == BR_STATE_INCOMPLETE && ours);
+    }
+    return mode == BR_MODE_REPLACE && !ours && !info->empty;
+}
 
 struct br_endpoint_ops {
     /**

@@ -25,6 +25,8 @@ static int br_local_info(void *ctx, struct br_endpoint_info *ret_info, struct br
     struct br_endpoint_info info = {
         .capacity_bytes = local->params.capacity_bytes,
         .is_block = local->params.is_block,
+        .may_write = true,
+        .may_replace = true,
     };
     struct br_file_info file = {0};
 

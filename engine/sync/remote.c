@@ -40,6 +40,8 @@ struct br_remote {
     struct br_remote_params params;
     char what[REMOTE_WHAT_BYTES];
     struct br_wire_welcome welcome;
+    bool may_write; // as OPENED said
+    bool may_replace;
     uint32_t last_request;
     bool dead; // the channel or the protocol is broken: nothing more is said
 
@@ -355,6 +357,8 @@ static int remote_info(void *ctx, struct br_endpoint_info *ret_info, struct br_e
     int rc = ask(remote, &question, BR_WIRE_INFO, &answer, reterr);
     if (rc >= 0) {
         *ret_info = answer.info;
+        ret_info->may_write = remote->may_write;
+        ret_info->may_replace = remote->may_replace;
     }
     return rc;
 }
@@ -681,7 +685,13 @@ static int shake_hands(struct br_remote *remote, struct br_err *reterr)
     if (!(remote->welcome.capabilities & BR_WIRE_CAPABILITY_ZSTD)) {
         remote->params.level = 0;
     }
-    return ask(remote, &open, BR_WIRE_OPENED, &answer, reterr);
+    open.open.plan = remote->params.plan && remote->welcome.capabilities & BR_WIRE_CAPABILITY_PLAN;
+    rc = ask(remote, &open, BR_WIRE_OPENED, &answer, reterr);
+    if (rc >= 0) {
+        remote->may_write = answer.opened.may_write;
+        remote->may_replace = answer.opened.may_replace;
+    }
+    return rc;
 }
 
 int br_remote_open(const struct br_remote_params *params, struct br_endpoint *ret_endpoint, struct br_err *reterr)

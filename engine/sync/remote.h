@@ -18,6 +18,7 @@ struct br_remote_params {
     const char *volume;          // its name over there
     const char *what;            // how messages name it, "blkrep://host/volume"; copied
     uint8_t role;                // enum br_role (engine/net/registry.h)
+    bool plan;                   // for a dry run: looks only, as what a writer would be refused for
     bool discard_damaged;        // --force-full: an identity with two damaged slots counts as none
     int level;                   // zstd's; 0 sends everything as it is
     bool level_if_it_pays;       // compress only while that is faster (engine/sync/pace.h)

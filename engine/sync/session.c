@@ -192,7 +192,7 @@ static int open_volume(struct br_session *session, const struct br_wire_message 
         return out_of_place(session, message, reterr);
     }
     int rc = host->open_volume(host->ctx, message->open.volume, message->open.role, message->open.discard_damaged,
-                               &volume, &err);
+                               message->open.plan, &volume, &err);
     if (rc < 0) {
         return say_error(session, &err, reterr);
     }
@@ -203,6 +203,7 @@ static int open_volume(struct br_session *session, const struct br_wire_message 
         .type = BR_WIRE_OPENED,
         .opened = {.may_write = volume.may_write, .may_replace = volume.may_replace},
     };
+    session->volume.may_write = volume.may_write && !message->open.plan;
     return say(session, &opened, reterr);
 }
 
@@ -286,8 +287,7 @@ static int verify(struct br_session *session, const struct br_wire_message *mess
 static int may_begin(const struct br_session *session, const struct br_wire_message *message,
                      const struct br_replica_begin *begin, const struct br_endpoint_info *info, struct br_err *reterr)
 {
-    bool ours = info->identity.state != BR_STATE_NONE && br_uuid_equal(&info->identity.volume, &begin->header.volume);
-    bool loses = false;
+    bool loses = br_endpoint_loses(info, begin->mode, &begin->header.volume);
 
     if (!session->volume.may_write) {
         return br_err_set(reterr, BR_E_AUTH, "volume %s was opened for reading", session->volume_name);
@@ -299,12 +299,6 @@ static int may_begin(const struct br_session *session, const struct br_wire_mess
     }
     if (begin->target_is_zero && !info->zero) {
         return br_err_set(reterr, BR_E_FOREIGN_WRITE, "volume %s is not empty any more", session->volume_name);
-    }
-    if (begin->mode == BR_MODE_FIRST) {
-        loses = !(info->identity.state == BR_STATE_NONE && info->empty) &&
-                !(info->identity.state == BR_STATE_INCOMPLETE && ours);
-    } else if (begin->mode == BR_MODE_REPLACE) {
-        loses = !ours && !info->empty;
     }
     if (loses && !message->begin.overwrite) {
         return br_err_set(reterr, BR_E_TARGET_FOREIGN, "volume %s holds %s", session->volume_name,

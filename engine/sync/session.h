@@ -23,7 +23,7 @@ struct br_session;
 // What the host gives for a volume that it opened.
 struct br_session_volume {
     struct br_endpoint endpoint; // the session's from now on: it closes it
-    bool may_write;
+    bool may_write;   // of a plan: the client could write, were it to ask for that; in the session itself it may not
     bool may_replace; // may give up versions, or overwrite what is not this volume's replica
 };
 
@@ -32,9 +32,10 @@ struct br_session_host {
      * open_volume - the client asks for a volume
      * @role             enum br_role, not checked yet: the host decides by what it knows of the client
      * @discard_damaged  an identity with two damaged slots counts as none
+     * @plan             to be looked at only, but refused where a writer would be (a target in use, ...)
      * Errors: -BR_E_NOT_FOUND no such volume (or none for this client), -BR_E_AUTH the role is not the client's, -BR_E_BUSY, ...
      */
-    int (*open_volume)(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
+    int (*open_volume)(void *ctx, const char *volume, uint8_t role, bool discard_damaged, bool plan,
                        struct br_session_volume *ret_volume, struct br_err *reterr);
     /** begun - the first of a delta to @volume is taken in; not called for one that is given up empty; for logs. NULL: not wanted */
     void (*begun)(void *ctx, const char *volume, const struct br_delta_header *header);

@@ -144,7 +144,7 @@ static int br_sync_plan_complete(struct br_sync *sync, struct br_err *reterr)
         sync->result->mode = BR_MODE_DELTA;
         return 0;
     }
-    if (sync->info.is_block && !sync->params->overwrite && !sync->params->dry_run) {
+    if (sync->info.is_block && !sync->params->overwrite) {
         return br_err_set(reterr, BR_E_REFUSED,
                           "a full copy onto a device gives its version up before the new one is there; "
                           "accept that with --overwrite");
@@ -153,7 +153,7 @@ static int br_sync_plan_complete(struct br_sync *sync, struct br_err *reterr)
     return 0;
 }
 
-static int br_sync_plan(struct br_sync *sync, struct br_err *reterr)
+static int br_sync_plan_mode(struct br_sync *sync, struct br_err *reterr)
 {
     const struct br_identity *identity = &sync->info.identity;
 
@@ -186,6 +186,18 @@ static int br_sync_plan(struct br_sync *sync, struct br_err *reterr)
         return br_err_set(reterr, BR_E_TRANSITION, "the replica could not be brought to a version");
     }
     return br_sync_plan_complete(sync, reterr);
+}
+
+static int br_sync_plan(struct br_sync *sync, struct br_err *reterr)
+{
+    int rc = br_sync_plan_mode(sync, reterr);
+
+    // The far end says so itself when the delta begins; a dry run has none.
+    if (!rc && sync->params->dry_run && sync->info.may_write && !sync->info.may_replace &&
+        br_endpoint_loses(&sync->info, sync->result->mode, &sync->result->volume)) {
+        return br_err_set(reterr, BR_E_AUTH, "this client may not replace what is there");
+    }
+    return rc;
 }
 
 // Whose volume this is: known, or drawn when everything else was found in order.
@@ -754,6 +766,7 @@ static int br_sync_prepare(struct br_sync *sync, struct br_err *reterr)
         rc = sync->far->info(sync->far_ctx, &sync->info, reterr);
     }
     if (!rc) {
+        sync->result->may_write = sync->info.may_write;
         rc = br_sync_volume(sync, false, reterr);
     }
     if (!rc) {

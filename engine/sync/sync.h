@@ -95,6 +95,7 @@ struct br_sync_result {
     bool resumed;       // went on with an unfinished first copy, or with what was staged of a delta
     bool new_version;   // false: the replica is what it was
     bool dry_run;       // nothing was changed; the numbers say what would have been
+    bool may_write;     // false: the far end would not let this client make the version
     bool target_is_new; // there was no replica before
     enum br_consistency consistency;
     struct br_uuid volume;

@@ -290,7 +290,7 @@ void br_wire_encode(const struct br_wire_message *m, struct br_buf *to)
     case BR_WIRE_WELCOME: put_welcome(to, &m->welcome); break;
     case BR_WIRE_OPEN:
         br_buf_u8(to, m->open.role);
-        br_buf_u8(to, m->open.discard_damaged);
+        br_buf_u8(to, (uint8_t)(m->open.discard_damaged | m->open.plan << 1));
         br_buf_string(to, m->open.volume);
         break;
     case BR_WIRE_OPENED: br_buf_u8(to, (uint8_t)(m->opened.may_write | m->opened.may_replace << 1)); break;
@@ -349,7 +349,9 @@ static void take_small(struct br_reader *r, struct br_wire_message *m)
     switch (m->type) {
     case BR_WIRE_OPEN:
         m->open.role = br_reader_u8(r);
-        m->open.discard_damaged = take_flags(r, 1);
+        flags = take_flags(r, 3);
+        m->open.discard_damaged = flags & 1;
+        m->open.plan = flags & 2;
         br_reader_string(r, m->open.volume, sizeof(m->open.volume));
         break;
     case BR_WIRE_OPENED:

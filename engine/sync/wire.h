@@ -18,8 +18,9 @@
 //      2    server  WELCOME   u16 version, u32 capabilities of both, session uuid, u16 lanes,
 //                             u32 largest message, u64 credit, string program
 //      3    client  OPEN      u8 role (enum br_role), u8 flags: 1 a damaged identity counts as none,    OPENED
+//                             2 a plan (capability 4): for a look, but refused as a writer would be;
 //                             string volume
-//      4    server  OPENED    u8 flags: 1 may write, 2 may replace what is there
+//      4    server  OPENED    u8 flags: 1 may write, 2 may replace what is there; of a plan: a writer could
 //      5    client  GET_INFO                                                                            INFO
 //      6    server  INFO      u64 capacity, u8 flags: 1 block device, 2 empty, 4 zero, origin uuid,
 //                             string holds, identity slot (4096, engine/codec/identity.h)
@@ -50,7 +51,7 @@
 //
 //     outcome = string error name as in blkrep-errors(7) ("NONE": it went well), u8 has offset, u64 offset, string text
 //
-// The last three belong to the capability 2, held; without it in WELCOME they break the protocol. Between BEGIN of a DELTA and its COMMIT
+// GET_HELD, HELD and KEEP belong to the capability 2, held; without it in WELCOME they break the protocol. Between BEGIN of a DELTA and its COMMIT
 // the client may ask which blocks the server holds from a delta that was cut (block, and leaf of the content), and name in KEEP, in block
 // order with the FRAMEs, those that are to become just that instead of sending them. A KEEP that fails is told like a FRAME. It costs no
 // credit: the data is read over there, one KEEP at a time.
@@ -122,7 +123,8 @@
 #define BR_WIRE_HELD_BYTES        (8u + BR_HASH_BYTES) // of one block
 #define BR_WIRE_CAPABILITY_ZSTD   1u
 #define BR_WIRE_CAPABILITY_HELD   2u
-#define BR_WIRE_CAPABILITIES      (BR_WIRE_CAPABILITY_ZSTD | BR_WIRE_CAPABILITY_HELD)
+#define BR_WIRE_CAPABILITY_PLAN   4u
+#define BR_WIRE_CAPABILITIES      (BR_WIRE_CAPABILITY_ZSTD | BR_WIRE_CAPABILITY_HELD | BR_WIRE_CAPABILITY_PLAN)
 
 static_assert(BR_WIRE_MESSAGE_BYTES_MAX <= BR_MESSAGE_BYTES_MAX, "every message fits the channel");
 static_assert(BR_WIRE_NODES_BYTES_MAX + BR_TREE_NODE_BYTES_MAX + 4 * BR_WIRE_NODES_MAX + 16 <= BR_MESSAGE_BYTES_MAX,
@@ -193,6 +195,7 @@ struct br_wire_message {
         struct {
             uint8_t role;
             bool discard_damaged;
+            bool plan;
             char volume[BR_WIRE_NAME_BYTES];
         } open;
         struct {

@@ -21,6 +21,16 @@ for signal in TERM INT; do
     t_le "$(t_json bytes_shipped)" $((7 << 20)) "shipped again by the run that goes on"
     t_file_equal "$T/a" "$T/b"
 done
+# a signal that comes twice at once is one: timeout(1) and process managers send it to a process and to its group
+for signal in TERM INT; do
+    rm -rf "$T/c" "$T/c.blkrep"
+    t_background run env --default-signal=INT "$BLKREP" sync --json --bwlimit=4M "$T/a" "$T/c"
+    t_wait_for 10 t_has_bytes "$T/c.blkrep/identity" 1
+    kill -$signal "$T_PID"
+    sleep 0.02
+    t_end "$T_PID" $signal
+    t_status 1
+done
 cp "$T/b" "$T/old"
 t_random "$T/a" 8M 2
 t_background run blkrep sync --bwlimit=4M "$T/a" "$T/b"

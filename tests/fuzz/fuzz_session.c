@@ -45,11 +45,12 @@ static void close_nothing(void *ctx)
     (void)ctx;
 }
 
-static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
+static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged, bool plan,
                        struct br_session_volume *ret_volume, struct br_err *reterr)
 {
     (void)ctx;
     (void)discard_damaged;
+    (void)plan;
     if (volume[0] == '-') {
         return br_err_set(reterr, BR_E_NOT_FOUND, "no such volume");
     }

@@ -142,10 +142,11 @@ static int server_volume(struct server *s, struct br_endpoint *ret_endpoint, str
     return br_local_open(&local, ret_endpoint, err);
 }
 
-static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
+static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged, bool plan,
                        struct br_session_volume *ret_volume, struct br_err *reterr)
 {
     (void)discard_damaged;
+    (void)plan;
     assert_string_equal(volume, "dst");
     assert_int_equal(role, ROLE_OPERATOR);
     ret_volume->may_write = ret_volume->may_replace = true;

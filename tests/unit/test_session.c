@@ -28,12 +28,13 @@ struct world {
     unsigned finished;
 };
 
-static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged,
+static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged, bool plan,
                        struct br_session_volume *ret_volume, struct br_err *reterr)
 {
     struct world *w = ctx;
 
     (void)discard_damaged;
+    (void)plan;
     if (strcmp(volume, "db")) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "no volume of this name");
     }

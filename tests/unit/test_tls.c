@@ -249,7 +249,7 @@ static int hostile_bytes(const void *bytes, size_t len, unsigned hold_ms, struct
     int fd;
 
     server_start(&server);
-    assert_int_equal(br_address_connect(&server.listener.address, BR_NS_PER_S, &fd, NULL), 0);
+    assert_int_equal(br_address_connect(&server.listener.address, BR_NS_PER_S, NULL, &fd, NULL), 0);
     if (len) {
         assert_int_equal(send(fd, bytes, len, MSG_NOSIGNAL), len);
     }
@@ -293,7 +293,7 @@ static int foreign_client(int version, const char *alpn, bool with_key, struct b
     int fd;
 
     server_start(&server);
-    assert_int_equal(br_address_connect(&server.listener.address, BR_NS_PER_S, &fd, NULL), 0);
+    assert_int_equal(br_address_connect(&server.listener.address, BR_NS_PER_S, NULL, &fd, NULL), 0);
     fcntl(fd, F_SETFL, 0);
     SSL_CTX_set_max_proto_version(context, version);
     if (with_key) {
@@ -349,7 +349,7 @@ static void hostile_frame(const void *bytes, size_t len, int expected)
     int fd;
 
     server_start(&server);
-    assert_int_equal(br_address_connect(&server.listener.address, BR_NS_PER_S, &fd, NULL), 0);
+    assert_int_equal(br_address_connect(&server.listener.address, BR_NS_PER_S, NULL, &fd, NULL), 0);
     fcntl(fd, F_SETFL, 0);
     assert_int_equal(br_keys_use(client_host.keys, context, NULL), 0);
     SSL *ssl = SSL_new(context);
@@ -450,7 +450,7 @@ static void *relay_main(void *ctx)
     struct relay *relay = ctx;
     int near = t_accept(&relay->listener), far = -1;
 
-    if (br_address_connect(&relay->to, BR_NS_PER_S, &far, NULL)) {
+    if (br_address_connect(&relay->to, BR_NS_PER_S, NULL, &far, NULL)) {
         return NULL;
     }
     while (!__atomic_load_n(&relay->stop, __ATOMIC_ACQUIRE)) {

@@ -183,7 +183,7 @@ static void each_single_defect_is_refused(void **state)
         {"welcome with capabilities not asked for", BR_WIRE_WELCOME, 11, 1, BR_E_PROTOCOL},
         {"welcome with little credit", BR_WIRE_WELCOME, 38, 0, BR_E_PROTOCOL},
         {"welcome with endless credit", BR_WIRE_WELCOME, 40, 1, BR_E_PROTOCOL},
-        {"open with unknown flags", BR_WIRE_OPEN, 9, 3, BR_E_PROTOCOL},
+        {"open with unknown flags", BR_WIRE_OPEN, 9, 4, BR_E_PROTOCOL},
         {"a zero byte in a name", BR_WIRE_OPEN, 12, 0, BR_E_PROTOCOL},
         {"a name longer than its message", BR_WIRE_OPEN, 10, 3, BR_E_PROTOCOL},
         {"opened with unknown flags", BR_WIRE_OPENED, 8, 4, BR_E_PROTOCOL},
