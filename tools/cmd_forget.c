@@ -13,6 +13,7 @@
 #include "tools/known.h"
 #include "tools/progress.h"
 #include "tools/replica_verb.h"
+#include "tools/volume/view.h"
 
 static const struct cli_option forget_options[] = {
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
@@ -72,6 +73,40 @@ static int forget_state(const char *path, struct br_err *reterr)
     return error;
 }
 
+// Marks and snapshots that attached volumes keep for it. They cost room and speed only, so what fails is a warning.
+static void forget_marks(struct cli *cli, const struct br_uuid *replica)
+{
+    struct br_err err = {0};
+    int error = br_uuid_is_nil(replica) ? 0 : view_forget(cli, replica, &err);
+
+    if (error) {
+        cli_warn(cli, "marks of it on attached volumes could not be dropped: %s: %s", br_err_message(-error), err.text);
+    }
+}
+
+// The same for each replica of that name that this host noted.
+static void forget_known_marks(struct cli *cli, const char *name)
+{
+    struct br_err err;
+    json_t *known;
+    const json_t *entry;
+    size_t i;
+
+    if (known_list(cli, &known, &err)) {
+        return;
+    }
+    json_array_foreach(known, i, entry)
+    {
+        const char *replica = json_string_value(json_object_get(entry, "replica"));
+        const char *text = json_string_value(json_object_get(entry, "replica_uuid"));
+        struct br_uuid uuid;
+        if (replica && text && !strcmp(replica, name) && br_uuid_parse(text, &uuid)) {
+            forget_marks(cli, &uuid);
+        }
+    }
+    json_decref(known);
+}
+
 static int forget_done(struct cli *cli, const char *name, const char *what_stays, struct br_err *reterr)
 {
     int error = audit_append(cli, "forget", name, NULL, reterr);
@@ -97,6 +132,7 @@ static int forget_note(struct cli *cli, const char *name, struct br_err *reterr)
     snprintf(question, sizeof(question), "What this host noted of %s will be dropped", name);
     int error = known < 0 ? known : cli_confirm(cli, "forget", question, reterr);
     if (!error) {
+        forget_known_marks(cli, name);
         known = known_forget(cli, name, reterr);
         error = known < 0 ? known : forget_done(cli, name, "only what this host noted of it is gone", reterr);
     }
@@ -122,6 +158,11 @@ static int forget_replica(struct cli *cli, struct br_err *reterr)
         error = forget_state(verb.place.side, reterr);
     }
     if (!error) {
+        if (damaged) {
+            forget_known_marks(cli, verb.place.path);
+        } else {
+            forget_marks(cli, &br_replica_identity(verb.replica)->replica);
+        }
         int known = known_forget(cli, verb.place.path, reterr);
         error = known < 0 ? known : forget_done(cli, verb.place.path, "its bytes are untouched", reterr);
     }
@@ -317,7 +358,8 @@ const struct cli_verb cmd_forget = {
     .description =
         "The file or device is plain afterwards: no verb knows it as a replica, and the next sync to it is a first copy that "
         "needs --overwrite. A source that recorded it notices and compares anew.\n\n"
-        "Of a replica that is gone, or on another host, what this host noted for `blkrep status` is dropped, and nothing else.",
+        "Of a replica that is gone, or on another host, what this host noted for `blkrep status` is dropped. Marks and "
+        "snapshots that attached volumes keep for the replica go in each case.",
     .options = forget_options,
     .examples = forget_examples,
     .see_also = "blkrep-adopt(1), blkrep-status(1)",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// blkrep status: one line per source and replica that this host has synced; a block of lines for one that is named. What is shown of a local
-// replica is read from the replica now; of a remote one it is what the last run saw.
+// blkrep status: one line per attached volume (tools/volume/show.h), and per source and replica that this host has synced; a block of lines for
+// one that is named. What is shown of a local replica is read from the replica now; of a remote one it is what the last run saw.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include "tools/conf.h"
 #include "tools/known.h"
 #include "tools/place.h"
+#include "tools/volume/show.h"
 
 static const struct cli_option status_options[] = {
     {"audit", CLI_FLAG, NULL, "Also check that no line of the audit trail was changed or removed."},
@@ -24,7 +25,7 @@ static const struct cli_option status_options[] = {
 };
 
 static const struct cli_example status_examples[] = {
-    {"blkrep status", "All that this host syncs, one line each."},
+    {"blkrep status", "All volumes that are attached and all that this host syncs, one line each."},
     {"blkrep status /backup/disk.img", "One replica in full."},
     {NULL, NULL},
 };
@@ -260,6 +261,7 @@ struct status_list {
     const char *word; // NULL: all
     char real[PLACE_NAME_BYTES];
     int shown;
+    int volumes; // attached ones that were shown before
 };
 
 static void status_show(struct status_list *list, struct status_row *row)
@@ -330,10 +332,10 @@ static int status_all(struct status_list *list, const json_t *known, struct br_e
             status_show(list, &row);
         }
     }
-    if (list->word && !list->shown) {
+    if (list->word && !list->shown && !list->volumes) {
         return status_unlisted(list, reterr);
     }
-    if (!list->shown) {
+    if (!list->shown && !list->volumes) {
         cli_print(list->cli, "nothing has been synced from here yet");
     }
     return 0;
@@ -362,6 +364,10 @@ static int status_run(struct cli *cli, struct br_err *reterr)
     }
     if (!error) {
         error = known_list(cli, &known, reterr);
+    }
+    if (!error) {
+        list.volumes = show_volumes(cli, list.word, known, list.real, reterr);
+        error = list.volumes < 0 ? list.volumes : 0;
     }
     if (!error) {
         error = status_all(&list, known, reterr);
@@ -404,6 +410,7 @@ static const struct cli_field status_replica_fields[] = {
 };
 
 static const struct cli_line status_lines[] = {
+    {"volume", "One for each attached volume.", show_volume_fields},
     {"replica", "One for each replica.", status_replica_fields},
     {NULL, NULL, NULL},
 };
@@ -413,9 +420,12 @@ const struct cli_verb cmd_status = {
     .args = "[NAME]",
     .args_min = 0,
     .args_max = 1,
-    .summary = "Show replicas: last good version, lag, last full proof.",
+    .summary = "Show attached volumes, and replicas: last good version, lag, last full proof.",
     .description =
-        "Without NAME one line for each source and replica that this host has synced; with the name or path of a replica or a "
+        "Without NAME one line for each attached volume: its stack, since when every write is proven to have gone through its tracker, how full its "
+        "place is. With its name all that is known of it: the tracker, why tracking was lost before, the place for snapshots and when it "
+        "will be full, each consumer with its mark, the device by its WWID.\n\n"
+        "Then, without NAME, one line for each source and replica that this host has synced; with the name or path of a replica or a "
         "source all that is known of it: the last good version and its age, lag, the last full proof (when every block was last "
         "read and compared), the size of blkrep's state on disk, what has come of a delta that was cut and is kept for the next run, and "
         "the space left there.\n\n"
@@ -423,7 +433,7 @@ const struct cli_verb cmd_status = {
         "between two versions says so.",
     .options = status_options,
     .examples = status_examples,
-    .see_also = "blkrep-sync(1), blkrep-verify(1)",
+    .see_also = "blkrep-sync(1), blkrep-verify(1), blkrep-attach(1), blkrep-boot(7)",
     .schema = "blkrep.status/1",
     .fields = status_fields,
     .lines = status_lines,

@@ -230,11 +230,14 @@ static json_t *sync_known_facts(const struct sync_run *run, int result, const st
     const struct br_sync_result *r = &run->result;
     json_t *facts = sync_run_facts(run, result, why);
     char root[2 * BR_HASH_BYTES + 1];
+    char replica[BR_UUID_TEXT_BYTES];
 
     if (result && result != -BR_E_GAPS) {
         return facts;
     }
     br_hash_text(&r->root, root);
+    br_uuid_text(&r->replica, replica);
+    json_object_set_new(facts, "replica_uuid", json_string(replica));
     json_object_set_new(facts, "version_taken_unix", json_integer((json_int_t)(r->taken_unix_ns / BR_NS_PER_S)));
     json_object_set_new(facts, "generation", json_integer((json_int_t)r->generation.counter));
     json_object_set_new(facts, "root", json_string(root));

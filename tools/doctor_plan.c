@@ -101,10 +101,21 @@ static void plan_name(const struct doctor *doctor, size_t index, char *name, siz
 
 // Commands ----------------------------------------------------------------------------------------------------------------------------------
 
-// " --cow=vg:vg0": the place for stores and metadata, the first that there is; PLACE is for the user to fill in.
-static void plan_place(const struct doctor_advice *advice, char *text, size_t text_size)
+// The first place that there is; in an early boot no file can be reached yet.
+static const struct doctor_place *plan_first_place(const struct doctor_advice *advice, bool early)
 {
-    const struct doctor_place *place = advice->room.count ? &advice->room.places[0] : NULL;
+    for (size_t i = 0; i < advice->room.count; i++) {
+        if (!early || advice->room.places[i].kind != DOCTOR_PLACE_FILES) {
+            return &advice->room.places[i];
+        }
+    }
+    return NULL;
+}
+
+// " --cow=vg:vg0": the place for stores and metadata; PLACE is for the user to fill in.
+static void plan_place(const struct doctor_advice *advice, bool early, char *text, size_t text_size)
+{
+    const struct doctor_place *place = plan_first_place(advice, early);
     char path[DOCTOR_LINE_BYTES];
     char word[DOCTOR_LINE_BYTES / 3];
 
@@ -113,7 +124,7 @@ static void plan_place(const struct doctor_advice *advice, char *text, size_t te
         return;
     }
     if (!place) {
-        snprintf(text, text_size, " --cow=PLACE");
+        snprintf(text, text_size, early ? " --cow=DEVICE" : " --cow=PLACE");
         return;
     }
     switch (place->kind) {
@@ -128,14 +139,14 @@ static void plan_place(const struct doctor_advice *advice, char *text, size_t te
     snprintf(text, text_size, " --cow=%s", word);
 }
 
-static void plan_attach(const struct kmc_device *device, const struct doctor_advice *advice, const char *more,
-                        struct doctor_plan *plan)
+static void plan_attach(const struct kmc_device *device, const struct doctor_advice *advice, bool early,
+                        const char *more, struct doctor_plan *plan)
 {
     char path[sizeof(device->stable) + 8];
     char places[DOCTOR_LINE_BYTES * 3 / 4];
 
     doctor_shell_word(device->stable, path, sizeof(path));
-    plan_place(advice, places, sizeof(places));
+    plan_place(advice, early, places, sizeof(places));
     plan_command(plan, "blkrep attach %s %.290s%.700s%s", advice->volume, path, places, more);
 }
 
@@ -156,7 +167,7 @@ static struct doctor_plan *plan_new(struct doctor_advice *advice, const char *wh
     return plan;
 }
 
-static void plan_now(const struct doctor *doctor, const struct kmc_device *device, struct doctor_advice *advice)
+static void plan_now(const struct kmc_device *device, struct doctor_advice *advice)
 {
     struct doctor_plan *plan = plan_new(advice, "now");
     char where[600];
@@ -166,24 +177,48 @@ static void plan_now(const struct doctor *doctor, const struct kmc_device *devic
         doctor_shell_word(device->mounts[i].where, where, sizeof(where));
         plan_command(plan, "umount %s", where);
     }
-    plan_attach(device, advice, "", plan);
+    plan_attach(device, advice, false, "", plan);
     for (size_t i = 0; i < device->mount_count && !online; i++) {
         if (!device->mounts[i].part) {
             doctor_shell_word(device->mounts[i].where, where, sizeof(where));
             plan_command(plan, "mount /dev/mapper/%s %s", advice->volume, where);
         }
     }
-    if (kmc_has_root(device)) {
-        plan_initramfs(&doctor->facts, plan);
+}
+
+// What the system mounts before anything of it runs needs its stack from the initramfs (blkrep-boot(7)): the volume's name for it, the
+// stack instead of the device in fstab and, for the root itself, on the kernel's command line.
+static void plan_early(const struct doctor *doctor, const struct kmc_device *device, const char *volume,
+                       struct doctor_plan *plan)
+{
+    plan_command(plan, "echo %s >> /etc/blkrep/early", volume);
+    for (size_t i = 0; i < device->mount_count; i++) {
+        const char *where = device->mounts[i].where;
+        if (device->mounts[i].part || strspn(where, plan_plain) != strlen(where) || strchr(where, ',')) {
+            continue;
+        }
+        plan_command(plan, "sed -i -E 's,^[^#[:space:]]+([[:space:]]+%s[[:space:]]),/dev/mapper/%s\\1,' /etc/fstab",
+                     where, volume);
+        if (!strcmp(where, "/")) {
+            plan_command(
+                plan,
+                "echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX root=/dev/mapper/%s\"' > /etc/default/grub.d/blkrep.cfg",
+                volume);
+            plan_command(plan, "update-grub");
+        }
     }
+    plan_initramfs(&doctor->facts, plan);
 }
 
 static void plan_boot(const struct doctor *doctor, const struct kmc_device *device, struct doctor_advice *advice)
 {
     struct doctor_plan *plan = plan_new(advice, "at boot");
+    bool early = kmc_has_root(device);
 
-    plan_attach(device, advice, " --at-boot", plan);
-    plan_initramfs(&doctor->facts, plan);
+    plan_attach(device, advice, early, early ? " --tracker=era --at-boot" : " --at-boot", plan);
+    if (early) {
+        plan_early(doctor, device, advice->volume, plan);
+    }
     plan_command(plan, "%s", doctor->facts.bits[KMC_BIT_SYSTEMD] ? "systemctl reboot" : "reboot");
 }
 
@@ -220,7 +255,7 @@ static void plan_commands(const struct doctor *doctor, const struct kmc_device *
     case KMC_WAY_IDLE:
     case KMC_WAY_RELEASE:
         if (can_attach) {
-            plan_now(doctor, device, advice);
+            plan_now(device, advice);
         }
         break;
     case KMC_WAY_BOOT: break;

@@ -87,10 +87,12 @@ vm_qemu_args() {
         # cx16: QEMU 7.2 crashes kernel 6.12 with it. erms, fsrm: TCG emulates rep movsb byte by byte.
         qemu_args+=(-accel "tcg,thread=multi" -cpu "max,cx16=off,erms=off,fsrm=off")
     fi
+    # no_timer_check: on a busy machine an emulated timer ticks too late for the kernel's test of it, which panics.
+    local words="console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on"
     if [ -n "$shell" ]; then
-        qemu_args+=(-serial mon:stdio -append "console=ttyS0 panic=-1 quiet random.trust_cpu=on")
+        qemu_args+=(-serial mon:stdio -append "$words quiet")
     else
-        qemu_args+=(-serial "file:$run/console.log" -append "console=ttyS0 oops=panic panic=-1 loglevel=5 random.trust_cpu=on"
+        qemu_args+=(-serial "file:$run/console.log" -append "$words oops=panic loglevel=5"
             -device virtio-serial-pci
             -chardev "file,id=control,path=$run/control.fifo" -device "virtserialport,chardev=control,name=control"
             -chardev "file,id=out,path=$run/out.fifo" -device "virtserialport,chardev=out,name=out")

@@ -274,7 +274,6 @@ static int attach_plan(struct volume *volume, const struct attach_wish *wish, co
     snprintf(record->wwid, sizeof(record->wwid), "%s", look->object.wwid);
     record->size_bytes = look->object.size_bytes;
     record->retabled = !wish->at_boot && attach_retables(look);
-    record->pending = wish->at_boot;
     record->era_block_bytes = wish->era_block_bytes ? wish->era_block_bytes : VOLUME_ERA_BYTES;
     int error = attach_area(volume, wish, reterr);
     error = error ? error : attach_tracker(look, wish, record, reterr);
@@ -330,14 +329,20 @@ static int attach_see(struct volume *volume, struct br_ring *ring, struct contin
     return error;
 }
 
-// Takes away what a failed first attach made.
+// Takes away what a first attach made; the record is the caller's.
+static int attach_take_away(struct volume *volume, struct br_err *reterr)
+{
+    int error = stack_down(volume, reterr);
+
+    error = error ? error : stack_area_drop(volume, reterr);
+    return error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
+}
+
 static void attach_undo(struct volume *volume)
 {
     struct br_err err;
-    int error = stack_down(volume, &err);
+    int error = attach_take_away(volume, &err);
 
-    error = error ? error : stack_area_drop(volume, &err);
-    error = error ? error : dmh_unregister(volume->helper, volume->record.name, &err);
     error = error ? error : volume_remove(volume, &err);
     if (error) {
         cli_warn(volume->cli, "not all of the unfinished attach could be undone (run blkrep detach %s): %s",
@@ -345,7 +350,16 @@ static void attach_undo(struct volume *volume)
     }
 }
 
-static int attach_build_new(struct volume *volume, struct br_ring *ring, struct br_err *reterr)
+// For the next boot: the place is taken now, so that the boot does not fail for want of it, and the metadata is wiped now, so that an early
+// boot, whose copy of the record stays as it is, need not.
+static int attach_reserve(struct volume *volume, struct br_err *reterr)
+{
+    int error = stack_area_make(volume, reterr);
+
+    return error ? error : stack_meta_wipe(volume, reterr);
+}
+
+static int attach_build_new(struct volume *volume, struct br_ring *ring, bool at_boot, struct br_err *reterr)
 {
     struct continuity_now now;
     char lost[64];
@@ -357,12 +371,11 @@ static int attach_build_new(struct volume *volume, struct br_ring *ring, struct 
     }
     continuity_take(&volume->record, &now);
     volume->record.chain = volume_new_uuid();
+    volume->record.chain_unix_ns = volume_now_unix_ns();
+    volume->record.pending = true;
     error = volume_save(volume, reterr);
     error = error ? error : stack_register(volume, reterr);
-    // The place is taken now, so that a boot does not fail for want of it.
-    error = error                    ? error
-            : volume->record.pending ? stack_area_make(volume, reterr)
-                                     : stack_up(volume, true, lost, reterr);
+    error = error ? error : at_boot ? attach_reserve(volume, reterr) : stack_up(volume, true, lost, reterr);
     if (error) {
         attach_undo(volume);
     }
@@ -382,21 +395,48 @@ static void attach_audit(struct volume *volume, const char *act, const char *los
     }
 }
 
+static bool attach_same_device(const char *a, const char *b)
+{
+    struct stat st[2];
+
+    return !stat(a, &st[0]) && !stat(b, &st[1]) && S_ISBLK(st[0].st_mode) && st[0].st_rdev == st[1].st_rdev;
+}
+
+// A first attach of the same device that was killed before its stack stood, or that waits for the next boot: nobody has marks or
+// snapshots of it, so it is taken away and begun anew, with what is wished for now.
+static int attach_start_over(struct volume *volume, const struct attach_wish *wish, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    char name[VOLUME_NAME_MAX];
+
+    if (!record->pending || record->mark_count || record->snapshot_count ||
+        !attach_same_device(record->device, wish->device)) {
+        return br_err_set(reterr, BR_E_BUSY, "volume %s is there already, over %s", record->name, record->device);
+    }
+    int error = stack_register(volume, reterr); // it may have been killed before that
+    error = error ? error : pass_off(record, reterr);
+    error = error ? error : attach_take_away(volume, reterr);
+    if (!error) {
+        memcpy(name, record->name, sizeof(name));
+        *record = (struct volume_record){0};
+        memcpy(record->name, name, sizeof(name));
+        volume->exists = false;
+    }
+    return error;
+}
+
 static int attach_new_locked(struct volume *volume, const struct attach_wish *wish, struct attach_look *look,
                              struct br_err *reterr)
 {
     struct br_ring *ring;
+    int error = volume->exists ? attach_start_over(volume, wish, reterr) : 0;
 
-    if (volume->exists) {
-        return br_err_set(reterr, BR_E_BUSY, "volume %s is there already, over %s", volume->record.name,
-                          volume->record.device);
-    }
-    int error = attach_look_at(wish->device, look, reterr);
+    error = error ? error : attach_look_at(wish->device, look, reterr);
     error = error ? error : attach_allowed(look, wish->at_boot, reterr);
     error = error ? error : attach_plan(volume, wish, look, reterr);
     error = error ? error : place_ring(volume->cli, &ring, reterr);
     if (!error) {
-        error = attach_build_new(volume, ring, reterr);
+        error = attach_build_new(volume, ring, wish->at_boot, reterr);
         br_ring_close(ring);
     }
     return error;
@@ -582,7 +622,9 @@ static int attach_grow(struct volume *volume, struct br_err *reterr)
 static int attach_again_locked(struct volume *volume, struct attach_done *done, struct br_err *reterr)
 {
     struct br_ring *ring;
-    int up = stack_is_up(volume, reterr);
+    // A first attach may have been killed before the helper knew the volume.
+    int error = volume->record.pending ? stack_register(volume, reterr) : 0;
+    int up = error ? error : stack_is_up(volume, reterr);
 
     if (up < 0) {
         return up;
@@ -591,7 +633,7 @@ static int attach_again_locked(struct volume *volume, struct attach_done *done, 
         done->stood = true;
         return attach_grow(volume, reterr);
     }
-    int error = place_ring(volume->cli, &ring, reterr);
+    error = place_ring(volume->cli, &ring, reterr);
     if (!error) {
         error = attach_again_ring(volume, ring, up, done, reterr);
         br_ring_close(ring);
@@ -666,6 +708,7 @@ static int attach_early_ring(struct volume *volume, struct br_ring *ring, struct
     }
     record->snapshot_count = 0;
     record->era_seen = 0;
+    record->pending = false; // its metadata was wiped when it was recorded, and is not new in each boot
     error = early_save(record, &now, reterr); // before the device can be written to
     error = error ? error : attach_build_again(volume, now.size_bytes, &lost, reterr);
     if (!error && lost) {
@@ -754,7 +797,8 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
                               record->snapshots[i].name);
         }
     }
-    error = keep ? attach_note(volume, reterr) : 0;
+    error = record->pending ? stack_register(volume, reterr) : 0;
+    error = error || !keep ? error : attach_note(volume, reterr);
     error = error ? error : stack_down(volume, reterr);
     error = error ? error : keep ? attach_keep(volume, reterr) : pass_off(record, reterr);
     if (!error) {

@@ -112,6 +112,14 @@ int pass_on(const struct volume_record *record, struct br_err *reterr)
     return 0;
 }
 
+bool pass_is_on(const struct volume_record *record)
+{
+    struct pass pass;
+    struct br_err err;
+
+    return !record->retabled && !pass_names(record, &pass, &err) && pass_noted(&pass, record->name);
+}
+
 int pass_off(const struct volume_record *record, struct br_err *reterr)
 {
     struct pass pass;

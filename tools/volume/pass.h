@@ -15,6 +15,8 @@
  * Errors: -BR_E_BUSY something else has that name; -BR_E_NOT_FOUND the device is not there
  */
 BR_MUST_CHECK int pass_on(const struct volume_record *record, struct br_err *reterr);
+/** pass_is_on - is the device passed through in this boot? */
+bool pass_is_on(const struct volume_record *record);
 /** pass_off - take it back; no effect when it was not passed through */
 BR_MUST_CHECK int pass_off(const struct volume_record *record, struct br_err *reterr);
 

@@ -33,6 +33,7 @@ struct record_member {
     const struct record_member *inner;
     size_t inner_size;
     size_t count_at;
+    bool optional; // a record of before it was kept has none: 0
 };
 
 #define AT(type, member) offsetof(struct type, member)
@@ -97,6 +98,7 @@ static const struct record_member volume_members[] = {
     {RECORD_OBJECT, "meta", AT(volume_record, meta), 0, piece_members, 0, 0},
     NUMBER(RECORD_U64, volume_record, era_block_bytes, 0),
     NUMBER(RECORD_UUID, volume_record, chain, 0),
+    {RECORD_U64, "chain_unix_ns", AT(volume_record, chain_unix_ns), 0, NULL, 0, 0, .optional = true},
     TEXT(volume_record, lost),
     NUMBER(RECORD_U64, volume_record, lost_unix_ns, 0),
     NUMBER(RECORD_BOOL, volume_record, pending, 0),
@@ -267,7 +269,11 @@ static bool record_decode_member(const struct record_member *member, const json_
 static bool record_decode(const struct record_member *members, const json_t *object, char *base, const char **ret_bad)
 {
     for (const struct record_member *member = members; member->kind != RECORD_END; member++) {
-        if (!record_decode_member(member, json_object_get(object, member->name), base, ret_bad)) {
+        const json_t *value = json_object_get(object, member->name);
+        if (!value && member->optional) {
+            continue;
+        }
+        if (!record_decode_member(member, value, base, ret_bad)) {
             *ret_bad = *ret_bad ? *ret_bad : member->name;
             return false;
         }
@@ -453,6 +459,7 @@ void volume_record_break(struct volume_record *record, const struct br_uuid *cha
                          uint64_t now_unix_ns)
 {
     record->chain = *chain;
+    record->chain_unix_ns = now_unix_ns;
     snprintf(record->lost, sizeof(record->lost), "%s", why);
     record->lost_unix_ns = now_unix_ns;
 }

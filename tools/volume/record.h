@@ -100,12 +100,13 @@ struct volume_record {
     uint64_t era_block_bytes;
 
     struct br_uuid chain;
-    char lost[64]; // why the chain before this one ended, "" never
+    uint64_t chain_unix_ns; // when it began; 0 in a record of before this was kept
+    char lost[64];          // why the chain before this one ended, "" never
     uint64_t lost_unix_ns;
 
-    bool pending;                           // attached at the next boot for the first time: no stack stood yet
-    bool up;                                // the stack stood when this was written
-    bool clean;                             // it was taken down in order, and evidence is of then
+    bool pending; // no stack stood yet: it waits for the next boot, or the first attach was cut short
+    bool up;      // the stack stood when this was written
+    bool clean;   // it was taken down in order, and evidence is of then
     char boot_id[VOLUME_BOOT_ID_BYTES];     // of the boot that it stood in last
     uint64_t boot_unix_ns;                  // when that boot was, by its own clock
     char machine_id[33];                    // of the machine

@@ -234,6 +234,20 @@ int stack_area_make(struct volume *volume, struct br_err *reterr)
     return br_err_set(reterr, BR_E_INTERNAL, "an area of no kind");
 }
 
+int stack_meta_wipe(struct volume *volume, struct br_err *reterr)
+{
+    const struct volume_record *record = &volume->record;
+    char where[DMH_WHERE_MAX];
+
+    if (record->tracker != VOLUME_ERA || record->area.kind == VOLUME_AREA_FILE) {
+        return 0;
+    }
+    stack_area_where(record, where); // the metadata comes first in it
+    struct dmh_ref head = volume_ref(volume, where);
+    return record->meta.offset_bytes ? br_err_set(reterr, BR_E_INTERNAL, "metadata that is not first in its place")
+                                     : dmh_zero_head(volume->helper, &head, reterr);
+}
+
 // A file's extents as the part "area"; a part that is live gets its longer table in a window.
 static int stack_area_map(struct volume *volume, struct br_err *reterr)
 {
@@ -474,6 +488,7 @@ int stack_up(struct volume *volume, bool fresh_meta, char ret_lost[64], struct b
         return error;
     }
     volume->record.up = true;
+    volume->record.pending = false;
     return volume_save(volume, reterr);
 }
 

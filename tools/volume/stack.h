@@ -24,6 +24,11 @@ BR_MUST_CHECK int stack_register(struct volume *volume, struct br_err *reterr);
 /** stack_area_make - make the area as large as the record says, or larger if it is; for a file or a logical volume */
 BR_MUST_CHECK int stack_area_make(struct volume *volume, struct br_err *reterr);
 /**
+ * stack_meta_wipe - make dm-era's metadata new before any stack stands; no effect without dm-era, and for a file, which stack_up() wipes
+ * Errors: -BR_E_TARGET_IN_USE something holds the place
+ */
+BR_MUST_CHECK int stack_meta_wipe(struct volume *volume, struct br_err *reterr);
+/**
  * stack_area_grow - let the area have at least @bytes, up to its maximum; the record is saved
  * Errors: -BR_E_NO_SPACE the maximum, or the place that it lies on, is reached
  */
@@ -32,7 +37,7 @@ BR_MUST_CHECK int stack_area_grow(struct volume *volume, uint64_t bytes, struct 
  * stack_up - build what the record says: area, metadata, real, era, held snapshots, top
  * @fresh_meta  the metadata is new: it is wiped first
  * A snapshot that can't be built again is dropped from the record, with its marks, and named in *ret_lost ("" none).
- * Durable: the record is saved with up = true at its end
+ * Durable: the record is saved with up = true, pending = false at its end
  */
 BR_MUST_CHECK int stack_up(struct volume *volume, bool fresh_meta, char ret_lost[64], struct br_err *reterr);
 /**

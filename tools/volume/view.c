@@ -515,3 +515,56 @@ enum br_consistency view_consistency(const struct volume_view *view)
 {
     return (enum br_consistency)view->snapshot.consistency;
 }
+
+// Forgetting --------------------------------------------------------------------------------------------------------------------------
+
+static int view_forget_in(struct cli *cli, const char *name, const struct br_uuid *consumer, struct br_err *reterr)
+{
+    const struct br_uuid none = {0};
+    struct volume *volume = calloc(1, sizeof(*volume));
+
+    if (!volume) {
+        return br_err_set(reterr, BR_E_NOMEM, "volume %s", name);
+    }
+    int error = volume_open_record(cli, name, false, volume, reterr);
+    error = error ? error : volume_lock(volume, reterr);
+    uint32_t marks = volume->record.mark_count;
+    if (!error) {
+        volume_record_settle(&volume->record, consumer, &none);
+    }
+    if (!error && volume->record.mark_count != marks) {
+        error = volume_save(volume, reterr);
+        error = error ? error : dmh_client_open(NULL, &volume->helper, reterr);
+        int up = error ? error : stack_is_up(volume, reterr);
+        error = BR_MIN(up, 0);
+        if (up > 0) {
+            view_collect(volume);
+        }
+    }
+    volume_close(volume);
+    free(volume);
+    return error;
+}
+
+int view_forget(struct cli *cli, const struct br_uuid *consumer, struct br_err *reterr)
+{
+    struct br_err err;
+    json_t *names;
+    const json_t *name;
+    size_t i;
+    int first = volume_list(cli, &names, reterr);
+
+    if (first) {
+        return first;
+    }
+    json_array_foreach(names, i, name)
+    {
+        int error = view_forget_in(cli, json_string_value(name), consumer, &err);
+        if (error && !first) {
+            first = error;
+            *reterr = err;
+        }
+    }
+    json_decref(names);
+    return first;
+}

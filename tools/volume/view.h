@@ -47,6 +47,11 @@ void view_close(struct volume_view *view);
  * Errors: -BR_E_NO_SPACE its store overflowed: nothing that was read of it since counts
  */
 BR_MUST_CHECK int view_check(void *ctx, struct br_err *reterr);
+/**
+ * view_forget - the consumer is no more: drop its marks on every attached volume, and the snapshots that were held for them alone
+ * Goes on after a volume that fails; what could not be removed now goes with the volume's next run. Returns the first error.
+ */
+BR_MUST_CHECK int view_forget(struct cli *cli, const struct br_uuid *consumer, struct br_err *reterr);
 /** view_consistency - what the version that is read from it is */
 enum br_consistency view_consistency(const struct volume_view *view);
 

@@ -69,6 +69,53 @@ next_boot() {
     vm_await_cut 60
 }
 
+# The short story: over a power cut it goes on, a mount of the plain device after one is named, and so is one after a detach in order.
+continuity_short() {
+    home_up
+    case $VM_BOOT in
+        0)
+            make_fs
+            run blkrep attach data /dev/vm/source --tracker "$tracker" --cow /dev/vm/area
+            mount_data
+            write_some zero
+            run blkrep sync data /dev/vm/target --overwrite --yes
+            is fallback_reason first-copy
+            blkrep watch --once || fail "watch"
+            write_some zero-later
+            next_boot crash
+            ;;
+        1)
+            attach null
+            mount_data
+            write_some one
+            umount /run/data
+            sync_says null
+            equal "after a power cut"
+            mount_data
+            next_boot crash
+            ;;
+        2)
+            mount_data /dev/vm/source
+            write_some two
+            umount /run/data
+            attach mounted-without-tracker
+            audited mounted-without-tracker
+            sync_says mounted-without-tracker
+            equal "after a mount without the stack"
+            down
+            mount_data /dev/vm/source
+            write_some three
+            umount /run/data
+            attach written-while-down
+            audited written-while-down
+            sync_says written-while-down
+            sync_says null
+            equal "after writes to the plain device"
+            exit 0
+            ;;
+    esac
+}
+
 # The whole story; each boot one chapter.
 continuity_main() {
     home_up
