@@ -18,6 +18,9 @@
 
 BUILD    ?= build
 PREFIX   ?= /usr
+# where the builders of initramfs look, whatever the prefix
+INITRAMFS := /usr/share/initramfs-tools
+DRACUT    := /usr/lib/dracut/modules.d
 SANITIZE ?=
 WERROR   ?= 1
 FUZZ_SECONDS ?= 60
@@ -191,6 +194,16 @@ install: all man ## install into $(DESTDIR)$(PREFIX)
 	$(Q)set -e; for h in $(wildcard scripts/hooks/*); do \
 	    install -D -m 0755 $$h $(DESTDIR)$(PREFIX)/share/blkrep/hooks/$${h##*/}; done
 	install -D -m 0644 scripts/udev/62-blkrep.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/62-blkrep.rules
+	$(Q)set -e; for e in scripts/initramfs/*; do \
+	    install -D -m 0755 $$e $(DESTDIR)$(PREFIX)/libexec/blkrep/$${e##*/}; done
+	install -D -m 0755 scripts/initramfs-tools/hook $(DESTDIR)$(INITRAMFS)/hooks/blkrep
+	install -D -m 0755 scripts/initramfs-tools/local-top $(DESTDIR)$(INITRAMFS)/scripts/local-top/blkrep
+	install -D -m 0755 scripts/initramfs-tools/local-top $(DESTDIR)$(INITRAMFS)/scripts/local-block/blkrep
+	$(Q)set -e; for d in scripts/dracut/*.sh; do install -D -m 0755 $$d $(DESTDIR)$(DRACUT)/90blkrep/$${d##*/}; done
+	$(Q)sed -i 's#/usr/libexec/blkrep#$(PREFIX)/libexec/blkrep#g; s#^bin=/usr/bin$$#bin=$(PREFIX)/bin#; s#^lib=/usr/lib$$#lib=$(PREFIX)/lib#' \
+	    $(DESTDIR)$(PREFIX)/libexec/blkrep/blkrep-early $(DESTDIR)$(INITRAMFS)/hooks/blkrep \
+	    $(DESTDIR)$(INITRAMFS)/scripts/local-top/blkrep $(DESTDIR)$(INITRAMFS)/scripts/local-block/blkrep \
+	    $(DESTDIR)$(DRACUT)/90blkrep/module-setup.sh $(DESTDIR)$(DRACUT)/90blkrep/blkrep-settled.sh
 	install -D -m 0644 scripts/systemd/blkrep.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/blkrep.conf
 	install -D -m 0644 $(BUILD)/man/bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/blkrep
 	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/blkrep/copyright

@@ -83,6 +83,10 @@ static void attach_say(struct cli *cli, const struct volume *volume, const struc
 static int attach_build(struct cli *cli, const char *name, struct volume *volume, struct attach_done *done,
                         struct br_err *reterr)
 {
+    if (cli_flag(cli, "early") && continuity_off()) {
+        int error = volume_open_record(cli, name, false, volume, reterr);
+        return error ? error : attach_early_pass(volume, done, reterr);
+    }
     if (cli_flag(cli, "early")) {
         int error = volume_open(cli, name, false, volume, reterr);
         return error ? error : attach_early(volume, done, reterr);
@@ -113,8 +117,9 @@ static int attach_known(struct cli *cli, const char *name, struct br_err *reterr
     return error;
 }
 
-// A boot goes on without the stack: the plain device under its name, and the record says that nobody tracked it.
-static void attach_do_without(struct cli *cli, const char *name)
+// A boot goes on without the stack: the plain device under its name, and the record says that nobody tracked it. Early there is only a copy of
+// that, and what is left undone is said by the real root.
+static void attach_do_without(struct cli *cli, const char *name, bool early)
 {
     struct volume *volume = calloc(1, sizeof(*volume));
     struct attach_done done;
@@ -124,7 +129,9 @@ static void attach_do_without(struct cli *cli, const char *name)
         return;
     }
     int error = volume_open_record(cli, name, false, volume, &err);
-    error = error ? error : attach_pass(volume, "stack-not-built", &done, &err);
+    error = error   ? error
+            : early ? attach_early_pass(volume, &done, &err)
+                    : attach_pass(volume, "stack-not-built", &done, &err);
     if (error) {
         cli_warn(cli, "volume %s could not be passed through either: %s", name, err.text);
     } else {
@@ -151,8 +158,8 @@ static int attach_all(struct cli *cli, struct br_err *reterr)
         if (error) {
             cli_warn(cli, "volume %s: %s: %s", json_string_value(name), br_err_message(-error), err.text);
         }
-        if (error && !cli_flag(cli, "early")) {
-            attach_do_without(cli, json_string_value(name));
+        if (error) {
+            attach_do_without(cli, json_string_value(name), cli_flag(cli, "early"));
         }
         if (error && !first) {
             first = error;
@@ -214,7 +221,14 @@ static int attach_run(struct cli *cli, struct br_err *reterr)
     if (!cli->arg_count) {
         return br_err_set(reterr, BR_E_USAGE, "name a volume, or --all");
     }
-    return cli->arg_count == 2 ? attach_first(cli, reterr) : attach_known(cli, cli->args[0], reterr);
+    if (cli->arg_count == 2) {
+        return attach_first(cli, reterr);
+    }
+    error = attach_known(cli, cli->args[0], reterr);
+    if (error && early) {
+        attach_do_without(cli, cli->args[0], true);
+    }
+    return error;
 }
 
 static const struct cli_field attach_fields[] = {

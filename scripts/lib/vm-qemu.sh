@@ -6,6 +6,7 @@
 #   $run/disk/NAME     the disks, sparse files; they live through every boot of the run
 #   $run/out.fifo      the test's output, as it comes
 #   $run/control.fifo  what the guest asks of the host: exit N | cut MS | cut-after N | remember KEY VALUE
+#                      initramfs ... (vm-root.sh)
 #   $run/disks.fifo    what the host tells the disks: cut | cut-after N
 #   $run/remembered    KEY=VALUE lines for the guest's later boots
 #   $run/console.log   the kernel's console
@@ -79,6 +80,8 @@ vm_disk_args() {
 }
 
 vm_qemu_args() {
+    local root_words=$root_words
+    [ ! -e "$run/root.initrd" ] || root_words+=" VM_BOOT=$1 VM_SEED=$seed VM_KERNEL=$series"
     qemu_args=(-nodefaults -no-user-config -display none -no-reboot -smp 2 -m "$mem" -rtc base=utc
         -kernel "$cache/kernels/$series/vmlinuz" -initrd "$run/initrd")
     if vm_kvm_works "$series"; then
@@ -88,7 +91,7 @@ vm_qemu_args() {
         qemu_args+=(-accel "tcg,thread=multi" -cpu "max,cx16=off,erms=off,fsrm=off")
     fi
     # no_timer_check: on a busy machine an emulated timer ticks too late for the kernel's test of it, which panics.
-    local words="console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on"
+    local words="$root_words console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on"
     if [ -n "$shell" ]; then
         qemu_args+=(-serial mon:stdio -append "$words quiet")
     else
@@ -166,6 +169,11 @@ vm_stop_disks() {
 # vm_write_initrd BOOT - base and run archives, and this boot's parameters
 vm_write_initrd() {
     local stage=$run/boot.stage last_cut=''
+    [ ! -e "$run/root.initrd" ] || {
+        ln -f "$run/root.initrd" "$run/initrd" || vm_die "cannot write the initramfs"
+        return 0
+    }
+    rm -f "$run/initrd"
     [ ! -e "$run/last-cut" ] || last_cut=$(tr '\n' ' ' <"$run/last-cut")
     rm -rf "$stage"
     mkdir -p "$stage/vm"
@@ -183,6 +191,7 @@ vm_write_initrd() {
 }
 
 # vm_obey LINE - do what the guest asks
+# shellcheck disable=SC2086 # the rest of a line is words
 vm_obey() {
     local word rest
     read -r word rest <<<"$1"
@@ -191,6 +200,7 @@ vm_obey() {
         cut) cut_at_us=$(($(vm_now_us) + ${rest:-0} * 1000)) ;;
         # read and write: opening never waits for a reader
         cut-after) echo "cut-after $rest" 1<>"$run/disks.fifo" ;;
+        initramfs) vm_root_ask $rest ;;
         remember) echo "${rest%% *}=${rest#* }" >>"$run/remembered" ;;
         *) echo "vm: the guest said: $1" >&2 ;;
     esac
@@ -238,7 +248,7 @@ vm_boot() {
     cut_at_us='' qemu_status=0
     vm_write_initrd "$1"
     [ -z "$power_cut" ] || vm_start_disks "$1"
-    vm_qemu_args
+    vm_qemu_args "$1"
     if [ -n "$shell" ]; then
         qemu-system-x86_64 "${qemu_args[@]}"
         status=$?
@@ -268,9 +278,9 @@ vm_power_was_cut() {
 # vm_machine - boot until the test ends; sets status (the test's, 124 out of time, 125 the bed failed), boots, cuts
 vm_machine() {
     local deadline_us
-    status='' cuts=0 boots=0 qemu_pid='' disks_pid=''
+    status='' cuts=0 boots=0 qemu_pid='' disks_pid='' root_words=''
     deadline_us=$(($(vm_now_us) + timeout_s * 1000000))
-    rm -f "$run/out.fifo" "$run/control.fifo" "$run/disks.fifo" "$run/remembered" "$run/last-cut" "$run/output.log"
+    rm -f "$run/out.fifo" "$run/control.fifo" "$run/disks.fifo" "$run/remembered" "$run/last-cut" "$run/output.log" "$run/root.initrd"
     mkfifo "$run/out.fifo" "$run/control.fifo" "$run/disks.fifo" || vm_die "cannot make pipes in $run"
     exec 9<>"$run/control.fifo"
     while [ -z "$status" ] && [ "$boots" -lt "$vm_boots_max" ]; do

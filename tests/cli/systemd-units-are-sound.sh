@@ -23,3 +23,16 @@ done
 grep -q '^Before=local-fs.target' "$units/blkrep-attach.service" || t_fail "attach does not come before local file systems"
 grep -q '^ExecStart=-' "$units/blkrep-attach.service" || t_fail "a failed attach would stop the boot"
 [[ -s $T/root/usr/lib/udev/rules.d/62-blkrep.rules ]] || t_fail "the udev rule is not installed"
+for part in hooks scripts/local-top scripts/local-block; do
+    [[ -x $T/root/usr/share/initramfs-tools/$part/blkrep ]] || t_fail "initramfs-tools has no $part/blkrep"
+done
+for part in module-setup.sh blkrep-settled.sh; do
+    [[ -x $T/root/usr/lib/dracut/modules.d/90blkrep/$part ]] || t_fail "dracut has no $part"
+done
+[[ -x $T/root/usr/libexec/blkrep/blkrep-early && -x $T/root/usr/libexec/blkrep/blkrep-early-copy ]] || t_fail "what both run is not installed"
+
+# a prefix of its own: the builders look where they look, and what they call is there
+t_ok make -s -C "$T_TOP" -o all -o man install BUILD="$T/b" DESTDIR="$T/other" PREFIX=/opt/blkrep
+grep -q '^libexec=/opt/blkrep/libexec/blkrep$' "$T/other/usr/share/initramfs-tools/hooks/blkrep" || t_fail "the hook calls what is not there"
+grep -q '^bin=/opt/blkrep/bin$' "$T/other/opt/blkrep/libexec/blkrep/blkrep-early" || t_fail "blkrep-early calls what is not there"
+! grep -rn '/usr/libexec/blkrep' "$T/other/usr" || t_fail "a boot hook names the default prefix"

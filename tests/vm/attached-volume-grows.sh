@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=128M disk=area=64M disk=home=128M tools=dmsetup,mke2fs,e2fsck,resize2fs,jq modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=128M disk=area=192M disk=home=160M tools=dmsetup,mke2fs,e2fsck,resize2fs,jq modules=dm-snapshot,dm-era timeout=300
 #
 # The disk of an attached volume grows under its mounted file system. With cow `attach NAME` gives the stack the new size at once; with era it
 # says what to type, and the stack has the size when that was done. The next run ships the growth as an incremental, and the replica is equal. A
@@ -27,7 +27,7 @@ disk_is() {
 # grown - the file system has what the volume has, and a file lies behind the old end
 grown() {
     resize2fs /dev/mapper/data >"$T/resize" 2>&1 || fail "resize2fs: $(cat "$T/resize")"
-    vm_pattern $((40 * mib)) behind >/run/data/behind
+    vm_pattern $((24 * mib)) behind >/run/data/behind
 }
 
 # shipped - an incremental run after which the replica is the volume, all of it

@@ -578,6 +578,20 @@ static int attach_build_again(struct volume *volume, uint64_t size_bytes, const 
     return error ? error : attach_rebuild(volume, lost, reterr);
 }
 
+// A stack that is taken over may be mounted already: what its superblock says by now is what the next boot judges by.
+static int attach_note_mounted(struct volume *volume, struct br_ring *ring, struct br_err *reterr)
+{
+    struct br_file *top;
+    uint64_t bytes;
+    int error = stack_open(volume, ring, volume_top(&volume->record), false, &top, &bytes, reterr);
+
+    if (!error) {
+        error = continuity_note_view(volume, top, reterr);
+        br_file_close(top);
+    }
+    return error;
+}
+
 static int attach_again_ring(struct volume *volume, struct br_ring *ring, bool stands, struct attach_done *done,
                              struct br_err *reterr)
 {
@@ -601,7 +615,9 @@ static int attach_again_ring(struct volume *volume, struct br_ring *ring, bool s
     }
     continuity_take(record, &now);
     record->pending = false;
-    return volume_save(volume, reterr);
+    error = volume_save(volume, reterr);
+    // What the early boot saw is of before the mount.
+    return error || !stands ? error : attach_note_mounted(volume, ring, reterr);
 }
 
 // A stack that stands, of this boot: what is left to look at is whether its device grew.
@@ -719,12 +735,30 @@ static int attach_early_ring(struct volume *volume, struct br_ring *ring, struct
     return error;
 }
 
+static int attach_early_locked(struct volume *volume, struct attach_done *done, struct br_err *reterr)
+{
+    struct br_ring *ring;
+    int up = stack_is_up(volume, reterr);
+
+    done->stood = up > 0;
+    int error = up < 0 ? up : up > 0 ? 0 : place_ring(volume->cli, &ring, reterr);
+    if (error || up) {
+        return error;
+    }
+    error = attach_early_ring(volume, ring, done, reterr);
+    br_ring_close(ring);
+    if (error) {
+        struct br_err err;
+        (void)!stack_down(volume, &err); // what is half made would hold the device
+    }
+    return error;
+}
+
 int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
 {
     const struct volume_record *record = &volume->record;
-    struct br_ring *ring;
 
-    *ret_done = (struct attach_done){.off = continuity_off()};
+    *ret_done = (struct attach_done){0};
     if (record->tracker != VOLUME_ERA || record->area.kind == VOLUME_AREA_FILE || record->retabled) {
         return br_err_set(
             reterr, BR_E_REFUSED,
@@ -733,19 +767,16 @@ int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_
             record->name);
     }
     int error = volume_lock(volume, reterr);
-    if (!error && ret_done->off) {
-        error = pass_on(record, reterr);
-    } else if (!error) {
-        int up = stack_is_up(volume, reterr);
-        ret_done->stood = up > 0;
-        error = up < 0 ? up : up > 0 ? 0 : place_ring(volume->cli, &ring, reterr);
-        if (!error && !up) {
-            error = attach_early_ring(volume, ring, ret_done, reterr);
-            br_ring_close(ring);
-        }
-    }
+    error = error ? error : stack_register(volume, reterr);
+    error = error ? error : attach_early_locked(volume, ret_done, reterr);
     volume_unlock(volume);
     return error;
+}
+
+int attach_early_pass(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
+{
+    *ret_done = (struct attach_done){.off = true};
+    return pass_on(&volume->record, reterr);
 }
 
 // Down --------------------------------------------------------------------------------------------------------------------------------

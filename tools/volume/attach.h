@@ -47,9 +47,15 @@ BR_MUST_CHECK int attach_pass(struct volume *volume, const char *why, struct att
 /**
  * attach_early - build the stack before the root file system is mounted, from the copy of the record in the initramfs
  * What was seen of the device is left to attach_again() (tools/volume/early.h), which judges. Snapshots of the user's are not built.
+ * After any error nothing of it is left, for attach_early_pass().
  * Errors: -BR_E_REFUSED it needs what is not there yet
  */
 BR_MUST_CHECK int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr);
+/**
+ * attach_early_pass - no stack so early: pass the plain device through; the real root's attach says so in the record
+ * Needs no helper (volume_open_record()).
+ */
+BR_MUST_CHECK int attach_early_pass(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr);
 /**
  * attach_down - take the stack down
  * @keep  for a shutdown: the record stays, with the evidence that the next attach judges by; else nothing stays of it

@@ -508,32 +508,19 @@ static int stack_load(struct volume *volume, const char *where, enum dmh_target_
     return error;
 }
 
-// Both tables in one window: suspended from the top down, resumed from the bottom up.
-static int stack_resize_window(struct volume *volume, struct br_err *reterr)
+// One device after the other, from the bottom up: while the lower one alone is larger nobody asks for what is behind the old end. The top's
+// own window makes the origin see its new size; snapshots that are held keep theirs, and what lies behind it is none of their business.
+static int stack_resize_part(struct volume *volume, const char *part, enum dmh_target_kind kind, const char *device,
+                             bool freeze, struct br_err *reterr)
 {
-    struct dmh_window *window = calloc(1, sizeof(*window));
-    struct dmh_window_done *done = calloc(1, sizeof(*done));
-    int error = window && done ? 0 : br_err_set(reterr, BR_E_NOMEM, "a window");
+    int error = stack_load(volume, part, kind, device, reterr);
 
-    error = error ? error : stack_load(volume, "real", DMH_TARGET_LINEAR, "@device", reterr);
-    error = error ? error : stack_load(volume, "top", DMH_TARGET_SNAPSHOT_ORIGIN, "real", reterr);
-    if (!error) {
-        window->top_count = 2;
-        window->tops[0].device = volume_ref(volume, "top");
-        window->tops[0].freeze = true;
-        window->tops[1].device = volume_ref(volume, "real");
-        window->deadline_ms = STACK_WINDOW_MS;
-        window->sync_budget_ms = STACK_SYNC_MS;
-        error = dmh_window(volume->helper, window, done, reterr);
-    }
+    error = error ? error : stack_swap(volume, part, freeze, reterr);
     if (error) {
-        struct dmh_ref top = volume_ref(volume, "top"), real = volume_ref(volume, "real");
+        struct dmh_ref ref = volume_ref(volume, part);
         struct br_err err;
-        (void)!dmh_clear(volume->helper, &top, &err);
-        (void)!dmh_clear(volume->helper, &real, &err);
+        (void)!dmh_clear(volume->helper, &ref, &err);
     }
-    free(window);
-    free(done);
     return error;
 }
 
@@ -550,7 +537,8 @@ int stack_resize(struct volume *volume, uint64_t size_bytes, struct br_err *rete
             record->name, record->name, record->name);
     }
     record->size_bytes = size_bytes;
-    int error = stack_resize_window(volume, reterr);
+    int error = stack_resize_part(volume, "real", DMH_TARGET_LINEAR, "@device", false, reterr);
+    error = error ? error : stack_resize_part(volume, "top", DMH_TARGET_SNAPSHOT_ORIGIN, "real", true, reterr);
     if (error) {
         record->size_bytes = old_bytes;
         return error;
