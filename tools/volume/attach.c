@@ -330,15 +330,21 @@ static int attach_see(struct volume *volume, struct br_ring *ring, struct contin
     return error;
 }
 
+static int attach_forget(struct volume *volume, struct br_err *reterr)
+{
+    int error = stack_area_drop(volume, reterr);
+
+    error = error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
+    return error ? error : volume_remove(volume, reterr);
+}
+
 // Takes away what a failed first attach made.
 static void attach_undo(struct volume *volume)
 {
     struct br_err err;
     int error = stack_down(volume, &err);
 
-    error = error ? error : stack_area_drop(volume, &err);
-    error = error ? error : dmh_unregister(volume->helper, volume->record.name, &err);
-    error = error ? error : volume_remove(volume, &err);
+    error = error ? error : attach_forget(volume, &err);
     if (error) {
         cli_warn(volume->cli, "not all of the unfinished attach could be undone (run blkrep detach %s): %s",
                  volume->record.name, err.text);
@@ -382,16 +388,35 @@ static void attach_audit(struct volume *volume, const char *act, const char *los
     }
 }
 
+// A first attach that was killed left a record whose stack was never whole, and that nobody has a mark in: it is as if it had never begun.
+static int attach_clear_remains(struct volume *volume, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    char name[VOLUME_NAME_MAX];
+
+    if (record->up || record->clean || record->pending || record->lost[0] || record->mark_count ||
+        record->snapshot_count) {
+        return br_err_set(reterr, BR_E_BUSY, "volume %s is there already, over %s", record->name, record->device);
+    }
+    int error = stack_register(volume, reterr); // it may not have come to that
+    error = error ? error : stack_down(volume, reterr);
+    error = error ? error : stack_area_drop(volume, reterr);
+    error = error ? error : dmh_unregister(volume->helper, record->name, reterr);
+    if (!error) {
+        snprintf(name, sizeof(name), "%s", record->name);
+        *record = (struct volume_record){0};
+        snprintf(record->name, sizeof(record->name), "%s", name);
+    }
+    return error;
+}
+
 static int attach_new_locked(struct volume *volume, const struct attach_wish *wish, struct attach_look *look,
                              struct br_err *reterr)
 {
     struct br_ring *ring;
+    int error = volume->exists ? attach_clear_remains(volume, reterr) : 0;
 
-    if (volume->exists) {
-        return br_err_set(reterr, BR_E_BUSY, "volume %s is there already, over %s", volume->record.name,
-                          volume->record.device);
-    }
-    int error = attach_look_at(wish->device, look, reterr);
+    error = error ? error : attach_look_at(wish->device, look, reterr);
     error = error ? error : attach_allowed(look, wish->at_boot, reterr);
     error = error ? error : attach_plan(volume, wish, look, reterr);
     error = error ? error : place_ring(volume->cli, &ring, reterr);
@@ -726,14 +751,6 @@ static int attach_keep(struct volume *volume, struct br_err *reterr)
     return error ? error : volume_save(volume, reterr);
 }
 
-static int attach_forget(struct volume *volume, struct br_err *reterr)
-{
-    int error = stack_area_drop(volume, reterr);
-
-    error = error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
-    return error ? error : volume_remove(volume, reterr);
-}
-
 // How far the tracker is, as long as it can be asked.
 static int attach_note(struct volume *volume, struct br_err *reterr)
 {
@@ -749,12 +766,13 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
     int error = 0;
 
     for (uint32_t i = 0; !keep && i < record->snapshot_count; i++) {
-        if (record->snapshots[i].use == VOLUME_USER) {
+        if (record->snapshots[i].use == VOLUME_USER && !record->snapshots[i].gone) {
             return br_err_set(reterr, BR_E_BUSY, "volume %s has a snapshot %s: remove it first", record->name,
                               record->snapshots[i].name);
         }
     }
-    error = keep ? attach_note(volume, reterr) : 0;
+    // An attach or detach that was killed may have left it unregistered, and the helper answers for registered ones only.
+    error = keep ? attach_note(volume, reterr) : stack_register(volume, reterr);
     error = error ? error : stack_down(volume, reterr);
     error = error ? error : keep ? attach_keep(volume, reterr) : pass_off(record, reterr);
     if (!error) {
