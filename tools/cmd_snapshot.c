@@ -8,15 +8,14 @@
 #include "engine/net/registry.h"
 #include "tools/audit.h"
 #include "tools/volume/stack.h"
+#include "tools/volume/tend.h"
 
 #define SNAPSHOT_VOLUMES_MAX 32
-#define SNAPSHOT_STORE_SHARE 16u
-#define SNAPSHOT_STORE_LEAST (UINT64_C(64) << 20)
 
 static const struct cli_option snapshot_create_options[] = {
     {"name", CLI_TEXT, "NAME", "What it is called: letters, digits, _ and -. The same in each volume."},
     {"store", CLI_SIZE, "SIZE",
-     "Room for old data to begin with; it grows while the volume's place for it has more. Default: a 16th of the volume, at least 64 MiB."},
+     "Room for old data to begin with; it grows while the volume's place for it has more. Default: a 16th of the volume, at least 64 MiB, at most half of what is left."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
     {NULL, CLI_FLAG, NULL, NULL},
@@ -87,8 +86,9 @@ static int snapshot_prepare(struct cli *cli, struct snapshot_group *group, struc
         return br_err_set(reterr, BR_E_BUSY, "volume %s has a snapshot %s already", name, snapshot_name);
     }
     snprintf(snapshot.name, sizeof(snapshot.name), "%s", snapshot_name);
-    uint64_t bytes = BR_MAX(volume->record.size_bytes / SNAPSHOT_STORE_SHARE, SNAPSHOT_STORE_LEAST);
-    error = stack_snapshot_prepare(volume, ring, cli_size(cli, "store", bytes), &snapshot, reterr);
+    tend_collect(volume);
+    uint64_t bytes = cli_size(cli, "store", stack_store_bytes(&volume->record));
+    error = stack_snapshot_prepare(volume, ring, bytes, &snapshot, reterr);
     group->numbers[group->count - 1] = snapshot.number;
     return error;
 }
@@ -270,7 +270,8 @@ static int snapshot_remove_locked(struct cli *cli, struct volume *volume, const 
         return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no snapshot %s", volume->record.name, name);
     }
     // A consumer's mark may need it: then it stays, as that.
-    if (volume->record.tracker == VOLUME_COW && volume_record_needed(&volume->record, snapshot->number)) {
+    if (volume->record.tracker == VOLUME_COW && !snapshot->gone &&
+        volume_record_needed(&volume->record, snapshot->number)) {
         snapshot->use = VOLUME_MARK;
         snapshot->name[0] = 0;
         cli_say(cli, "kept as the mark of a consumer until its next run");
@@ -357,7 +358,7 @@ const struct cli_verb cmd_snapshot_create = {
         "All volumes named are suspended, their mounted file systems frozen, the snapshots made, and all go on: one window, all or nothing. "
         "Beforehand file systems are synced, so that the window is short; when that is too slow nothing is begun.\n\n"
         "A snapshot costs most of the write rate while it exists, and its store grows in the volume's place for it. When that is full the "
-        "snapshot is lost; the volume goes on.",
+        "snapshot is lost; the volume goes on. The snapshot is listed as lost until it is removed, and a verb that reads it ends with status 6.",
     .options = snapshot_create_options,
     .examples = snapshot_create_examples,
     .see_also = "blkrep-attach(1), blkrep-snapshot-list(1), blkrep-snapshot-remove(1), blkrep-sync(1)",

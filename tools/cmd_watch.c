@@ -219,7 +219,8 @@ const struct cli_verb cmd_watch = {
     .summary = "Look after the snapshots of attached volumes between runs; a service.",
     .description =
         "With tracker cow a snapshot is held from one run to the next. watch makes its store larger before it is full, as long as the "
-        "volume's place allows, and removes it when it overflowed all the same: then the next run compares everything, and the volume "
+        "volume's place allows; when there is no more room the oldest held snapshot is given up for the others. It removes what overflowed all "
+        "the same: then the next run compares everything, and the volume "
         "itself goes on. It also notes what a file system's superblock says of its last mount, which after a crash tells a mount without the "
         "stack from those before.\n\nA run looks after its own snapshot.",
     .options = watch_options,

@@ -268,6 +268,24 @@ static void marks_belong_to_a_consumer_a_version_and_a_chain(void **state)
     free(record);
 }
 
+static void the_oldest_mark_goes_first_and_never_a_younger_one_for_an_older(void **state)
+{
+    (void)state;
+    struct volume_record *record = a_record();
+
+    assert_null(volume_record_oldest_mark(record, 0)); // a user's, and a view
+    for (uint32_t number = 20; number <= 22; number++) {
+        record->snapshots[record->snapshot_count++] = (struct volume_snapshot){.number = number, .use = VOLUME_MARK};
+    }
+    assert_int_equal(20, volume_record_oldest_mark(record, 0)->number);
+    assert_int_equal(20, volume_record_oldest_mark(record, 9)->number); // the view's room
+    assert_int_equal(20, volume_record_oldest_mark(record, 22)->number);
+    assert_null(volume_record_oldest_mark(record, 20));
+    volume_record_drop_snapshot(record, 20);
+    assert_int_equal(21, volume_record_oldest_mark(record, 7)->number);
+    free(record);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +295,7 @@ int main(void)
         cmocka_unit_test(another_version_is_named),
         cmocka_unit_test(pieces_are_given_from_what_is_free_and_joined),
         cmocka_unit_test(no_byte_of_the_area_has_two_owners),
+        cmocka_unit_test(the_oldest_mark_goes_first_and_never_a_younger_one_for_an_older),
         cmocka_unit_test(marks_belong_to_a_consumer_a_version_and_a_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

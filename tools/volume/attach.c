@@ -823,12 +823,13 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
     int error = 0;
 
     for (uint32_t i = 0; !keep && i < record->snapshot_count; i++) {
-        if (record->snapshots[i].use == VOLUME_USER) {
+        if (record->snapshots[i].use == VOLUME_USER && !record->snapshots[i].gone) {
             return br_err_set(reterr, BR_E_BUSY, "volume %s has a snapshot %s: remove it first", record->name,
                               record->snapshots[i].name);
         }
     }
-    error = record->pending ? stack_register(volume, reterr) : 0;
+    // An attach or detach that was killed may have left it unregistered, and the helper answers for registered ones only.
+    error = record->pending || !keep ? stack_register(volume, reterr) : 0;
     error = error || !keep ? error : attach_note(volume, reterr);
     error = error ? error : stack_down(volume, reterr);
     error = error ? error : keep ? attach_keep(volume, reterr) : pass_off(record, reterr);

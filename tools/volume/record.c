@@ -70,6 +70,7 @@ static const struct record_member snapshot_members[] = {
     NUMBER(RECORD_I64, volume_snapshot, owner_pid, 0),
     NUMBER(RECORD_U64, volume_snapshot, owner_start, 0),
     NUMBER(RECORD_BOOL, volume_snapshot, grown, 0),
+    NUMBER(RECORD_BOOL, volume_snapshot, gone, 0),
     NUMBER(RECORD_U64, volume_snapshot, used_seen_bytes, 0),
     {RECORD_LIST, "pieces", AT(volume_snapshot, pieces), VOLUME_PIECES_MAX, piece_members, sizeof(struct volume_piece),
      AT(volume_snapshot, piece_count)},
@@ -443,6 +444,21 @@ void volume_record_settle(struct volume_record *record, const struct br_uuid *co
             record_drop_mark(record, i - 1);
         }
     }
+}
+
+const struct volume_snapshot *volume_record_oldest_mark(struct volume_record *record, uint32_t number)
+{
+    const struct volume_snapshot *needy = number ? volume_record_snapshot(record, number, NULL) : NULL;
+    const struct volume_snapshot *oldest = NULL;
+
+    for (uint32_t i = 0; i < record->snapshot_count; i++) {
+        const struct volume_snapshot *snapshot = &record->snapshots[i];
+        bool younger = needy && needy->use == VOLUME_MARK && snapshot->number >= number;
+        if (snapshot->use == VOLUME_MARK && !younger && (!oldest || snapshot->number < oldest->number)) {
+            oldest = snapshot;
+        }
+    }
+    return oldest;
 }
 
 bool volume_record_needed(const struct volume_record *record, uint32_t number)

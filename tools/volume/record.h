@@ -72,7 +72,8 @@ struct volume_snapshot {
     uint8_t consistency; // enum br_consistency
     int64_t owner_pid;   // VIEW: whose it is
     uint64_t owner_start;
-    bool grown;               // its store was made larger: what is behind its end need not be zeros
+    bool grown; // its store was made larger: what is behind its end need not be zeros
+    bool gone;  // a user's that overflowed: nothing is left of it but this, so that who asks for it is told
     uint64_t used_seen_bytes; // of its store: it only grows, so one that has less is an older copy
     uint32_t piece_count;     // none: the store is LVM's own
     struct volume_piece pieces[VOLUME_PIECES_MAX];
@@ -146,6 +147,11 @@ const struct volume_mark *volume_record_find_mark(const struct volume_record *re
 void volume_record_mark(struct volume_record *record, const struct volume_mark *mark);
 /** volume_record_settle - drop all marks of @consumer but the one of @version */
 void volume_record_settle(struct volume_record *record, const struct br_uuid *consumer, const struct br_uuid *version);
+/**
+ * volume_record_oldest_mark - the held snapshot that goes first when there is no room for snapshot @number (0: for a new one)
+ * Never a younger one for the sake of an older mark. NULL none.
+ */
+const struct volume_snapshot *volume_record_oldest_mark(struct volume_record *record, uint32_t number);
 /** volume_record_needed - does a mark of this chain name the snapshot? */
 bool volume_record_needed(const struct volume_record *record, uint32_t number);
 /** volume_record_break - end the chain: no mark of before counts any more */

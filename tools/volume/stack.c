@@ -8,7 +8,10 @@
 #include "engine/track/cow_store.h"
 #include "tools/volume/hook.h"
 
-#define STACK_RETRY_MS 3000u
+#define STACK_RETRY_MS    3000u
+#define STACK_STORE_LEAST (UINT64_C(64) << 20)
+#define STACK_STORE_MOST  (UINT64_C(8) << 30) // to begin with: it grows
+#define STACK_STORE_SHARE 16u                 // of the volume
 
 // Tables ------------------------------------------------------------------------------------------------------------------------------
 
@@ -273,7 +276,8 @@ int stack_area_grow(struct volume *volume, uint64_t bytes, struct br_err *reterr
     if (new_bytes > area->max_bytes || area->kind == VOLUME_AREA_DEVICE) {
         char text[32];
         br_size_text(area->max_bytes, text, sizeof(text));
-        return br_err_set(reterr, BR_E_NO_SPACE, "the snapshot area of %s may have %s", volume->record.name, text);
+        return br_err_set(reterr, BR_E_NO_SPACE, "the snapshot area of %s is full: it may have no more than %s",
+                          volume->record.name, text);
     }
     area->bytes = new_bytes;
     int error = stack_area_make(volume, reterr);
@@ -415,7 +419,8 @@ static int stack_lose_snapshot(struct volume *volume, const struct volume_snapsh
     return error;
 }
 
-// Snapshots of runs that ended with the machine are dropped; held ones and a user's are made again, before any write can come.
+// Snapshots of runs that ended with the machine are dropped unless they had become marks; held ones and a user's are made again, before any
+// write can come.
 static int stack_up_snapshots(struct volume *volume, char ret_lost[64], struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
@@ -423,6 +428,12 @@ static int stack_up_snapshots(struct volume *volume, char ret_lost[64], struct b
 
     for (uint32_t i = record->snapshot_count; i; i--) {
         struct volume_snapshot snapshot = record->snapshots[i - 1];
+        if (snapshot.gone) {
+            continue;
+        }
+        if (snapshot.use == VOLUME_VIEW && volume_record_needed(record, snapshot.number)) {
+            record->snapshots[i - 1].use = snapshot.use = VOLUME_MARK;
+        }
         int error = snapshot.use == VOLUME_VIEW ? -BR_E_NOT_FOUND : stack_up_snapshot(volume, &snapshot, &err);
         error = error ? stack_lose_snapshot(volume, &snapshot, err.text, ret_lost, reterr) : 0;
         if (error) {
@@ -442,8 +453,8 @@ int stack_adopt(struct volume *volume, char ret_lost[64], struct br_err *reterr)
     for (uint32_t i = record->snapshot_count; i; i--) {
         struct volume_snapshot snapshot = record->snapshots[i - 1];
         volume_part(part, "snap", snapshot.number);
-        int found = stack_look(volume, part, &info, reterr);
-        if (found > 0 && info.live_table) {
+        int found = snapshot.gone ? 0 : stack_look(volume, part, &info, reterr);
+        if (snapshot.gone || (found > 0 && info.live_table)) {
             continue;
         }
         int error = found < 0 ? found
@@ -703,6 +714,14 @@ static int stack_give(struct volume *volume, uint64_t bytes, struct volume_piece
     return error ? error : volume_record_give(&volume->record, wanted, pieces, count, reterr);
 }
 
+uint64_t stack_store_bytes(const struct volume_record *record)
+{
+    uint64_t room = volume_record_free_bytes(record) + record->area.max_bytes - record->area.bytes;
+    uint64_t bytes = BR_MIN(BR_MAX(record->size_bytes / STACK_STORE_SHARE, STACK_STORE_LEAST), STACK_STORE_MOST);
+
+    return BR_MAX(br_align_down(BR_MIN(bytes, room / 2), VOLUME_UNIT_BYTES), VOLUME_UNIT_BYTES);
+}
+
 int stack_snapshot_prepare(struct volume *volume, struct br_ring *ring, uint64_t store_bytes,
                            struct volume_snapshot *snapshot, struct br_err *reterr)
 {
@@ -815,15 +834,42 @@ static int stack_snapshot_detach(struct volume *volume, uint32_t number, bool fo
     return error;
 }
 
+// Its devices; the record still has it.
+static int stack_snapshot_unmake(struct volume *volume, uint32_t number, bool force, struct br_err *reterr)
+{
+    const struct volume_snapshot *snapshot = volume_record_snapshot(&volume->record, number, NULL);
+    char part[DMH_PART_MAX];
+
+    if (snapshot && snapshot->gone) {
+        return 0;
+    }
+    int error = stack_snapshot_detach(volume, number, force, reterr);
+    volume_part(part, "cow", number);
+    return error ? error : stack_remove(volume, part, reterr);
+}
+
 int stack_snapshot_drop(struct volume *volume, uint32_t number, bool force, struct br_err *reterr)
 {
-    char part[DMH_PART_MAX];
-    int error = stack_snapshot_detach(volume, number, force, reterr);
+    int error = stack_snapshot_unmake(volume, number, force, reterr);
 
-    volume_part(part, "cow", number);
-    error = error ? error : stack_remove(volume, part, reterr);
     if (!error) {
         volume_record_drop_snapshot(&volume->record, number);
+        error = volume_save(volume, reterr);
+    }
+    return error;
+}
+
+int stack_snapshot_lose(struct volume *volume, uint32_t number, struct br_err *reterr)
+{
+    struct volume_snapshot *snapshot = volume_record_snapshot(&volume->record, number, NULL);
+
+    if (!snapshot || snapshot->use != VOLUME_USER) {
+        return stack_snapshot_drop(volume, number, false, reterr);
+    }
+    int error = stack_snapshot_unmake(volume, number, false, reterr);
+    if (!error) {
+        snapshot->gone = true;
+        snapshot->piece_count = 0;
         error = volume_save(volume, reterr);
     }
     return error;

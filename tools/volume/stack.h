@@ -88,8 +88,15 @@ BR_MUST_CHECK int stack_snapshot_prepare(struct volume *volume, struct br_ring *
  */
 BR_MUST_CHECK int stack_snapshot_take(struct stack_window *windows, uint32_t count, struct dmh_window_done *ret_done,
                                       struct br_err *reterr);
+/**
+ * stack_store_bytes - how large the store of a new snapshot is when nobody says
+ * A 16th of the volume and at least 64 MiB, but never more than half of what the area has left: it grows when it must, and others have room.
+ */
+uint64_t stack_store_bytes(const struct volume_record *record);
 /** stack_snapshot_drop - remove a snapshot and give its store back, in whatever state it is; the record is saved */
 BR_MUST_CHECK int stack_snapshot_drop(struct volume *volume, uint32_t number, bool force, struct br_err *reterr);
+/** stack_snapshot_lose - the same for one that overflowed: of a user's the name stays in the record, as gone */
+BR_MUST_CHECK int stack_snapshot_lose(struct volume *volume, uint32_t number, struct br_err *reterr);
 /**
  * stack_snapshot_grow - more room for a snapshot's store while it is in use, up to what the area can give
  * Errors: -BR_E_NO_SPACE

@@ -6,7 +6,9 @@
 #include "tools/audit.h"
 #include "tools/volume/stack.h"
 
-#define TEND_FULL_SHARE 500u // thousandths of a store from which on it is made larger
+// Thousandths of a store from which on ...
+#define TEND_FULL_SHARE    500u // it is made larger
+#define TEND_GIVE_UP_SHARE 600u // the oldest held snapshot goes when there is no room to make it larger
 
 static uint64_t tend_share(const struct dmh_target_status *status)
 {
@@ -24,16 +26,84 @@ static int tend_grow(struct volume *volume, uint32_t number, uint64_t bytes, str
     return error;
 }
 
-static void tend_note_gone(struct volume *volume, const struct volume_snapshot *snapshot)
+static void tend_note_gone(struct volume *volume, const struct volume_snapshot *snapshot, const char *why)
 {
     json_t *details = json_object();
     struct br_err err;
 
     json_object_set_new(details, "snapshot", json_integer(snapshot->number));
     json_object_set_new(details, "use", json_string(volume_use_name(snapshot->use)));
-    json_object_set_new(details, "reason", json_string("store-overflowed"));
+    json_object_set_new(details, "name", snapshot->name[0] ? json_string(snapshot->name) : json_null());
+    json_object_set_new(details, "reason", json_string(why));
     if (audit_append(volume->cli, "snapshot-gone", volume->record.name, details, &err)) {
         cli_warn(volume->cli, "the audit line could not be written: %s", err.text);
+    }
+}
+
+int tend_give_up(struct volume *volume, uint32_t number, const char *why, struct br_err *reterr)
+{
+    const struct volume_snapshot *found = volume_record_snapshot(&volume->record, number, NULL);
+
+    if (!found || found->gone) {
+        return 0;
+    }
+    struct volume_snapshot snapshot = *found;
+    int error = stack_snapshot_lose(volume, number, reterr);
+    if (!error) {
+        tend_note_gone(volume, &snapshot, why);
+    }
+    return error;
+}
+
+static void tend_count_gone(struct tend_found *found, uint32_t number)
+{
+    size_t used = strlen(found->gone_numbers);
+
+    snprintf(found->gone_numbers + used, sizeof(found->gone_numbers) - used, "%s%u", used ? " " : "", number);
+    found->gone++;
+}
+
+// Grows it; when it will be full soon and there is no room, the oldest mark makes some.
+static int tend_make_room(struct volume *volume, uint32_t number, const struct dmh_target_status *status,
+                          struct tend_found *found, struct br_err *reterr)
+{
+    const struct volume_snapshot *oldest;
+    int error = tend_grow(volume, number, status->total_bytes, reterr);
+
+    while (error == -BR_E_NO_SPACE && tend_share(status) >= TEND_GIVE_UP_SHARE &&
+           (oldest = volume_record_oldest_mark(&volume->record, number))) {
+        uint32_t victim = oldest->number;
+        error = tend_give_up(volume, victim, "no-room", reterr);
+        if (!error) {
+            tend_count_gone(found, victim);
+            error = tend_grow(volume, number, status->total_bytes, reterr);
+        }
+    }
+    found->grown += !error;
+    return error;
+}
+
+void tend_collect(struct volume *volume)
+{
+    struct volume_record *record = &volume->record;
+    struct dmh_target_status status;
+    struct br_err err;
+
+    for (uint32_t i = record->snapshot_count; i; i--) {
+        uint32_t number = record->snapshots[i - 1].number;
+        if (!record->snapshots[i - 1].taken_unix_ns) {
+            if (stack_snapshot_drop(volume, number, true, &err)) {
+                cli_warn(volume->cli, "what is left of an unfinished snapshot of %s can't be removed: %s", record->name,
+                         err.text);
+            }
+            continue;
+        }
+        if (!record->snapshots[i - 1].gone && !stack_snapshot_status(volume, number, &status, &err) &&
+            status.snapshot_state != DMH_SNAPSHOT_VALID && tend_give_up(volume, number, "store-overflowed", &err) &&
+            err.code != BR_E_BUSY) {
+            cli_warn(volume->cli, "snapshot %u of %s overflowed and can't be removed: %s", number, record->name,
+                     err.text);
+        }
     }
 }
 
@@ -43,7 +113,7 @@ static int tend_one(struct volume *volume, const struct volume_snapshot *snapsho
     struct dmh_target_status status = {0};
     struct br_err err;
 
-    if (stack_snapshot_status(volume, snapshot->number, &status, &err)) {
+    if (snapshot->gone || stack_snapshot_status(volume, snapshot->number, &status, &err)) {
         return 0; // gone meanwhile, or not yet there
     }
     found->snapshots++;
@@ -53,10 +123,7 @@ static int tend_one(struct volume *volume, const struct volume_snapshot *snapsho
         return 0;
     }
     if (!valid) {
-        size_t used = strlen(found->gone_numbers);
-        snprintf(found->gone_numbers + used, sizeof(found->gone_numbers) - used, "%s%u", used ? " " : "",
-                 snapshot->number);
-        found->gone++;
+        tend_count_gone(found, snapshot->number);
     }
     if (!valid && snapshot->number == keep) {
         return 0;
@@ -68,11 +135,10 @@ static int tend_one(struct volume *volume, const struct volume_snapshot *snapsho
     }
     struct volume_snapshot *now = volume_record_snapshot(&volume->record, number, NULL);
     if (now && valid) {
-        error = tend_grow(volume, number, status.total_bytes, reterr);
-        found->grown += !error;
+        error = tend_make_room(volume, number, &status, found, reterr);
     } else if (now) {
-        tend_note_gone(volume, now);
-        error = stack_snapshot_drop(volume, number, false, reterr);
+        error = tend_give_up(volume, number, "store-overflowed", reterr);
+        error = error == -BR_E_BUSY ? 0 : error; // its reader finds out
     }
     volume_unlock(volume);
     return error;
@@ -91,8 +157,8 @@ int tend_volume(struct volume *volume, uint32_t keep, struct tend_found *ret_fou
     memcpy(snapshots, volume->record.snapshots, count * sizeof(snapshots[0]));
     volume_unlock(volume);
     int first = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        error = tend_one(volume, &snapshots[i], keep, ret_found, reterr);
+    for (uint32_t i = count; i; i--) { // the youngest first: views before marks
+        error = tend_one(volume, &snapshots[i - 1], keep, ret_found, reterr);
         first = first ? first : error;
     }
     return first;

@@ -12,10 +12,7 @@
 #include "tools/volume/stack.h"
 #include "tools/volume/tend.h"
 
-#define VIEW_STORE_LEAST (UINT64_C(64) << 20)
-#define VIEW_STORE_MOST  (UINT64_C(8) << 30) // to begin with: it grows
-#define VIEW_STORE_SHARE 16u                 // of the volume
-#define VIEW_SETTLE_NS   (2 * BR_NS_PER_S)   // for a metadata block that the kernel is writing
+#define VIEW_SETTLE_NS (2 * BR_NS_PER_S) // for a metadata block that the kernel is writing
 
 // Owners ------------------------------------------------------------------------------------------------------------------------------
 
@@ -48,18 +45,19 @@ static bool view_is_alive(const struct volume_snapshot *snapshot)
     return start && start == snapshot->owner_start;
 }
 
-// Views of runs that are dead, and snapshots that were marks. What can't go now goes with the next run.
+// Views of runs that are dead, snapshots that were marks, and what overflowed. What can't go now goes with the next run.
 static void view_collect(struct volume *volume)
 {
     struct volume_record *record = &volume->record;
     struct br_err err;
 
+    tend_collect(volume);
     for (uint32_t i = record->snapshot_count; i; i--) {
         const struct volume_snapshot *snapshot = &record->snapshots[i - 1];
-        bool stale = snapshot->use == VOLUME_VIEW
-                         ? !view_is_alive(snapshot)
-                         : snapshot->use == VOLUME_MARK && !volume_record_needed(record, snapshot->number);
-        if (stale && stack_snapshot_drop(volume, snapshot->number, false, &err)) {
+        bool idle = snapshot->use == VOLUME_MARK || (snapshot->use == VOLUME_VIEW && !view_is_alive(snapshot));
+        if (idle && volume_record_needed(record, snapshot->number)) {
+            record->snapshots[i - 1].use = VOLUME_MARK; // its run died after it had made it one
+        } else if (idle && stack_snapshot_drop(volume, snapshot->number, false, &err)) {
             cli_warn(volume->cli, "snapshot %u of %s is not needed and can't be removed: %s",
                      record->snapshots[i - 1].number, record->name, err.text);
         }
@@ -119,8 +117,9 @@ int view_check(void *ctx, struct br_err *reterr)
     if (!error && (view->overflowed || status.snapshot_state != DMH_SNAPSHOT_VALID)) {
         error = br_err_set(
             reterr, BR_E_NO_SPACE,
-            "the snapshot of %s overflowed: more was written to the volume during the run than its area holds; "
-            "the volume itself is unharmed; give it a larger area (blkrep attach --cow-max)",
+            "the snapshot of %s overflowed: more was written to the volume during the run than its area holds (or the "
+            "area's device failed: dmesg tells); the volume itself is unharmed; give it a larger area (blkrep attach "
+            "--cow-max)",
             view->volume.record.name);
     }
     return error;
@@ -269,6 +268,19 @@ static int view_cow_read(struct volume_view *view, const struct volume_snapshot 
     return error;
 }
 
+// The snapshot, unless it is lost.
+static const struct volume_snapshot *view_held(struct volume_view *view, uint32_t number)
+{
+    const struct volume_snapshot *held = volume_record_snapshot(&view->volume.record, number, NULL);
+    struct dmh_target_status status = {0};
+    struct br_err err;
+    bool lost =
+        !held || held->gone ||
+        (!stack_snapshot_status(&view->volume, number, &status, &err) && status.snapshot_state != DMH_SNAPSHOT_VALID);
+
+    return lost ? NULL : held;
+}
+
 static int view_changed_since(struct volume_view *view, const struct volume_mark *mark, struct br_extent_map *map,
                               const char **ret_reason, struct br_err *reterr)
 {
@@ -282,7 +294,7 @@ static int view_changed_since(struct volume_view *view, const struct volume_mark
         return error ? view_unread(view, error, "era-metadata-unreadable", &err, ret_reason, reterr) : 1;
     }
     uint32_t number = BR_MIN(mark->snapshot, view->snapshot.number);
-    const struct volume_snapshot *held = volume_record_snapshot(record, number, NULL);
+    const struct volume_snapshot *held = view_held(view, number);
     if (mark->snapshot == view->snapshot.number) {
         return 1; // the very view that the version was read from
     }
@@ -383,13 +395,22 @@ static const struct br_tracker_ops view_tracker_ops = {
 
 // Opening and closing -----------------------------------------------------------------------------------------------------------------
 
-static uint64_t view_store_bytes(const struct volume_record *record)
+// A store for the view; where there is no room at all the oldest mark makes some.
+static int view_prepare(struct volume_view *view, struct volume_snapshot *snapshot, struct br_err *reterr)
 {
-    uint64_t bytes = BR_MAX(record->size_bytes / VIEW_STORE_SHARE, VIEW_STORE_LEAST);
-    uint64_t room = volume_record_free_bytes(record) + record->area.max_bytes - record->area.bytes;
+    struct volume *volume = &view->volume;
+    const struct volume_snapshot *oldest;
+    int error;
 
-    bytes = BR_MIN(bytes, VIEW_STORE_MOST);
-    return BR_MAX(BR_MIN(bytes, br_align_down(room, VOLUME_UNIT_BYTES)), VOLUME_UNIT_BYTES);
+    while ((error = stack_snapshot_prepare(volume, view->ring, stack_store_bytes(&volume->record), snapshot, reterr)) ==
+               -BR_E_NO_SPACE &&
+           !snapshot->number && (oldest = volume_record_oldest_mark(&volume->record, 0))) {
+        error = tend_give_up(volume, oldest->number, "no-room", reterr);
+        if (error) {
+            break;
+        }
+    }
+    return error;
 }
 
 static int view_take(struct volume_view *view, struct br_err *reterr)
@@ -397,7 +418,7 @@ static int view_take(struct volume_view *view, struct br_err *reterr)
     struct volume *volume = &view->volume;
     struct volume_snapshot snapshot = {
         .use = VOLUME_VIEW, .owner_pid = getpid(), .owner_start = view_start_of(getpid())};
-    int error = stack_snapshot_prepare(volume, view->ring, view_store_bytes(&volume->record), &snapshot, reterr);
+    int error = view_prepare(view, &snapshot, reterr);
     struct stack_window window = {.volume = volume,
                                   .snapshot = volume_record_snapshot(&volume->record, snapshot.number, NULL)};
 
@@ -421,6 +442,13 @@ static int view_use(struct volume_view *view, const char *name, struct br_err *r
 
     if (!snapshot) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no snapshot %s", view->volume.record.name, name);
+    }
+    if (snapshot->gone) {
+        return br_err_set(
+            reterr, BR_E_NO_SPACE,
+            "snapshot %s of %s overflowed: more was written to the volume than its area holds; the volume "
+            "itself is unharmed; blkrep snapshot remove %s@%s, and give it a larger area",
+            name, view->volume.record.name, view->volume.record.name, name);
     }
     view->snapshot = *snapshot;
     view->user = true;
