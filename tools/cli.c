@@ -9,7 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLI_WARNINGS_MAX 100 // in an exit object
+#include "tools/out.h"
+
+#define CLI_LAST_WAIT_MS 2000 // who was told to end waits so long for a reader of its exit object
+#define CLI_WARNINGS_MAX 100  // in an exit object
 
 volatile bool cli_cancel;
 
@@ -272,16 +275,22 @@ uint64_t cli_number(const struct cli *cli, const char *name, uint64_t otherwise)
 }
 
 // All that people read goes through here: no name and no word of a peer moves the terminal's cursor.
-static void cli_put_line(FILE *to, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
+static void cli_put_line(int fd, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 
-static void cli_put_line(FILE *to, const char *fmt, va_list args)
+static void cli_put_line(int fd, const char *fmt, va_list args)
 {
     char text[2 * PATH_MAX];
-    char shown[4 * sizeof(text)]; // each byte may become \xNN
+    char shown[4 * sizeof(text) + 1]; // each byte may become \xNN
 
     vsnprintf(text, sizeof(text), fmt, args);
-    br_visible(text, shown, sizeof(shown));
-    fprintf(to, "%s\n", shown);
+    br_visible(text, shown, sizeof(shown) - 1);
+    size_t len = strlen(shown);
+    shown[len++] = '\n';
+    if (fd == STDERR_FILENO) {
+        out_stderr(shown, len);
+    } else {
+        fwrite(shown, 1, len, stdout);
+    }
 }
 
 static void cli_complain(const char *fmt, ...) BR_PRINTF(1, 2);
@@ -291,7 +300,7 @@ static void cli_complain(const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    cli_put_line(stderr, fmt, args);
+    cli_put_line(STDERR_FILENO, fmt, args);
     va_end(args);
 }
 
@@ -303,7 +312,7 @@ void cli_say(const struct cli *cli, const char *fmt, ...)
         return;
     }
     va_start(args, fmt);
-    cli_put_line(stderr, fmt, args);
+    cli_put_line(STDERR_FILENO, fmt, args);
     va_end(args);
 }
 
@@ -337,7 +346,7 @@ void cli_print(const struct cli *cli, const char *fmt, ...)
         return;
     }
     va_start(args, fmt);
-    cli_put_line(stdout, fmt, args);
+    cli_put_line(STDOUT_FILENO, fmt, args);
     va_end(args);
 }
 
@@ -349,6 +358,20 @@ void cli_event(const struct cli *cli, json_t *event)
         fflush(stdout);
     }
     json_decref(event);
+}
+
+bool cli_heard(void)
+{
+    return out_ready(STDOUT_FILENO, 0);
+}
+
+void cli_news(const struct cli *cli, json_t *event)
+{
+    if (cli->json && cli_heard()) {
+        cli_event(cli, event);
+    } else {
+        json_decref(event);
+    }
 }
 
 void cli_bytes(const struct cli *cli, uint64_t bytes, char *text, size_t text_size)
@@ -451,9 +474,9 @@ static void cli_error_say(const struct cli *cli, int code, const struct br_err *
     cli_complain("blkrep%s%s: %s%s%s%s", cli->verb ? " " : "", cli->verb ? cli->verb->name : "", br_err_message(code),
                  err->text[0] ? ": " : "", err->text, at);
     if (code == BR_E_USAGE && cli->verb) {
-        fprintf(stderr, "  see blkrep %s --help\n", cli->verb->name);
+        cli_complain("  see blkrep %s --help", cli->verb->name);
     } else {
-        fprintf(stderr, "  %s\n", br_err_hint(code));
+        cli_complain("  %s", br_err_hint(code));
     }
 }
 
@@ -474,7 +497,11 @@ int cli_end(struct cli *cli, int result, const struct br_err *err)
         json_object_set_new(exit_object, "status", json_integer(status));
         json_object_set_new(exit_object, "error", code ? cli_error_json(code, err) : json_null());
         json_object_update(exit_object, cli->report);
-        cli_event(cli, exit_object);
+        if (!cli_cancel || out_ready(STDOUT_FILENO, CLI_LAST_WAIT_MS)) {
+            cli_event(cli, exit_object);
+        } else {
+            json_decref(exit_object);
+        }
     }
     json_decref(cli->report);
     cli->report = NULL;
@@ -484,7 +511,7 @@ int cli_end(struct cli *cli, int result, const struct br_err *err)
 int cli_flush(int status)
 {
     if ((fflush(stdout) || ferror(stdout)) && !status) {
-        fprintf(stderr, "blkrep: writing to stdout failed\n");
+        cli_complain("blkrep: writing to stdout failed");
         return BR_EXIT_FAILED;
     }
     return status;

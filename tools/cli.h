@@ -106,7 +106,7 @@ uint64_t cli_size(const struct cli *cli, const char *name, uint64_t otherwise);
 uint64_t cli_duration_ns(const struct cli *cli, const char *name, uint64_t otherwise);
 uint64_t cli_number(const struct cli *cli, const char *name, uint64_t otherwise);
 
-/** cli_say - a line for people on stderr; silent under --json */
+/** cli_say - a line for people on stderr, left out when nobody reads it (tools/out.h); silent under --json */
 void cli_say(const struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
 /** cli_warn - "blkrep VERB: warning: ..." on stderr, and an entry of the exit object's "warnings" */
 void cli_warn(struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -114,6 +114,10 @@ void cli_warn(struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
 void cli_print(const struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
 /** cli_event - one NDJSON line on stdout under --json, nothing otherwise; takes the reference */
 void cli_event(const struct cli *cli, json_t *event);
+/** cli_heard - stdout takes a line just now; a reader that stalls must not hold up what runs for ever */
+bool cli_heard(void);
+/** cli_news - cli_event() of something that goes on; left out while nobody reads stdout */
+void cli_news(const struct cli *cli, json_t *event);
 /** cli_bytes - a size for people: IEC units, or exact with --bytes */
 void cli_bytes(const struct cli *cli, uint64_t bytes, char *text, size_t text_size);
 

@@ -37,7 +37,8 @@ static const struct cli_option sync_options[] = {
      "zstd on the way to a remote replica; auto compresses while that is the faster way."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
-    {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
+    {"progress", CLI_NUMBER, "FD",
+     "Write progress as newline-delimited JSON to this open descriptor. A reader that stalls misses lines; the run does not wait for it."},
     {"yes", CLI_FLAG, NULL, "Don't ask before a loss that --overwrite names; for scripts."},
     {NULL, CLI_FLAG, NULL, NULL},
 };
@@ -369,8 +370,9 @@ static int sync_once(struct cli *cli, int before, struct sync_run *run, struct b
         sync_remember(run, error, reterr);
     }
     sync_report(run);
-    if (!error) {
+    if (!error && (!cli_text(cli, "every") || cli_heard())) {
         sync_say(run);
+        fflush(stdout); // the next line may be a day away
     }
     if (!error && run->result.unreadable_blocks) {
         error = br_err_set(reterr, BR_E_GAPS, "%s: %llu blocks of 64 KiB could not be read", run->source.place.path,
@@ -428,7 +430,7 @@ static void sync_every_event(const struct sync_every *every, const struct sync_r
     json_object_set_new(event, "bytes_resumed", json_integer((json_int_t)run->result.bytes_resumed));
     json_object_set_new(event, "seconds", json_real((double)(run->result.duration_ns / 1000) / 1e6));
     json_object_set_new(event, "lag_seconds", json_real((double)(every->lag_ns / 1000) / 1e6));
-    cli_event(every->cli, event);
+    cli_news(every->cli, event);
 }
 
 static uint64_t sync_clock_ns(clockid_t clock)
@@ -545,8 +547,10 @@ static int sync_every(struct cli *cli, uint64_t every_ns, struct br_err *reterr)
         br_err_set(&every.last, BR_E_CANCELLED, "before the first run ended");
     }
     br_duration_text(every.lag_max_ns, text, sizeof(text));
-    cli_print(cli, "%llu run%s, %llu failed; the replica was at most %s behind", (unsigned long long)every.runs,
-              every.runs == 1 ? "" : "s", (unsigned long long)every.failed, text);
+    if (cli_heard()) {
+        cli_print(cli, "%llu run%s, %llu failed; the replica was at most %s behind", (unsigned long long)every.runs,
+                  every.runs == 1 ? "" : "s", (unsigned long long)every.failed, text);
+    }
     cli_report_number(cli, "runs", every.runs);
     cli_report_number(cli, "runs_failed", every.failed);
     cli_report_seconds(cli, "lag_seconds_max", every.lag_max_ns);
@@ -587,7 +591,8 @@ static const struct cli_field sync_fields[] = {
     {"bytes_read", "number", "Read from the source; holes are not."},
     {"bytes_changed", "number", "In pages that differ and are not zeros."},
     {"bytes_zeroed", "number", "In what became zeros."},
-    {"bytes_shipped", "number", "What the pages came to on their way, compressed and framed."},
+    {"bytes_shipped", "number",
+     "Data that was handed to the replica in this run, also when it failed: over a network what the pages came to, compressed and framed, as far as the network took it; without the talk about them."},
     {"bytes_resumed", "number",
      "Not shipped, because a run that was cut had shipped it: pages of a delta, whole blocks of a first copy."},
     {"bytes_durable", "number", "Of what was shipped, durable at the replica when the run ended."},

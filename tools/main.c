@@ -6,6 +6,7 @@
 #include "blkrep_version.h"
 #include "tools/cli.h"
 #include "tools/conf.h"
+#include "tools/out.h"
 
 // Of descriptors 0, 1 and 2 one that is closed would be the next file that is opened, and messages would go into a replica. Each is taken
 // by a /dev/null that fails as it would have: 0 can't be read, 1 and 2 can't be written.
@@ -19,31 +20,33 @@ static bool main_take_descriptors(void)
     return true;
 }
 
-// The verbs of two words that begin with @word, "token create" and "token list" for token; false when there are none.
-static bool main_say_verbs(const char *word)
+// The verbs of two words that begin with @word, "token create" and "token list" for token; @text stays empty when there are none.
+static void main_list_verbs(const char *word, char *text, size_t text_size)
 {
     size_t len = strlen(word);
-    bool any = false;
+    size_t used = 0;
 
+    text[0] = 0;
     for (size_t i = 0; cli_verbs[i]; i++) {
-        if (!strncmp(cli_verbs[i]->name, word, len) && cli_verbs[i]->name[len] == ' ') {
-            fprintf(stderr, "%s blkrep %s", any ? "," : "  there are", cli_verbs[i]->name);
-            any = true;
+        if (len && !strncmp(cli_verbs[i]->name, word, len) && cli_verbs[i]->name[len] == ' ') {
+            int more =
+                snprintf(text + used, text_size - used, "%s blkrep %s", used ? "," : "  there are", cli_verbs[i]->name);
+            used = BR_MIN(used + (size_t)more, text_size - 1);
         }
     }
-    fprintf(stderr, "%s", any ? "\n" : "");
-    return any;
 }
 
 static int main_usage(const char *what, const char *word)
 {
     char shown[256];
+    char verbs[512];
+    char text[sizeof(shown) + sizeof(verbs) + 128];
 
     br_visible(word, shown, sizeof(shown));
-    fprintf(stderr, "blkrep: %s%s\n", what, shown);
-    if (!*word || !main_say_verbs(word)) {
-        fprintf(stderr, "  blkrep --help lists the verbs\n");
-    }
+    main_list_verbs(word, verbs, sizeof(verbs));
+    int len = snprintf(text, sizeof(text), "blkrep: %s%s\n%s\n", what, shown,
+                       *verbs ? verbs : "  blkrep --help lists the verbs");
+    out_stderr(text, BR_MIN((size_t)len, sizeof(text) - 1));
     return BR_EXIT_USAGE;
 }
 

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/out.h"
+
 int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr)
 {
     *progress = (struct progress){.cli = cli, .fd = -1};
@@ -82,9 +84,12 @@ static void progress_write(struct progress *progress, const struct progress_samp
 {
     json_t *event = progress_event(progress, sample);
     char *text = json_dumps(event, CLI_JSON_FORMAT);
+    size_t len = text ? strlen(text) : 0;
 
-    if (text && dprintf(progress->fd, "%s\n", text) < 0) {
-        progress->fd = -1; // the reader went away: no reason to fail a sync
+    if (text) {
+        text[len++] = '\n'; // instead of the final zero
+        // A reader that stalls misses a line, one that went away is written to no more: no reason to fail a sync.
+        progress->fd = out_write(progress->fd, text, len, 0) < 0 ? -1 : progress->fd;
     }
     free(text);
     json_decref(event);
@@ -98,6 +103,7 @@ static void progress_line(struct progress *progress, const struct progress_sampl
     char rate[32];
     char left[40] = "";
     char resumed[48] = "";
+    char line[320];
 
     if (sample->resumed_bytes) {
         cli_bytes(progress->cli, sample->resumed_bytes, rate, sizeof(rate));
@@ -113,10 +119,9 @@ static void progress_line(struct progress *progress, const struct progress_sampl
     }
     unsigned percent =
         sample->size_bytes ? (unsigned)((double)sample->position_bytes * 100 / (double)sample->size_bytes) : 0;
-    fprintf(stderr, "\r\033[K%s %3u%%  %s of %s, durable %s%s, %s/s%s%s", sample->phase, percent, position, size,
-            durable, resumed, rate, left[0] ? ", left " : "", left);
-    fflush(stderr);
-    progress->shown = true;
+    int len = snprintf(line, sizeof(line), "\r\033[K%s %3u%%  %s of %s, durable %s%s, %s/s%s%s", sample->phase, percent,
+                       position, size, durable, resumed, rate, left[0] ? ", left " : "", left);
+    progress->shown = out_write(STDERR_FILENO, line, BR_MIN((size_t)len, sizeof(line) - 1), 0) == 1 || progress->shown;
 }
 
 void progress_show(struct progress *progress, const struct progress_sample *sample)
@@ -126,7 +131,7 @@ void progress_show(struct progress *progress, const struct progress_sample *samp
         progress_write(progress, sample);
     }
     if (progress->cli->json) {
-        cli_event(progress->cli, progress_event(progress, sample));
+        cli_news(progress->cli, progress_event(progress, sample));
     }
     if (progress->terminal) {
         progress_line(progress, sample);
@@ -136,7 +141,7 @@ void progress_show(struct progress *progress, const struct progress_sample *samp
 void progress_end(struct progress *progress)
 {
     if (progress->shown) {
-        fprintf(stderr, "\r\033[K");
+        out_write(STDERR_FILENO, "\r\033[K", strlen("\r\033[K"), 0);
         progress->shown = false;
     }
 }

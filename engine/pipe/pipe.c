@@ -21,7 +21,7 @@
 #define BR_PIPE_SLOTS       64u
 #define BR_PIPE_READS_MAX   (BR_BATCH_BLOCKS_MAX / 2) // of one window: data and holes alternate
 #define BR_PIPE_PROGRESS_NS (100 * BR_NS_PER_MS)
-#define BR_PIPE_BURST_NS    (50 * BR_NS_PER_MS) // how far ahead of the bandwidth limit a batch may go
+#define BR_PIPE_BURST_NS    (50 * BR_NS_PER_MS) // so much time that nothing used counts for the bandwidth limit
 #define BR_PIPE_GAP_LEAVES  256u
 #define BR_PIPE_HELD        4096u // held blocks asked for at once
 
@@ -38,6 +38,7 @@ struct br_slot {
     struct br_io ios[BR_PIPE_READS_MAX];
     unsigned io_count;
     unsigned io_open;
+    bool paid; // for the bandwidth limit
 };
 
 struct br_loan {
@@ -66,7 +67,7 @@ struct br_pipe {
     unsigned held_at, held_count;
     struct br_pipe_progress progress;
     uint64_t progress_told_ns;
-    uint64_t next_ship_ns; // bandwidth limit: what was shipped is paid for then
+    uint64_t next_ship_ns; // bandwidth limit: when the limit allows all that was paid for; 0: nothing was yet
     struct br_hash gap_leaves[BR_PIPE_GAP_LEAVES];
 };
 
@@ -596,8 +597,8 @@ static void br_pipe_tell(struct br_pipe *pipe, bool last)
     }
 }
 
-// How long the head must wait for the bandwidth limit; 0 when it may go, and then it is charged.
-static uint64_t br_pipe_throttle_ns(struct br_pipe *pipe, const struct br_slot *slot)
+// How long the head must wait for the bandwidth limit, which allows its bytes before they go: the limit holds for a single batch too.
+static uint64_t br_pipe_throttle_ns(struct br_pipe *pipe, struct br_slot *slot)
 {
     uint64_t rate = pipe->params->bytes_per_second;
 
@@ -605,12 +606,14 @@ static uint64_t br_pipe_throttle_ns(struct br_pipe *pipe, const struct br_slot *
         return 0;
     }
     uint64_t now_ns = br_ring_now_ns(pipe->params->ring);
-    if (pipe->next_ship_ns > now_ns + BR_PIPE_BURST_NS) {
-        return pipe->next_ship_ns - now_ns - BR_PIPE_BURST_NS;
+    if (!slot->paid) {
+        uint64_t from_ns =
+            pipe->next_ship_ns ? BR_MAX(pipe->next_ship_ns, now_ns - BR_MIN(now_ns, BR_PIPE_BURST_NS)) : now_ns;
+        // At most 1 MiB x 10^9: far from wrapping.
+        pipe->next_ship_ns = from_ns + slot->window.bytes_shipped * BR_NS_PER_S / rate;
+        slot->paid = true;
     }
-    // At most 1 MiB x 10^9: far from wrapping.
-    pipe->next_ship_ns = BR_MAX(pipe->next_ship_ns, now_ns) + slot->window.bytes_shipped * BR_NS_PER_S / rate;
-    return 0;
+    return pipe->next_ship_ns > now_ns ? pipe->next_ship_ns - now_ns : 0;
 }
 
 // Does what can be done at the queue's head. Returns 1 when it did something; sets *wait_ns to how long nothing can go for the limit.
@@ -634,6 +637,7 @@ static int br_pipe_drain(struct br_pipe *pipe, uint64_t *wait_ns, struct br_err 
         *wait_ns = throttle_ns;
         return 0;
     }
+    slot->paid = false;
     rc = br_pipe_emit(pipe, slot, reterr);
     pipe->head = (pipe->head + 1) % BR_PIPE_SLOTS;
     pipe->used--;

@@ -66,7 +66,7 @@ struct br_endpoint_ops {
     /** verify - the far end re-reads everything and compares with its tree; progress may be NULL */
     int (*verify)(void *ctx, br_verify_progress_fn *progress, void *progress_ctx, uint64_t *ret_bad_blocks,
                   struct br_err *reterr);
-    /** sent_bytes - bytes put on the wire so far, 0 locally */
+    /** sent_bytes - bytes of data that the wire took so far, as packed and framed for it; NULL: there is no wire */
     uint64_t (*sent_bytes)(void *ctx);
     /** close - ends the session or closes the replica; frees ctx */
     void (*close)(void *ctx);

@@ -154,12 +154,6 @@ static int br_local_verify(void *ctx, br_verify_progress_fn *progress, void *pro
     return br_replica_verify(local->replica, progress, progress_ctx, ret_bad_blocks, reterr);
 }
 
-static uint64_t br_local_sent_bytes(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
 static void br_local_close(void *ctx)
 {
     struct br_local *local = ctx;
@@ -182,7 +176,6 @@ static const struct br_endpoint_ops br_local_ops = {
     .push = br_local_push,
     .durable = br_local_durable,
     .verify = br_local_verify,
-    .sent_bytes = br_local_sent_bytes,
     .close = br_local_close,
 };
 

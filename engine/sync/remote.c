@@ -47,7 +47,9 @@ struct br_remote {
 
     bool delta; // BEGIN was answered, COMMIT or ABORT not yet
     struct br_stream_encoder encoder;
-    struct br_err failed; // of the delta under way, or of the session; code 0: not
+    struct br_err failed;  // of the delta under way, or of the session; code 0: not
+    uint64_t frame_bytes;  // of all frames that the channel was given
+    uint64_t before_bytes; // what it had sent before the first
     uint64_t sent_cost;
     uint64_t taken_cost;
     uint64_t durable_bytes;
@@ -242,6 +244,9 @@ static int send_frame(struct br_remote *remote, const struct br_stream_frame *fr
     struct br_buf head = {0};
     struct br_err err = {0};
 
+    if (!remote->frame_bytes) {
+        remote->before_bytes = channel->ops->sent_bytes(channel->ctx);
+    }
     br_wire_encode(&message, &head);
     br_buf_append(&head, frame->head, frame->head_len);
     int rc = br_buf_failed(&head)
@@ -251,6 +256,7 @@ static int send_frame(struct br_remote *remote, const struct br_stream_frame *fr
     if (rc < 0) {
         return dies(remote, &err, reterr);
     }
+    remote->frame_bytes += frame->head_len + frame->body_len;
     remote->sent_cost += br_wire_frame_cost(frame->head);
     return 0;
 }
@@ -549,13 +555,17 @@ static void remote_abort(void *ctx)
     struct br_remote *remote = ctx;
     struct br_wire_message question = {.type = BR_WIRE_ABORT}, answer;
     uint64_t until_ns = br_ring_now_ns(remote->params.ring) + REMOTE_ABORT_NS;
+    bool given_up = !remote->failed.code;
     struct br_err err;
 
-    if (!remote->failed.code) {
+    if (given_up) {
         br_err_set(&err, BR_E_CANCELLED, "the delta was given up");
         remember(remote, &err);
     }
     drain(remote);
+    if (given_up) { // what fails from here on is no matter of the delta's
+        remote->failed = (struct br_err){0};
+    }
     if (!remote->delta || remote->dead || say(remote, &question, true, NULL) < 0) {
         return;
     }
@@ -617,9 +627,13 @@ static int remote_verify(void *ctx, br_verify_progress_fn *progress, void *progr
 
 static uint64_t remote_sent_bytes(void *ctx)
 {
-    struct br_remote *remote = ctx;
+    const struct br_remote *remote = ctx;
+    const struct br_channel *channel = &remote->params.channel;
 
-    return remote->params.channel.ops->sent_bytes(remote->params.channel.ctx);
+    // What the channel was given may wait there still, or have been dropped with it.
+    return remote->frame_bytes
+               ? BR_MIN(remote->frame_bytes, channel->ops->sent_bytes(channel->ctx) - remote->before_bytes)
+               : 0;
 }
 
 // The channel's close drops what is queued, so BYE is seen off first: the server answers it by closing.

@@ -817,10 +817,10 @@ static int br_sync_transfer(struct br_sync *sync, struct br_err *reterr)
 // What was shipped counts also when the run failed: it may be what the next one goes on from.
 static void br_sync_account(struct br_sync *sync, bool failed)
 {
-    uint64_t sent = sync->far->sent_bytes(sync->far_ctx);
     struct br_endpoint_info info;
 
-    sync->result->bytes_shipped = sent ? sent - sync->sent_before : sync->result->bytes_data;
+    sync->result->bytes_shipped =
+        sync->far->sent_bytes ? sync->far->sent_bytes(sync->far_ctx) - sync->sent_before : sync->result->bytes_data;
     if (sync->params->dry_run) {
         sync->result->bytes_shipped = sync->result->bytes_data;
     } else if (failed) {
@@ -863,7 +863,7 @@ int br_sync_run(const struct br_sync_params *params, struct br_sync_result *resu
         .consistency = params->consistency,
         .size_bytes = params->size_bytes,
     };
-    sync.sent_before = sync.far->sent_bytes(sync.far_ctx);
+    sync.sent_before = sync.far->sent_bytes ? sync.far->sent_bytes(sync.far_ctx) : 0;
     br_sync_phase(&sync, BR_SYNC_PLAN, 0);
     int rc = br_sync_prepare(&sync, reterr);
     if (!rc) {

@@ -107,7 +107,7 @@ struct br_sync_result {
     uint64_t bytes_read;    // from the source
     uint64_t bytes_changed; // pages that differ
     uint64_t zero_bytes;    // became zero
-    uint64_t bytes_shipped; // on the wire; of a local replica, data
+    uint64_t bytes_shipped; // data that the wire took, packed and framed; of a local replica, data
     uint64_t bytes_data;    // data handed over, before any transport
     uint64_t
         bytes_resumed; // not shipped, because a run that was cut had shipped them: of a delta data, of a first copy whole blocks

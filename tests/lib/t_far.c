@@ -291,12 +291,6 @@ static int far_verify(void *ctx, br_verify_progress_fn *progress, void *progress
     return r->bad_blocks ? br_err_at(reterr, BR_E_VERIFY, BR_BLOCK_BYTES, "a block differs") : 0;
 }
 
-static uint64_t far_sent_bytes(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
 static void far_close(void *ctx)
 {
     struct t_far *r = ctx;
@@ -320,7 +314,6 @@ struct br_endpoint t_far_endpoint(struct t_far *replica)
         .recheck = far_recheck,
         .durable = far_durable,
         .verify = far_verify,
-        .sent_bytes = far_sent_bytes,
         .close = far_close,
     };
 

@@ -372,6 +372,31 @@ static void a_failed_commit_tells_what_was_found(void **state)
     world_close(&w);
 }
 
+// As a run that finds no changes does it: what was begun is given up, and the replica rechecked.
+static void a_delta_given_up_hides_no_failure_that_follows(void **state)
+{
+    (void)state;
+    static struct t_delta first, second;
+    struct world w;
+    struct br_endpoint endpoint;
+    struct br_replica_result result = {0};
+    struct br_err err = {0};
+    make_deltas(13, &first, &second);
+    struct br_replica_begin begin = {.mode = BR_MODE_FIRST, .header = first.header};
+    world_open(&w, 13);
+    listen_for(&w, 13);
+    assert_int_equal(connect_as(&w, ROLE_WRITER, 0, &endpoint, NULL), 0);
+    assert_int_equal(endpoint.ops->begin(endpoint.ctx, &begin, false, &err), 0);
+    endpoint.ops->abort(endpoint.ctx);
+    t_link_end_session(&w.link);
+    assert_int_equal(endpoint.ops->recheck(endpoint.ctx, 1, &result, &err), -BR_E_PEER);
+    close_endpoint(&endpoint);
+    t_link_close(&w.link);
+    t_delta_free(&first);
+    t_delta_free(&second);
+    world_close(&w);
+}
+
 static void nodes_come_in_as_many_answers_as_they_need(void **state)
 {
     (void)state;
@@ -1046,6 +1071,7 @@ int main(void)
         cmocka_unit_test(a_stalled_network_leaves_old_or_new),
         cmocka_unit_test(a_failure_over_there_is_told_here_and_the_session_goes_on),
         cmocka_unit_test(a_failed_commit_tells_what_was_found),
+        cmocka_unit_test(a_delta_given_up_hides_no_failure_that_follows),
         cmocka_unit_test(nodes_come_in_as_many_answers_as_they_need),
         cmocka_unit_test(a_verify_tells_its_progress_and_can_be_stopped),
         cmocka_unit_test(an_unknown_volume_is_not_found),
