@@ -3,17 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ini.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define CONF_DEFAULT_PATH "/etc/blkrep/blkrep.conf"
-#define CONF_BYTES_MAX    (1024 * 1024)
-#define CONF_LINE_MAX     (INI_MAX_LINE - 2) // libinih cuts a longer one in two
-#define CONF_SECTION_MAX  49                 // it cuts a longer name (MAX_SECTION in its ini.c)
+#include "engine/base/ini.h"
 
 const struct conf_key conf_keys[] = {
     {"volume", "path", CLI_PATH, "PATH", NULL,
@@ -50,13 +41,6 @@ const struct conf_key conf_keys[] = {
     {"serve", "stop-timeout", CLI_DURATION, "TIME", "20s",
      "After SIGTERM sessions that are past their commit get this long to finish; the rest stays resumable."},
     {NULL, NULL, CLI_FLAG, NULL, NULL, NULL},
-};
-
-struct conf_reader {
-    struct conf *conf;
-    const char *path;
-    struct br_err *reterr;
-    int error;
 };
 
 const struct conf_key *conf_key_find(const char *section, const char *key)
@@ -114,36 +98,6 @@ static bool conf_value_ok(const struct conf_key *row, const char *value)
     return false;
 }
 
-// "replica web1" -> "replica", "web1". Blanks at the ends and between are no part of either.
-static bool conf_section_split(const char *text, char **ret_section, char **ret_name)
-{
-    text += strspn(text, " \t");
-    size_t len = strcspn(text, " \t");
-    const char *name = text + len + strspn(text + len, " \t");
-    size_t name_len = strlen(name);
-
-    while (name_len && (name[name_len - 1] == ' ' || name[name_len - 1] == '\t')) {
-        name_len--;
-    }
-    *ret_section = strndup(text, len);
-    *ret_name = strndup(name, name_len);
-    return *ret_section && *ret_name;
-}
-
-static int conf_fail(struct conf_reader *reader, const char *fmt, ...) BR_PRINTF(2, 3);
-
-static int conf_fail(struct conf_reader *reader, const char *fmt, ...)
-{
-    char text[400];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    reader->error = br_err_set(reader->reterr, BR_E_CONFIG, "%s: %s", reader->path, text);
-    return 0; // tells inih that this line is wrong
-}
-
 static const struct conf_entry *conf_find(const struct conf *conf, const char *section, const char *name,
                                           const char *key)
 {
@@ -156,171 +110,78 @@ static const struct conf_entry *conf_find(const struct conf *conf, const char *s
     return NULL;
 }
 
-static int conf_check_section(struct conf_reader *reader, const char *section, const char *name)
+static int conf_check_section(const struct br_ini_entry *entry, struct br_err *reterr)
 {
+    const char *section = entry->section;
     bool named = strcmp(section, "serve") != 0;
 
     if (!conf_section_known(section)) {
-        return conf_fail(reader, "unknown section [%s]", section);
+        return br_err_set(reterr, BR_E_CONFIG, "unknown section [%s]", section);
     }
-    if (!named && *name) {
-        return conf_fail(reader, "section [serve] takes no name");
+    if (!named && *entry->name) {
+        return br_err_set(reterr, BR_E_CONFIG, "section [serve] takes no name");
     }
-    if (named && !*name) {
-        return conf_fail(reader, "section [%s] needs a name: [%s NAME]", section, section);
+    if (named && !*entry->name) {
+        return br_err_set(reterr, BR_E_CONFIG, "section [%s] needs a name: [%s NAME]", section, section);
     }
-    if (strchr(name, '/')) {
-        return conf_fail(reader, "the name in [%s %s] must not hold a slash", section, name);
+    if (strchr(entry->name, '/')) {
+        return br_err_set(reterr, BR_E_CONFIG, "the name in [%s %s] must not hold a slash", section, entry->name);
     }
-    return 1;
+    return 0;
 }
 
-static int conf_check(struct conf_reader *reader, const char *section, const char *name, const char *key,
-                      const char *value)
+static int conf_check(const struct conf *conf, const struct br_ini_entry *entry, struct br_err *reterr)
 {
+    const char *section = entry->section, *key = entry->key, *value = entry->value;
     const struct conf_key *row = conf_key_find(section, key);
 
     if (!row) {
-        return *section ? conf_fail(reader, "unknown key %s in section [%s]", key, section)
-                        : conf_fail(reader, "%s stands before the first [section]", key);
+        return *section ? br_err_set(reterr, BR_E_CONFIG, "unknown key %s in section [%s]", key, section)
+                        : br_err_set(reterr, BR_E_CONFIG, "%s stands before the first [section]", key);
     }
     if (!conf_value_ok(row, value)) {
-        return conf_fail(reader, "%s = %s is not a valid value", key, value);
+        return br_err_set(reterr, BR_E_CONFIG, "%s = %s is not a valid value", key, value);
     }
     if (row->kind == CLI_PATH && value[0] != '/') {
-        return conf_fail(reader, "%s = %s must be an absolute path", key, value);
+        return br_err_set(reterr, BR_E_CONFIG, "%s = %s must be an absolute path", key, value);
     }
     if (!strcmp(key, "address") && strncmp(value, "blkrep://", 9) != 0) {
-        return conf_fail(reader, "%s = %s is not of the form %s", key, value, row->value);
+        return br_err_set(reterr, BR_E_CONFIG, "%s = %s is not of the form %s", key, value, row->value);
     }
-    if (conf_find(reader->conf, section, name, key)) {
-        return conf_fail(reader, "%s is given twice in [%s]", key, section);
+    if (conf_find(conf, section, entry->name, key)) {
+        return br_err_set(reterr, BR_E_CONFIG, "%s is given twice in [%s]", key, section);
     }
-    return 1;
+    return 0;
 }
 
-static int conf_add(struct conf *conf, char *section, char *name, const char *key, const char *value)
+static int conf_add(struct conf *conf, const struct br_ini_entry *entry, struct br_err *reterr)
 {
     struct conf_entry *entries = realloc(conf->entries, (conf->count + 1) * sizeof(*entries));
 
     if (!entries) {
-        return -BR_E_NOMEM;
+        return br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
     }
     conf->entries = entries;
-    entries[conf->count] =
-        (struct conf_entry){.section = section, .name = name, .key = strdup(key), .value = strdup(value)};
-    if (!entries[conf->count].key || !entries[conf->count].value) {
-        free(entries[conf->count].key);
-        free(entries[conf->count].value);
-        return -BR_E_NOMEM;
-    }
-    conf->count++;
-    return 0;
+    struct conf_entry *added = &entries[conf->count++]; // counted now: what there is of it is freed with the rest
+    *added = (struct conf_entry){
+        .section = strdup(entry->section),
+        .name = strdup(entry->name),
+        .key = strdup(entry->key),
+        .value = strdup(entry->value),
+    };
+    return added->section && added->name && added->key && added->value
+               ? 0
+               : br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
 }
 
-static int conf_on_entry(void *user, const char *section_text, const char *key, const char *value)
+static int conf_on_entry(void *user, const struct br_ini_entry *entry, struct br_err *reterr)
 {
-    struct conf_reader *reader = user;
-    char *section = NULL;
-    char *name = NULL;
+    struct conf *conf = user;
+    bool head = !*entry->key;
+    int error = head ? conf_check_section(entry, reterr) : conf_check(conf, entry, reterr);
 
-    if (reader->error) {
-        return 0;
-    }
-    if (conf_section_split(section_text, &section, &name) && conf_check(reader, section, name, key, value)) {
-        if (!conf_add(reader->conf, section, name, key, value)) {
-            return 1;
-        }
-    }
-    if (!reader->error) {
-        reader->error = br_err_set(reader->reterr, BR_E_NOMEM, "reading %s", reader->path);
-    }
-    free(section);
-    free(name);
-    return 0;
-}
-
-// Who may write the configuration decides what runs as root: it must be ours or root's, and nobody else's to write.
-static int conf_check_owner(int fd, const char *path, struct br_err *reterr)
-{
-    struct stat st;
-
-    if (fstat(fd, &st)) {
-        return br_err_os(reterr, errno, "reading %s", path);
-    }
-    if (!S_ISREG(st.st_mode)) {
-        return br_err_set(reterr, BR_E_CONFIG, "%s is not a regular file", path);
-    }
-    if ((st.st_uid && st.st_uid != geteuid()) || (st.st_mode & 022)) {
-        return br_err_set(reterr, BR_E_PERMISSION,
-                          "%s must belong to root or to you and be writable by nobody else (chmod go-w)", path);
-    }
-    return 0;
-}
-
-// A section counts from its head on, so that one without a key is not taken for none.
-static int conf_on_section(struct conf_reader *reader, const char *text, size_t len)
-{
-    char copy[CONF_SECTION_MAX + 1];
-    char *section = NULL;
-    char *name = NULL;
-
-    if (len > CONF_SECTION_MAX) {
-        return conf_fail(reader, "a section's name of more than %d characters", CONF_SECTION_MAX);
-    }
-    snprintf(copy, sizeof(copy), "%.*s", (int)len, text);
-    bool ok = conf_section_split(copy, &section, &name);
-    if (ok && conf_check_section(reader, section, name) && !conf_find(reader->conf, section, name, "") &&
-        !conf_add(reader->conf, section, name, "", "")) {
-        return 1;
-    }
-    if (!ok) {
-        reader->error = br_err_set(reader->reterr, BR_E_NOMEM, "reading %s", reader->path);
-    }
-    free(section);
-    free(name);
-    return !reader->error;
-}
-
-// What libinih would cut or read as something else is refused. Lines are given to it without the blanks before them, which it takes for
-// the continuation of a value, and without comments, which may be long.
-static int conf_on_line(struct conf_reader *reader, const char *line, size_t len, struct br_buf *clean)
-{
-    while (len && (*line == ' ' || *line == '\t')) {
-        line++;
-        len--;
-    }
-    if (memchr(line, 0, len)) {
-        return conf_fail(reader, "a zero byte");
-    }
-    if (len && (*line == ';' || *line == '#')) {
-        len = 0;
-    }
-    if (len > CONF_LINE_MAX) {
-        return conf_fail(reader, "a line of more than %d bytes; a symbolic link gives a path a shorter name",
-                         CONF_LINE_MAX);
-    }
-    const char *close = len && *line == '[' ? memchr(line, ']', len) : NULL;
-    if (close && !conf_on_section(reader, line + 1, (size_t)(close - line - 1))) {
-        return 0;
-    }
-    br_buf_append(clean, line, len);
-    br_buf_u8(clean, '\n');
-    return 1;
-}
-
-static int conf_at_line(const struct conf_reader *reader, int line, struct br_err *reterr)
-{
-    char text[sizeof(reterr->text)];
-
-    if (!reader->error) {
-        return br_err_set(reterr, BR_E_CONFIG, "%s:%d: not `[section name]` or `key = value`", reader->path, line);
-    }
-    if (reterr && reader->error == -BR_E_CONFIG) {
-        snprintf(text, sizeof(text), "%s", reterr->text + strlen(reader->path) + 2);
-        return br_err_set(reterr, BR_E_CONFIG, "%s:%d: %s", reader->path, line, text);
-    }
-    return reader->error;
+    // A section may come in parts; its head is noted once.
+    return error || (head && conf_find(conf, entry->section, entry->name, "")) ? error : conf_add(conf, entry, reterr);
 }
 
 static int conf_check_whole(const struct conf *conf, const char *path, struct br_err *reterr)
@@ -344,44 +205,10 @@ static int conf_check_whole(const struct conf *conf, const char *path, struct br
     return 0;
 }
 
-static int conf_read(struct conf *conf, const char *path, const char *bytes, size_t len, struct br_err *reterr)
+// The configuration @conf, just read with @error, for who asked; takes it.
+static int conf_take(struct conf *conf, const char *path, int error, struct conf **ret_conf, struct br_err *reterr)
 {
-    struct conf_reader reader = {.conf = conf, .path = path, .reterr = reterr};
-    struct br_buf clean = {0};
-    const char *end = bytes + len;
-    int line = 1;
-    int error = 0;
-
-    // A byte order mark is no part of the first line.
-    bytes += len >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
-    for (const char *at = bytes; at < end && !error; line++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        stop = stop ? stop : end;
-        error = conf_on_line(&reader, at, (size_t)(stop - at), &clean) ? 0 : conf_at_line(&reader, line, reterr);
-        at = stop + (stop < end);
-    }
-    br_buf_u8(&clean, 0);
-    if (!error && br_buf_failed(&clean)) {
-        error = br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
-    }
-    line = error ? 0 : ini_parse_string((const char *)clean.data, conf_on_entry, &reader);
-    br_buf_free(&clean);
-    if (line) {
-        error = line < 0 ? br_err_set(reterr, BR_E_NOMEM, "reading %s", path) : conf_at_line(&reader, line, reterr);
-    }
-    return error ? error : conf_check_whole(conf, path, reterr);
-}
-
-int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf, struct br_err *reterr)
-{
-    struct conf *conf = calloc(1, sizeof(*conf));
-    int error = conf ? 0 : br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
-
-    if (!error && path) {
-        conf->path = strdup(path);
-        error =
-            conf->path ? conf_read(conf, path, bytes, len, reterr) : br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
-    }
+    error = error ? error : conf_check_whole(conf, path, reterr);
     if (error) {
         conf_free(conf);
         return error;
@@ -390,40 +217,52 @@ int conf_parse(const char *path, const void *bytes, size_t len, struct conf **re
     return 0;
 }
 
-static int conf_read_file(int fd, const char *path, struct br_buf *content, struct br_err *reterr)
+static int conf_new(const char *path, struct conf **ret_conf, struct br_err *reterr)
 {
-    ssize_t got = 1;
+    struct conf *conf = calloc(1, sizeof(*conf));
 
-    while (got > 0 && content->len <= CONF_BYTES_MAX) {
-        if (!br_buf_reserve(content, 16384)) {
-            return br_err_set(reterr, BR_E_NOMEM, "reading %s", path);
-        }
-        got = read(fd, content->data + content->len, 16384);
-        content->len += got > 0 ? (size_t)got : 0;
+    if (conf && path) {
+        conf->path = strdup(path);
     }
-    if (got < 0) {
-        return br_err_os(reterr, errno, "reading %s", path);
+    if (!conf || (path && !conf->path)) {
+        conf_free(conf);
+        return br_err_set(reterr, BR_E_NOMEM, "reading the configuration");
     }
-    return got ? br_err_set(reterr, BR_E_CONFIG, "%s is larger than 1 MiB", path) : 0;
+    *ret_conf = conf;
+    return 0;
+}
+
+int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf, struct br_err *reterr)
+{
+    struct conf *conf;
+    int error = conf_new(path, &conf, reterr);
+
+    if (error) {
+        return error;
+    }
+    error = path ? br_ini_parse(path, bytes, len, conf_on_entry, conf, reterr) : 0;
+    return conf_take(conf, path, error, ret_conf, reterr);
 }
 
 int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr)
 {
-    const char *where = path ? path : CONF_DEFAULT_PATH;
-    struct br_buf content = {0};
-    int fd = open(where, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const char *where = path ? path : BR_INI_DEFAULT_PATH;
+    struct br_err err = {0};
+    struct conf *conf;
+    int error = conf_new(where, &conf, reterr);
 
-    if (fd < 0) {
-        return !path && (errno == ENOENT || errno == ENOTDIR)
-                   ? conf_parse(NULL, NULL, 0, ret_conf, reterr)
-                   : br_err_os(reterr, errno, "opening the configuration %s", where);
+    if (error) {
+        return error;
     }
-    int error = conf_check_owner(fd, where, reterr);
-    error = error ? error : conf_read_file(fd, where, &content, reterr);
-    error = error ? error : conf_parse(where, content.data, content.len, ret_conf, reterr);
-    br_buf_free(&content);
-    close(fd);
-    return error;
+    error = br_ini_load(where, conf_on_entry, conf, &err);
+    if (error && !path && (err.os_errno == ENOENT || err.os_errno == ENOTDIR)) {
+        conf_free(conf);
+        return conf_parse(NULL, NULL, 0, ret_conf, reterr);
+    }
+    if (error && reterr) {
+        *reterr = err;
+    }
+    return conf_take(conf, where, error, ret_conf, reterr);
 }
 
 void conf_free(struct conf *conf)

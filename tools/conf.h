@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The configuration: INI through libinih, sections `[volume N]`, `[replica N]`, `[serve]`. One table of keys checks the file and makes
-// blkrep.conf(5). An unknown section or key, a value of the wrong kind, and a file that others may write are errors that name the line; so
-// is whatever libinih would cut (a long line) or pass over (a section without keys, a zero byte).
+// The configuration: sections `[volume N]`, `[replica N]`, `[serve]` of the INI file that engine/base/ini.h reads. One table of keys checks it
+// and makes blkrep.conf(5). An unknown section or key, a value of the wrong kind, and a file that others may write are errors that name the
+// line.
 // Precedence: flag > environment > file > default.
 #ifndef BR_TOOLS_CONF_H
 #define BR_TOOLS_CONF_H
