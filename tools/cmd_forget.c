@@ -296,7 +296,9 @@ static int adopt_prove(struct replica_verb *verb, struct br_err *reterr)
         return finished;
     }
     switch (br_replica_identity(verb->replica)->state) {
-    case BR_STATE_COMPLETE: return br_replica_verify(verb->replica, NULL, NULL, &bad_blocks, reterr);
+    case BR_STATE_COMPLETE:
+        finished = br_replica_verify(verb->replica, NULL, NULL, &bad_blocks, reterr);
+        return finished == -BR_E_GAPS ? 0 : finished;
     case BR_STATE_NONE:
         return br_err_set(reterr, BR_E_NOT_FOUND, "%s has no state here; name it with --from", verb->place.path);
     default: return br_err_set(reterr, BR_E_INCOMPLETE, "%s", verb->place.path);

@@ -15,7 +15,10 @@
 #include "tools/conf.h"
 #include "tools/known.h"
 #include "tools/place.h"
+#include "tools/replica_verb.h"
 #include "tools/volume/show.h"
+
+#define STATUS_GAPS_MAX 4 // ranges that fit a screen
 
 static const struct cli_option status_options[] = {
     {"audit", CLI_FLAG, NULL, "Also check that no line of the audit trail was changed or removed."},
@@ -37,6 +40,7 @@ struct status_row {
     char state[32];
     uint64_t generation;
     int64_t version_taken_unix; // 0 not known
+    int64_t current_unix;       // begin of the last run that found or made it current, 0 not known
     int64_t full_proof_unix;
     int64_t last_run_unix;
     int64_t every_seconds;
@@ -49,7 +53,11 @@ struct status_row {
     uint64_t state_bytes;
     uint64_t held_bytes; // of an unfinished delta
     uint64_t free_bytes;
+    uint64_t unreadable_blocks;
+    json_t *gaps;               // where they are; NULL not known
+    char label[BR_LABEL_BYTES]; // the source as its host named it
     bool local;
+    bool served; // the configuration offers it to clients
     bool free_known;
 };
 
@@ -72,7 +80,9 @@ static void status_from_known(const json_t *entry, struct status_row *row)
         .replica = status_string(entry, "replica"),
         .generation = (uint64_t)status_integer(entry, "generation"),
         .version_taken_unix = status_integer(entry, "version_taken_unix"),
+        .current_unix = status_integer(entry, "current_unix"),
         .full_proof_unix = status_integer(entry, "full_proof_unix"),
+        .unreadable_blocks = (uint64_t)status_integer(entry, "unreadable_blocks"),
         .last_run_unix = status_integer(entry, "last_run_unix"),
         .every_seconds = status_integer(entry, "every_seconds"),
         .last_status = (int)status_integer(entry, "last_status"),
@@ -111,6 +121,8 @@ static void status_from_identity(const struct br_identity *identity, struct stat
     row->version_taken_unix = (int64_t)(identity->taken_unix_ns / BR_NS_PER_S);
     row->full_proof_unix = (int64_t)(identity->full_proof_unix_ns / BR_NS_PER_S);
     row->size_bytes = identity->tree.geometry.size_bytes;
+    row->unreadable_blocks = identity->unreadable_blocks;
+    snprintf(row->label, sizeof(row->label), "%s", identity->label);
     snprintf(row->consistency, sizeof(row->consistency), "%s", br_consistency_name(identity->consistency));
     if (identity->state == BR_STATE_COMPLETE) {
         br_hash_text(&identity->root, row->root);
@@ -136,6 +148,7 @@ static int status_look(struct cli *cli, struct br_ring *ring, struct status_row 
     if (!error) {
         status_from_identity(br_replica_identity(replica), row);
         row->held_bytes = br_replica_held_bytes(replica);
+        row->gaps = row->unreadable_blocks ? replica_verb_gaps(replica, reterr) : NULL;
         row->free_known = !br_dir_space(place.dir, &row->free_bytes, NULL);
         row->state_bytes = status_folder_bytes(place.side);
     }
@@ -149,7 +162,7 @@ static json_t *status_row_json(const struct status_row *row, const char *trouble
     json_t *item = json_object();
 
     json_object_set_new(item, "type", json_string("replica"));
-    json_object_set_new(item, "source", cli_json_text(row->source));
+    json_object_set_new(item, "source", row->source[0] ? cli_json_text(row->source) : json_null());
     json_object_set_new(item, "replica", cli_json_text(row->replica));
     json_object_set_new(item, "state", json_string(row->state));
     json_object_set_new(item, "trouble", cli_json_text(trouble));
@@ -161,6 +174,8 @@ static json_t *status_row_json(const struct status_row *row, const char *trouble
                         row->version_taken_unix ? json_integer(row->version_taken_unix) : json_null());
     json_object_set_new(item, "age_seconds",
                         row->version_taken_unix ? json_integer(now - row->version_taken_unix) : json_null());
+    json_object_set_new(item, "lag_seconds",
+                        row->current_unix ? json_integer(BR_MAX(now - row->current_unix, (int64_t)0)) : json_null());
     json_object_set_new(item, "every_seconds", json_integer(row->every_seconds));
     json_object_set_new(item, "last_run_unix", json_integer(row->last_run_unix));
     json_object_set_new(item, "last_status", json_integer(row->last_status));
@@ -168,6 +183,10 @@ static json_t *status_row_json(const struct status_row *row, const char *trouble
     json_object_set_new(item, "last_error_text", row->last_status ? cli_json_text(row->last_error_text) : json_null());
     json_object_set_new(item, "full_proof_unix",
                         row->full_proof_unix ? json_integer(row->full_proof_unix) : json_null());
+    json_object_set_new(item, "unreadable_blocks", json_integer((json_int_t)row->unreadable_blocks));
+    json_object_set_new(item, "gaps", row->gaps ? json_incref(row->gaps) : json_null());
+    json_object_set_new(item, "label", row->label[0] ? cli_json_text(row->label) : json_null());
+    json_object_set_new(item, "served", json_boolean(row->served));
     json_object_set_new(item, "state_bytes", row->local ? json_integer((json_int_t)row->state_bytes) : json_null());
     json_object_set_new(item, "held_bytes", row->local ? json_integer((json_int_t)row->held_bytes) : json_null());
     json_object_set_new(item, "free_bytes", row->free_known ? json_integer((json_int_t)row->free_bytes) : json_null());
@@ -187,20 +206,61 @@ static void status_age(int64_t unix_seconds, int64_t now, char *text, size_t tex
     }
 }
 
+// How far behind its source it may be, which is another thing than its age: what did not change is not behind.
+static void status_lag(const struct status_row *row, int64_t now, char *text, size_t text_size)
+{
+    if (row->current_unix) {
+        status_age(row->current_unix, now, text, text_size);
+    } else {
+        snprintf(text, text_size, "%s", row->source[0] ? "unknown" : "-");
+    }
+}
+
 static void status_line(struct cli *cli, const struct status_row *row, const char *trouble, int64_t now)
 {
     char replica[128];
     char source[128];
     char age[32];
+    char lag[32];
+    char gaps[48] = "";
     char proof[32];
 
     br_quote(row->replica, replica, sizeof(replica));
     status_age(row->version_taken_unix, now, age, sizeof(age));
     status_age(row->full_proof_unix, now, proof, sizeof(proof));
-    br_quote(row->source, source, sizeof(source));
-    cli_print(cli, "%-40s %-14s %10llu %12s %12s  %s, from %s%s%s", replica, trouble ? "unknown" : row->state,
-              (unsigned long long)row->generation, age, proof, row->last_status ? row->last_error : "ok", source,
-              trouble ? "; " : "", trouble ? trouble : "");
+    status_lag(row, now, lag, sizeof(lag));
+    br_quote(row->source[0] ? row->source : row->label, source, sizeof(source));
+    if (row->unreadable_blocks) {
+        snprintf(gaps, sizeof(gaps), "; gaps: %llu blocks", (unsigned long long)row->unreadable_blocks);
+    }
+    cli_print(cli, "%-40s %-14s %10llu %12s %12s %12s  %s, from %s%s%s%s", replica, trouble ? "unknown" : row->state,
+              (unsigned long long)row->generation, age, lag, proof,
+              !row->source[0]    ? "served"
+              : row->last_status ? row->last_error
+                                 : "ok",
+              source, gaps, trouble ? "; " : "", trouble ? trouble : "");
+}
+
+static void status_gaps(struct cli *cli, const struct status_row *row)
+{
+    const json_t *gap;
+    size_t index;
+
+    if (!row->unreadable_blocks) {
+        cli_print(cli, "gaps               none");
+        return;
+    }
+    cli_print(cli, "gaps               %llu blocks that the source could not read%s",
+              (unsigned long long)row->unreadable_blocks, row->gaps ? "" : "; its server's `blkrep verify` names them");
+    json_array_foreach(row->gaps, index, gap)
+    {
+        if (index == STATUS_GAPS_MAX) {
+            cli_print(cli, "                   and more: see --json");
+            break;
+        }
+        cli_print(cli, "                   bytes %lld-%lld", (long long)status_integer(gap, "offset_bytes"),
+                  (long long)(status_integer(gap, "offset_bytes") + status_integer(gap, "len_bytes") - 1));
+    }
 }
 
 static void status_block(struct cli *cli, const struct status_row *row, const char *trouble, int64_t now)
@@ -211,8 +271,8 @@ static void status_block(struct cli *cli, const struct status_row *row, const ch
 
     br_quote(row->replica, name, sizeof(name));
     cli_print(cli, "replica            %s", name);
-    br_quote(row->source, name, sizeof(name));
-    cli_print(cli, "source             %s", name);
+    br_quote(row->source[0] ? row->source : row->label, name, sizeof(name));
+    cli_print(cli, "source             %s%s", name, row->source[0] ? "" : " (as its host named it)");
     cli_print(cli, "state              %s%s%s", trouble ? "unknown: " : row->state, trouble ? trouble : "",
               !strcmp(row->state, "applying") || !strcmp(row->state, "replacing") ? " (run blkrep finish)" : "");
     br_time_text((uint64_t)row->version_taken_unix * BR_NS_PER_S, stamp, sizeof(stamp));
@@ -220,7 +280,15 @@ static void status_block(struct cli *cli, const struct status_row *row, const ch
               row->version_taken_unix ? ", taken " : "", row->version_taken_unix ? stamp : "",
               row->consistency[0] ? row->consistency : "unknown");
     status_age(row->version_taken_unix, now, text, sizeof(text));
-    cli_print(cli, "lag                %s%s", text, row->every_seconds ? " (continuous)" : "");
+    cli_print(cli, "age                %s", text);
+    status_lag(row, now, text, sizeof(text));
+    if (row->current_unix) {
+        cli_print(cli, "lag                %s%s", text,
+                  row->every_seconds ? " since it was current (kept so by sync --every)" : " since it was current");
+    } else {
+        cli_print(cli, "lag                known only to the host that syncs it");
+    }
+    status_gaps(cli, row);
     status_age(row->full_proof_unix, now, text, sizeof(text));
     cli_print(cli, "last full proof    %s%s", text, row->full_proof_unix ? " ago" : "");
     status_age(row->last_run_unix, now, text, sizeof(text));
@@ -260,20 +328,40 @@ struct status_list {
     struct br_ring *ring;
     const char *word; // NULL: all
     char real[PLACE_NAME_BYTES];
+    const struct conf *conf;
+    json_t *seen; // keys: real paths of the replicas shown
     int shown;
     int volumes; // attached ones that were shown before
 };
+
+// Does this host's configuration offer it to clients?
+static bool status_served(const struct status_list *list, const char *path)
+{
+    const char *name = NULL;
+    const char *directory = conf_get(list->conf, "serve", "", "directory");
+    char real[PATH_MAX];
+
+    while ((name = conf_next_name(list->conf, "replica", name))) {
+        const char *own = conf_get(list->conf, "replica", name, "path");
+        if (own && (!strcmp(own, path) || (realpath(own, real) && !strcmp(real, path)))) {
+            return true;
+        }
+    }
+    size_t len = directory && realpath(directory, real) ? strlen(real) : 0;
+    return len && !strncmp(path, real, len) && path[len] == '/' && !strchr(path + len + 1, '/');
+}
 
 static void status_show(struct status_list *list, struct status_row *row)
 {
     struct br_err trouble = {0};
     int64_t now = time(NULL);
+    row->served = row->local && conf_has(list->conf, "serve", "") && status_served(list, row->replica);
     bool failed = row->local && status_look(list->cli, list->ring, row, &trouble);
     const char *text = failed ? (trouble.text[0] ? trouble.text : br_err_message(trouble.code)) : NULL;
 
     if (!list->word && !list->shown) {
-        cli_print(list->cli, "%-40s %-14s %10s %12s %12s  %s", "REPLICA", "STATE", "GENERATION", "AGE", "FULL PROOF",
-                  "LAST RUN");
+        cli_print(list->cli, "%-40s %-14s %10s %12s %12s %12s  %s", "REPLICA", "STATE", "GENERATION", "AGE", "LAG",
+                  "FULL PROOF", "LAST RUN");
     }
     if (list->word) {
         status_block(list->cli, row, text, now);
@@ -281,6 +369,11 @@ static void status_show(struct status_list *list, struct status_row *row)
         status_line(list->cli, row, text, now);
     }
     cli_event(list->cli, status_row_json(row, text, now));
+    json_decref(row->gaps);
+    row->gaps = NULL;
+    if (row->local) {
+        json_object_set_new(list->seen, row->replica, json_true());
+    }
     list->shown++;
 }
 
@@ -288,8 +381,8 @@ static void status_show(struct status_list *list, struct status_row *row)
 static int status_resolve(struct status_list *list, struct br_err *reterr)
 {
     static const char *const sections[] = {"replica", "volume"};
-    const struct conf *conf;
-    int error = conf_of(list->cli, &conf, reterr);
+    const struct conf *conf = list->conf;
+    int error = 0;
 
     for (size_t i = 0; !error && i < BR_ARRAY_LEN(sections); i++) {
         error = place_name(list->cli, list->word, sections[i], list->real, reterr);
@@ -304,12 +397,14 @@ static int status_resolve(struct status_list *list, struct br_err *reterr)
 // A replica that this host never synced to itself (made by receive or serve), named by its path.
 static int status_unlisted(struct status_list *list, struct br_err *reterr)
 {
-    struct status_row row = {.source = "unknown", .replica = list->real, .local = true};
+    struct status_row row = {.source = "", .replica = list->real, .local = true};
 
     if (list->real[0] != '/' || access(list->real, F_OK)) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "nothing is known here of %s", list->word);
     }
     int error = status_look(list->cli, list->ring, &row, reterr);
+    json_decref(row.gaps);
+    row.gaps = NULL;
     if (!error && !strcmp(row.state, br_replica_state_name(BR_STATE_NONE))) {
         error = br_err_set(reterr, BR_E_NOT_FOUND, "%s is not a replica that this host knows", list->word);
     }
@@ -317,6 +412,47 @@ static int status_unlisted(struct status_list *list, struct br_err *reterr)
         status_show(list, &row);
     }
     return error;
+}
+
+// A replica that clients bring to later versions, unless it was shown already; @name is how the configuration names it.
+static void status_show_served(struct status_list *list, const char *path)
+{
+    char real[PATH_MAX];
+    struct status_row row = {.source = "", .replica = real, .last_error = "", .last_error_text = "", .local = true};
+
+    if (!realpath(path, real)) {
+        snprintf(real, sizeof(real), "%s", path); // configured, and not made yet
+    }
+    snprintf(row.state, sizeof(row.state), "%s", br_replica_state_name(BR_STATE_NONE));
+    if (!json_object_get(list->seen, real)) {
+        status_show(list, &row);
+    }
+}
+
+static void status_all_served(struct status_list *list)
+{
+    const char *directory = conf_get(list->conf, "serve", "", "directory");
+    const char *name = NULL;
+    char path[PATH_MAX];
+
+    while ((name = conf_next_name(list->conf, "replica", name))) {
+        const char *own = conf_get(list->conf, "replica", name, "path");
+        if (own) {
+            status_show_served(list, own);
+        }
+    }
+    DIR *dir = directory ? opendir(directory) : NULL;
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        size_t len = strlen(entry->d_name);
+        if (len > 7 && !strcmp(entry->d_name + len - 7, ".blkrep") &&
+            snprintf(path, sizeof(path), "%s/%.*s", directory, (int)len - 7, entry->d_name) < (int)sizeof(path)) {
+            status_show_served(list, path);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
 }
 
 static int status_all(struct status_list *list, const json_t *known, struct br_err *reterr)
@@ -334,6 +470,9 @@ static int status_all(struct status_list *list, const json_t *known, struct br_e
     }
     if (list->word && !list->shown && !list->volumes) {
         return status_unlisted(list, reterr);
+    }
+    if (!list->word) {
+        status_all_served(list);
     }
     if (!list->shown && !list->volumes) {
         cli_print(list->cli, "nothing has been synced from here yet");
@@ -359,6 +498,8 @@ static int status_run(struct cli *cli, struct br_err *reterr)
     json_t *known = NULL;
     int error = place_ring(cli, &list.ring, reterr);
 
+    list.seen = json_object();
+    error = error ? error : conf_of(cli, &list.conf, reterr);
     if (!error && list.word) {
         error = status_resolve(&list, reterr);
     }
@@ -376,6 +517,7 @@ static int status_run(struct cli *cli, struct br_err *reterr)
         error = status_audit(cli, reterr);
     }
     json_decref(known);
+    json_decref(list.seen);
     br_ring_close(list.ring);
     return error;
 }
@@ -386,7 +528,7 @@ static const struct cli_field status_fields[] = {
 };
 
 static const struct cli_field status_replica_fields[] = {
-    {"source", "text|null", "Its source, when this host syncs it."},
+    {"source", "text|null", "Its source, when this host syncs it; null of one that clients bring here."},
     {"replica", "text", "Its path or address."},
     {"state", "text",
      "none, incomplete, complete, applying or replacing; what is said of a remote one is what the last run left."},
@@ -396,13 +538,21 @@ static const struct cli_field status_replica_fields[] = {
     {"consistency", "text|null", "none, crash or clean."},
     {"size_bytes", "number", "Of the volume."},
     {"version_taken_unix", "number|null", "When the source was as the version is."},
-    {"age_seconds", "number|null", "How long ago that is: the lag."},
+    {"age_seconds", "number|null", "How long ago that is."},
+    {"lag_seconds", "number|null",
+     "How long ago the replica was last seen or made current, by a run from here: so much of the source it may lack. Null of one that "
+     "clients bring to later versions."},
     {"every_seconds", "number", "As it is kept current by sync --every; 0 when it is not."},
     {"last_run_unix", "number", "When the last run to it ended; 0 when there was none from here."},
     {"last_status", "number", "The exit status of that run."},
     {"last_error", "text|null", "The name of its error, see blkrep-errors(7); null when it went well."},
     {"last_error_text", "text|null", "What failed, on what, for people."},
     {"full_proof_unix", "number|null", "When all of it was last proven."},
+    {"unreadable_blocks", "number", "Of that version, blocks that the source could not read."},
+    {"gaps", "list|null",
+     "Where these are, the first 64 ranges, as objects of offset_bytes and len_bytes; null when there are none, or the replica is remote."},
+    {"label", "text|null", "Its source as that host named it; of a replica on this host."},
+    {"served", "boolean", "The configuration offers it to clients."},
     {"state_bytes", "number|null", "How much room its state takes on this host."},
     {"held_bytes", "number|null", "Of that, what has come of a delta that was cut, for the next run."},
     {"free_bytes", "number|null", "How much is left where it lies."},
@@ -425,9 +575,10 @@ const struct cli_verb cmd_status = {
         "Without NAME one line for each attached volume: its stack, since when every write is proven to have gone through its tracker, how full its "
         "place is. With its name all that is known of it: the tracker, why tracking was lost before, the place for snapshots and when it "
         "will be full, each consumer with its mark, the device by its WWID.\n\n"
-        "Then, without NAME, one line for each source and replica that this host has synced; with the name or path of a replica or a "
-        "source all that is known of it: the last good version and its age, lag, the last full proof (when every block was last "
-        "read and compared), the size of blkrep's state on disk, what has come of a delta that was cut and is kept for the next run, and "
+        "Then, without NAME, one line for each source and replica that this host has synced, and for each replica that it serves (a [replica] with "
+        "a path, or made by a client in the server's directory); with the name or path of a replica or a source all that is known of it: "
+        "the last good version and its age, lag (how long ago the replica was last current: an old version of what did not change has none), "
+        "the last full proof (when every block was last read and compared), gaps (what the source could not read), the size of blkrep's state on disk, what has come of a delta that was cut and is kept for the next run, and "
         "the space left there.\n\n"
         "What is shown of a replica on this host is read from it now; of a remote one it is what the last run saw. A replica "
         "between two versions says so.",

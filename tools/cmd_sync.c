@@ -239,7 +239,9 @@ static json_t *sync_known_facts(const struct sync_run *run, int result, const st
     br_hash_text(&r->root, root);
     br_uuid_text(&r->replica, replica);
     json_object_set_new(facts, "replica_uuid", json_string(replica));
-    json_object_set_new(facts, "version_taken_unix", json_integer((json_int_t)(r->taken_unix_ns / BR_NS_PER_S)));
+    json_object_set_new(facts, "version_taken_unix",
+                        json_integer((json_int_t)(r->version_taken_unix_ns / BR_NS_PER_S)));
+    json_object_set_new(facts, "current_unix", json_integer((json_int_t)(r->taken_unix_ns / BR_NS_PER_S)));
     json_object_set_new(facts, "generation", json_integer((json_int_t)r->generation.counter));
     json_object_set_new(facts, "root", json_string(root));
     json_object_set_new(facts, "size_bytes", json_integer((json_int_t)r->size_bytes));
@@ -462,7 +464,7 @@ static void sync_every_begin(struct sync_every *every)
         return;
     }
     json_t *known = known_find(every->cli, source, replica);
-    json_int_t taken = json_integer_value(json_object_get(known, "version_taken_unix"));
+    json_int_t taken = json_integer_value(json_object_get(known, "current_unix"));
     if (json_integer_value(json_object_get(known, "every_seconds")) > 0 && taken > 0 && taken < time(NULL)) {
         every->version_ns -= (time(NULL) - taken) * (int64_t)BR_NS_PER_S;
     }

@@ -71,13 +71,14 @@ static void verify_end(struct cli *cli, struct verify_show *show, const char *na
     progress_end(&show->progress);
     cli_report_text(cli, "replica", name);
     cli_report_number(cli, "bad_blocks", bad_blocks);
+    cli_report_json(cli, "gaps", json_null());
     cli_report_seconds(cli, "seconds", ns);
     replica_verb_report(cli, identity);
-    if (!result) {
+    if (!result || result == -BR_E_GAPS) {
         cli_bytes(cli, identity->tree.geometry.size_bytes, size, sizeof(size));
         br_duration_text(ns, took, sizeof(took));
-        cli_print(cli, "%s: all %s are generation %llu, proven in %s", name, size,
-                  (unsigned long long)identity->generation.counter, took);
+        cli_print(cli, "%s: all %s are generation %llu, proven in %s%s", name, size,
+                  (unsigned long long)identity->generation.counter, took, result ? ", but for the gaps named" : "");
     } else if (result == -BR_E_VERIFY) {
         json_t *details = json_object();
         json_object_set_new(details, "bad_blocks", json_integer((json_int_t)bad_blocks));
@@ -100,6 +101,10 @@ static int verify_local(struct cli *cli, struct verify_show *show, struct br_err
         verify_begin(show, verb.ring);
         error = br_replica_verify(verb.replica, verify_on_progress, show, &bad_blocks, reterr);
         verify_end(cli, show, verb.place.path, br_replica_identity(verb.replica), bad_blocks, error);
+        if (error == -BR_E_GAPS) {
+            struct br_err none;
+            cli_report_json(cli, "gaps", replica_verb_gaps(verb.replica, &none));
+        }
     }
     replica_verb_close(&verb);
     return error;
@@ -147,6 +152,9 @@ static int verify_run(struct cli *cli, struct br_err *reterr)
 static const struct cli_field verify_fields[] = {
     {"replica", "text", "Its path or address."},
     {"bad_blocks", "number", "Blocks that are not what they should be."},
+    {"gaps", "list|null",
+     "Ranges that the source could not read, the first 64, as objects of offset_bytes and len_bytes; null when there are none, and of a "
+     "replica behind a server, whose error text names them."},
     {"seconds", "number", "It took."},
     REPLICA_VERB_FIELDS,
     {NULL, NULL, NULL},
@@ -161,7 +169,8 @@ const struct cli_verb cmd_verify = {
     .description =
         "Every block of the replica is read and compared with the version tree that the replica's state keeps. Exit status 0 "
         "means that all are what the last sync made durable; the date of this proof is what `blkrep status` shows as the last "
-        "full proof. Exit status 4 names the first block that differs and how many there are.\n\n"
+        "full proof. Exit status 4 names the first block that differs and how many there are, exit status 8 the gaps of a version whose source "
+        "could not be read everywhere, when all else is proven.\n\n"
         "A replica behind blkrep serve is read by its server, as long as both keep the connection; the date of that proof is not kept.\n\n"
         "`blkrep sync --verify` also reads the source again.",
     .options = verify_options,

@@ -63,3 +63,21 @@ void replica_verb_report(struct cli *cli, const struct br_identity *identity)
     cli_report_number(cli, "version_taken_unix", identity->taken_unix_ns / BR_NS_PER_S);
     cli_report_number(cli, "full_proof_unix", identity->full_proof_unix_ns / BR_NS_PER_S);
 }
+
+json_t *replica_verb_gaps(struct br_replica *replica, struct br_err *reterr)
+{
+    struct br_gap gaps[BR_GAPS_MAX];
+    unsigned count;
+
+    if (br_replica_gaps(replica, gaps, &count, reterr)) {
+        return NULL;
+    }
+    json_t *list = json_array();
+    for (unsigned i = 0; i < count; i++) {
+        json_t *gap = json_object();
+        json_object_set_new(gap, "offset_bytes", json_integer((json_int_t)gaps[i].offset_bytes));
+        json_object_set_new(gap, "len_bytes", json_integer((json_int_t)gaps[i].len_bytes));
+        json_array_append_new(list, gap);
+    }
+    return list;
+}

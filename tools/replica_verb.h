@@ -25,6 +25,9 @@ void replica_verb_close(struct replica_verb *verb);
 /** replica_verb_report - the identity's fields into the exit object */
 void replica_verb_report(struct cli *cli, const struct br_identity *identity);
 
+/** replica_verb_gaps - the gaps of its version as a JSON list; NULL on failure */
+json_t *replica_verb_gaps(struct br_replica *replica, struct br_err *reterr);
+
 // What replica_verb_report() puts into the exit object.
 #define REPLICA_VERB_FIELDS                                                                             \
     {"state", "text", "complete, or what else the replica is: none, incomplete, applying, replacing."}, \

@@ -152,6 +152,10 @@ BR_MUST_CHECK int br_tree_read(struct br_tree_reader *reader, uint64_t first, un
 BR_MUST_CHECK int br_tree_next_not(struct br_tree_reader *reader, uint64_t from, const struct br_hash *skip,
                                    uint64_t *ret_block, struct br_err *reterr);
 
+/** br_tree_next_is - the first block at or after @from whose leaf is @leaf; the block count when there is none; passes whole subtrees */
+BR_MUST_CHECK int br_tree_next_is(struct br_tree_reader *reader, uint64_t from, const struct br_hash *leaf,
+                                  uint64_t *ret_block, struct br_err *reterr);
+
 typedef int br_tree_diff_fn(void *ctx, uint64_t block, const struct br_hash *old_leaf, const struct br_hash *new_leaf);
 /**
  * br_tree_diff - calls @fn for each block whose leaves differ, ascending, visiting only subtrees that differ

@@ -203,6 +203,33 @@ int br_tree_next_not(struct br_tree_reader *reader, uint64_t from, const struct 
     return 0;
 }
 
+int br_tree_next_is(struct br_tree_reader *reader, uint64_t from, const struct br_hash *leaf, uint64_t *ret_block,
+                    struct br_err *reterr)
+{
+    const uint64_t block_count = reader->tree.geometry.block_count;
+    uint64_t block = from;
+    bool found = false;
+
+    while (block < block_count && !found) {
+        struct place place;
+        int rc = find_place(reader, block, &place, reterr);
+        if (rc < 0) {
+            return rc;
+        }
+        if (!place.node) {
+            found = br_hash_equal(place.leaf, leaf);
+            block = found ? block : place.end_block;
+            continue;
+        }
+        while (block < place.end_block && !br_hash_equal(&place.node->hashes[block % BR_FANOUT], leaf)) {
+            block++;
+        }
+        found = block < place.end_block;
+    }
+    *ret_block = BR_MIN(block, block_count);
+    return 0;
+}
+
 // One of the two versions that are compared: one node of each level.
 struct side {
     const struct br_tree *tree;

@@ -638,6 +638,66 @@ static int br_replica_prove_all(struct br_replica *replica, const struct br_evid
     return 0;
 }
 
+int br_replica_gaps(struct br_replica *replica, struct br_gap ret_gaps[BR_GAPS_MAX], unsigned *ret_count,
+                    struct br_err *reterr)
+{
+    const struct br_tree *tree = &replica->identity.tree;
+    uint64_t left = replica->identity.state == BR_STATE_COMPLETE ? replica->identity.unreadable_blocks : 0;
+    struct br_tree_reader *reader = NULL;
+    struct br_gap *gap = NULL;
+    uint64_t block = 0;
+
+    *ret_count = 0;
+    int r = left ? br_tree_reader_open(tree, br_replica_store(replica), &reader, reterr) : 0;
+    for (; r == 0 && left > 0; block++, left--) {
+        r = br_tree_next_is(reader, block, &br_hash_unreadable, &block, reterr);
+        if (r < 0 || block >= tree->geometry.block_count) {
+            break;
+        }
+        uint64_t at = block * BR_BLOCK_BYTES;
+        if (!gap || gap->offset_bytes + gap->len_bytes != at) {
+            if (*ret_count == BR_GAPS_MAX) {
+                break;
+            }
+            gap = &ret_gaps[(*ret_count)++];
+            *gap = (struct br_gap){.offset_bytes = at};
+        }
+        gap->len_bytes += br_block_bytes(&tree->geometry, block);
+    }
+    if (reader) {
+        br_tree_reader_close(reader);
+    }
+    return BR_MIN(r, 0);
+}
+
+// After a proof of all else: -BR_E_GAPS and where, or 0 when nothing is missing.
+static int br_replica_name_gaps(struct br_replica *replica, struct br_err *reterr)
+{
+    struct br_gap gaps[BR_GAPS_MAX];
+    char ranges[320] = "";
+    size_t used = 0;
+    unsigned count;
+
+    if (!replica->identity.unreadable_blocks) {
+        return 0;
+    }
+    int r = br_replica_gaps(replica, gaps, &count, reterr);
+    if (r < 0) {
+        return r;
+    }
+    for (unsigned i = 0; i < count && used < sizeof(ranges) - 60; i++) {
+        used += (size_t)snprintf(ranges + used, sizeof(ranges) - used, "%s%" PRIu64 "-%" PRIu64, i ? ", " : "",
+                                 gaps[i].offset_bytes, gaps[i].offset_bytes + gaps[i].len_bytes - 1);
+        if (used >= sizeof(ranges) - 60 && i + 1 < count) {
+            snprintf(ranges + used, sizeof(ranges) - used, " and more");
+        }
+    }
+    return br_err_at(reterr, BR_E_GAPS, count ? gaps[0].offset_bytes : 0,
+                     "%s: its version lacks %" PRIu64
+                     " blocks that the source could not read, bytes %s; all else is proven",
+                     replica->what, replica->identity.unreadable_blocks, ranges);
+}
+
 int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx, uint64_t *ret_bad_blocks,
                       struct br_err *reterr)
 {
@@ -655,10 +715,10 @@ int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progres
         *ret_bad_blocks = 0;
         return br_err_set(reterr, BR_E_BUSY, "%s was brought to another version while it was read", replica->what);
     }
-    if (r != 0 || replica->read_only) {
-        return r;
+    if (r == 0 && !replica->read_only) {
+        identity->evidence = now;
+        identity->full_proof_unix_ns = br_ring_unix_ns(replica->ring);
+        r = br_replica_store_identity(replica, reterr);
     }
-    identity->evidence = now;
-    identity->full_proof_unix_ns = br_ring_unix_ns(replica->ring);
-    return br_replica_store_identity(replica, reterr);
+    return r != 0 ? r : br_replica_name_gaps(replica, reterr);
 }

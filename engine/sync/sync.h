@@ -119,8 +119,9 @@ struct br_sync_result {
     uint64_t unreadable_blocks; // in this version; > 0: exit status 8
     bool verified;
     uint64_t verify_bad_blocks;
-    uint64_t full_proof_unix_ns; // when every block of the replica was last proven, 0 never
-    uint64_t taken_unix_ns;      // when the source's view began to be read
+    uint64_t full_proof_unix_ns;    // when every block of the replica was last proven, 0 never
+    uint64_t taken_unix_ns;         // when the source's view began to be read
+    uint64_t version_taken_unix_ns; // the same of the version that the replica has now; 0 not known
     uint64_t duration_ns;
     uint64_t scan_ns;   // of it
     uint64_t commit_ns; // of it

@@ -24,14 +24,32 @@ for io in aio uring; do
     t_json_is unreadable_blocks 16
     cmp -n $((3 << 20)) "$T/whole" "$T/b" || t_fail "what can be read was not saved"
     t_ok blkrep status --json "$T/b"
+    head -n 1 "$T/out" | jq -e '.unreadable_blocks == 16 and .gaps == [{"offset_bytes": 3145728, "len_bytes": 1048576}]' >/dev/null ||
+        t_fail "status does not tell the gaps"
+    t_ok blkrep status "$T/b"
+    t_stdout_has "gaps               16 blocks"
+    t_stdout_has "bytes 3145728-4194303"
+    t_ok blkrep status
+    t_stdout_has "gaps: 16 blocks"
     t_run blkrep verify --json "$T/b"
-    [[ $T_STATUS -eq 0 || $T_STATUS -eq 8 ]] || t_fail "verify of a replica with gaps"
+    t_refused 8 GAPS
+    t_stderr_has "bytes 3145728-4194303"
+    t_json_is error.offset_bytes 3145728
     t_json_is unreadable_blocks 16
+    t_json_is bad_blocks 0
+    t_json_is 'gaps[0].len_bytes' 1048576
+    printf x | dd of="$T/b" bs=1 seek=70000 conv=notrunc status=none # what is there is proven all the same
+    t_run blkrep verify --json "$T/b"
+    t_refused 4 VERIFY
+    dd if="$T/whole" of="$T/b" bs=1 skip=70000 seek=70000 count=1 conv=notrunc status=none
+    t_run blkrep verify "$T/b"
+    t_status 8
     t_unloop "$T_LOOP"
     cp "$T/whole" "$T/fresh" && cat "$T/fresh" >"$T/disk"
     t_loop "$T/disk"
     t_ok blkrep sync --json --io=$io "$T_LOOP" "$T/b"
     t_json_is unreadable_blocks 0
+    t_ok blkrep verify --json "$T/b"
     t_file_equal "$T/whole" "$T/b"
     t_unloop "$T_LOOP"
     "$BLKREP" forget --yes "$T/b" >/dev/null

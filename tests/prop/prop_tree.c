@@ -169,6 +169,11 @@ static void check_searches(struct t_rand *r, const struct br_tree *tree, const s
         }
         assert_int_equal(br_tree_next_not(reader, from, skip, &got, NULL), 0);
         assert_int_equal(got, BR_MIN(want, count));
+        for (want = from; want < count && !br_hash_equal(&model->leaves[want], skip);) {
+            want++;
+        }
+        assert_int_equal(br_tree_next_is(reader, from, skip, &got, NULL), 0);
+        assert_int_equal(got, BR_MIN(want, count));
     }
     br_tree_reader_close(reader);
 }
