@@ -22,7 +22,8 @@
 // stage.cut, or another client's, costs shipping or a failed run, never a wrong byte.
 //
 // Space: stage.cut is given up when it outgrows the volume by a quarter; when a run that goes on finds the disk full and a run from
-// nothing would have got further; by every commit; and by a run that finds no changes.
+// nothing would have got further; by every commit; by a run that finds no changes; and when a delta begins whose shipper does not ask what
+// is held (an older client, a stream), so that these leave one delta, however often they are cut.
 #ifndef BR_REPLICA_CUT_H
 #define BR_REPLICA_CUT_H
 

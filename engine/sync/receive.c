@@ -116,7 +116,7 @@ static int br_receive_plan_delta(const struct br_receive *receive, struct br_rep
 
 static int br_receive_header(struct br_receive *receive, const struct br_delta_header *header, struct br_err *reterr)
 {
-    struct br_replica_begin begin = {.header = *header};
+    struct br_replica_begin begin = {.header = *header, .keeps_nothing = true};
     char have[32], need[32];
 
     receive->result->header = *header;

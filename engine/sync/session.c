@@ -393,6 +393,7 @@ static int begin(struct br_session *session, const struct br_wire_message *messa
     if (session->state != SESSION_OPEN) {
         return out_of_place(session, message, reterr);
     }
+    wanted.keeps_nothing = !(session->capabilities & BR_WIRE_CAPABILITY_HELD);
     int rc = read_stream_start(session, message, &wanted.header, &err);
     if (rc >= 0) {
         rc = endpoint->ops->info(endpoint->ctx, &info, &err);

@@ -676,6 +676,7 @@ static void a_server_of_before_is_not_asked(void **state)
     assert_int_equal(endpoint.ops->held(endpoint.ctx, 0, held, 2, &count, NULL), 0);
     assert_int_equal(count, 0);
     assert_int_equal(w.link.messages, messages);
+    assert_true(w.far.begun.keeps_nothing); // a client that does not ask must not make what is held grow
     close_endpoint(&endpoint);
     t_link_close(&w.link);
     world_close(&w);
@@ -696,6 +697,7 @@ static void a_keep_that_fails_is_told_and_the_rest_passed_over(void **state)
     listen_for(&w, 33);
     assert_int_equal(connect_as(&w, ROLE_WRITER, 0, &endpoint, NULL), 0);
     assert_int_equal(begin_on(&endpoint), 0);
+    assert_false(w.far.begun.keeps_nothing);
     int rc = endpoint.ops->keep(endpoint.ctx, &keep, &err);
     rc = rc < 0 ? rc : endpoint.ops->run(endpoint.ctx, &(struct br_run){BR_RUN_ZERO, 4, 1}, &err);
     rc = rc < 0 ? rc : endpoint.ops->held(endpoint.ctx, 5, held, 2, &count, &err);
