@@ -15,12 +15,15 @@
 #include <unistd.h>
 
 #include "engine/net/clock.h"
+#include "tools/audit.h"
 #include "tools/notify.h"
 #include "tools/serve.h"
 #include "tools/verbs.h"
 
 #define SERVE_CHILDREN_MAX  4096
 #define SERVE_ADDRESSES_MAX 8
+#define SERVE_STRANGERS_MAX 20u                 // lines about strangers
+#define SERVE_STRANGERS_NS  (600 * BR_NS_PER_S) // in so much time
 
 // What the parent knows of a child.
 struct serve_process {
@@ -30,8 +33,17 @@ struct serve_process {
     bool admitted; // it has proven who it is, and has a session
 };
 
+// What is said of peers that nobody here knows, since @since_ns.
+struct serve_strangers {
+    uint64_t since_ns;
+    unsigned said;
+    uint64_t hushed;
+    uint64_t hushed_pairings; // of them
+};
+
 struct serve_parent {
     struct serve serve;
+    struct serve_strangers strangers;
     int listeners[BR_LISTEN_FDS_MAX * SERVE_ADDRESSES_MAX];
     int listener_count;
     int signal_fd;
@@ -97,6 +109,50 @@ static void serve_deafen(struct serve_parent *parent)
     while (parent->listener_count > 0) {
         close(parent->listeners[--parent->listener_count]);
     }
+}
+
+// Strangers ------------------------------------------------------------------------------------------------------------------
+
+// One line for all that was not said, when the time is over, or @now.
+static void serve_tell_strangers(struct serve_parent *parent, bool now)
+{
+    struct serve_strangers *strangers = &parent->strangers;
+    struct br_err err = {0};
+
+    if (!now && br_clock_ns() - strangers->since_ns < SERVE_STRANGERS_NS) {
+        return;
+    }
+    if (strangers->hushed) {
+        cli_warn(parent->serve.cli, "%llu more connections of strangers were refused, %llu of them could not pair",
+                 (unsigned long long)strangers->hushed, (unsigned long long)strangers->hushed_pairings);
+    }
+    if (strangers->hushed_pairings) {
+        json_t *details = json_object();
+        json_object_set_new(details, "count", json_integer((json_int_t)strangers->hushed_pairings));
+        if (audit_append(parent->serve.cli, "refused", "pairings of strangers", details, &err)) {
+            cli_warn(parent->serve.cli, "the audit log lacks a line (refused pairings): %s", err.text);
+        }
+    }
+    *strangers = (struct serve_strangers){.since_ns = br_clock_ns()};
+}
+
+static bool serve_may_say(struct serve_parent *parent, bool pairing)
+{
+    struct serve_strangers *strangers = &parent->strangers;
+
+    serve_tell_strangers(parent, false);
+    if (strangers->said < SERVE_STRANGERS_MAX) {
+        strangers->said++;
+        return true;
+    }
+    strangers->hushed++;
+    strangers->hushed_pairings += pairing;
+    return false;
+}
+
+static uint64_t serve_strangers_due_ns(const struct serve_parent *parent)
+{
+    return parent->strangers.hushed ? parent->strangers.since_ns + SERVE_STRANGERS_NS : UINT64_MAX;
 }
 
 // Children -------------------------------------------------------------------------------------------------------------------
@@ -209,7 +265,10 @@ static void serve_accept(struct serve_parent *parent, int listener)
 
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            cli_warn(parent->serve.cli, "a connection can't be accepted: %s", strerror(errno));
+            const char *why = strerror(errno);
+            if (serve_may_say(parent, false)) {
+                cli_warn(parent->serve.cli, "a connection can't be accepted: %s", why);
+            }
             poll(NULL, 0, 100); // it stays in the queue: don't spin on it
         }
         return;
@@ -327,6 +386,9 @@ static void serve_answer_children(struct serve_parent *parent)
             byte = (char)serve_room_for(parent, &child->from);
             ssize_t put = send(child->ask_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
             child->admitted = put == 1 && byte == SERVE_GO;
+        } else if (got == 1 && (byte == SERVE_STRANGER || byte == SERVE_UNPAIRED)) {
+            byte = serve_may_say(parent, byte == SERVE_UNPAIRED) ? SERVE_GO : SERVE_HUSH;
+            (void)!send(child->ask_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         }
         close(child->ask_fd);
         child->ask_fd = -1;
@@ -431,9 +493,11 @@ static int serve_run(struct cli *cli, struct br_err *reterr)
         notify("READY=1");
         parent.stopping = cli_cancel; // a signal from before they were blocked
         while (!parent.stopping) {
-            serve_step(&parent, fds, UINT64_MAX);
+            serve_step(&parent, fds, serve_strangers_due_ns(&parent));
+            serve_tell_strangers(&parent, false);
         }
         serve_stop(&parent, fds);
+        serve_tell_strangers(&parent, true);
     }
     serve_deafen(&parent);
     trust_close(&parent.serve.trust);
@@ -493,7 +557,8 @@ const struct cli_verb cmd_serve = {
         "or resumable. SIGHUP: the configuration is read anew for connections that come after; addresses stay. systemd is told when it is "
         "ready.\n\n"
         "stderr tells who brought which replica to which version and who was refused; the audit log of the state folder has the same acts, "
-        "and pairings.\n\n"
+        "and pairings. Of strangers (what does not speak TLS, is not paired, can't pair) 20 lines in ten minutes are written; the rest is "
+        "counted into one.\n\n"
         "The systemd unit blkrep-serve runs it as user blkrep with the state folder /var/lib/blkrep-serve and may write /var/lib/blkrep-replicas "
         "only; the unit says how to let it write elsewhere. Verbs that look at that server's state (token, client, status, verify, finish) are "
         "run as that user: `runuser -u blkrep -- blkrep client list --state=/var/lib/blkrep-serve`.",

@@ -300,7 +300,18 @@ static int serve_session(struct serve_child *child, struct br_err *reterr)
     return rc;
 }
 
-static void serve_pairing(struct serve_child *child)
+// Asks the parent. Of a proven peer: is there room for its session? Of a stranger: may one more be told of?
+static enum serve_answer serve_ask(int parent_fd, char byte)
+{
+    ssize_t got = send(parent_fd, &byte, 1, MSG_NOSIGNAL);
+
+    while (got == 1 && (got = recv(parent_fd, &byte, 1, 0)) < 0 && errno == EINTR && !cli_cancel) {
+        got = 1;
+    }
+    return got == 1 ? (enum serve_answer)byte : SERVE_NO_ANSWER;
+}
+
+static void serve_pairing(struct serve_child *child, int parent_fd)
 {
     struct br_moment now;
     struct br_err why = {0};
@@ -311,31 +322,23 @@ static void serve_pairing(struct serve_child *child)
     br_fingerprint_text(&child->client.fingerprint, fingerprint);
     if (audit_ready(child->serve->cli, &why)) {
         br_tls_turn_away(child->tls, why.code, "this server can't write its audit log");
-        cli_warn(child->serve->cli, "pairing refused: %s", why.text);
+        if (serve_ask(parent_fd, SERVE_STRANGER) != SERVE_HUSH) {
+            cli_warn(child->serve->cli, "pairing refused: %s", why.text);
+        }
         return;
     }
     if (br_pair_serve(child->tls, child->serve->trust.state_fd, br_keys_fingerprint(child->serve->trust.keys), &now,
                       &child->client, &why)) {
-        cli_warn(child->serve->cli, "%s could not pair: %s", br_tls_peer_text(child->tls), why.text);
-        serve_audit_refusal(child, fingerprint, &why);
+        if (serve_ask(parent_fd, SERVE_UNPAIRED) != SERVE_HUSH) {
+            cli_warn(child->serve->cli, "%s could not pair: %s", br_tls_peer_text(child->tls), why.text);
+            serve_audit_refusal(child, fingerprint, &why);
+        }
     } else {
         serve_audit(child, "pair", fingerprint, serve_details(child));
         cli_say(child->serve->cli, "paired with %s as %s from %s", fingerprint, br_role_text(child->client.role),
                 br_tls_peer_text(child->tls));
     }
     br_tls_channel(child->tls).ops->close(child->tls);
-}
-
-// Tells the parent that this peer has proven who it is, and hears whether there is room for its session.
-static enum serve_answer serve_ask(int parent_fd)
-{
-    char byte = SERVE_PROVEN;
-    ssize_t got = send(parent_fd, &byte, 1, MSG_NOSIGNAL);
-
-    while (got == 1 && (got = recv(parent_fd, &byte, 1, 0)) < 0 && errno == EINTR && !cli_cancel) {
-        got = 1;
-    }
-    return got == 1 ? (enum serve_answer)byte : SERVE_NO_ANSWER;
 }
 
 static void serve_known(struct serve_child *child)
@@ -368,11 +371,13 @@ int serve_connection(struct serve *serve, int fd, int parent_fd)
     int rc = br_tls_accept(fd, serve->trust.keys, &options, &child.tls, &why);
 
     if (rc) {
-        cli_warn(serve->cli, "a connection was refused: %s: %s", br_err_message(-rc), why.text);
+        if (serve_ask(parent_fd, SERVE_STRANGER) != SERVE_HUSH) {
+            cli_warn(serve->cli, "a connection was refused: %s: %s", br_err_message(-rc), why.text);
+        }
         return BR_EXIT_PEER;
     }
     if (br_tls_protocol_of(child.tls) == BR_TLS_PAIRING) {
-        serve_pairing(&child);
+        serve_pairing(&child, parent_fd);
         return BR_EXIT_OK;
     }
     if (fstatat(serve->trust.state_fd, BR_CLIENTS_FILE, &child.registry, AT_SYMLINK_NOFOLLOW)) {
@@ -380,11 +385,13 @@ int serve_connection(struct serve *serve, int fd, int parent_fd)
     }
     rc = serve_look_up(&child, &child.client, &why);
     if (rc) {
-        cli_warn(serve->cli, "%s was turned away: %s", br_tls_peer_text(child.tls), why.text);
+        if (serve_ask(parent_fd, SERVE_STRANGER) != SERVE_HUSH) {
+            cli_warn(serve->cli, "%s was turned away: %s", br_tls_peer_text(child.tls), why.text);
+        }
         br_tls_turn_away(child.tls, why.code, why.text);
         return BR_EXIT_PEER;
     }
-    switch (serve_ask(parent_fd)) {
+    switch (serve_ask(parent_fd, SERVE_PROVEN)) {
     case SERVE_GO: serve_known(&child); return BR_EXIT_OK;
     case SERVE_FULL:
         br_tls_turn_away(child.tls, BR_E_BUSY,
@@ -394,6 +401,7 @@ int serve_connection(struct serve *serve, int fd, int parent_fd)
         br_tls_turn_away(child.tls, BR_E_BUSY,
                          "this address has as many sessions as it may (sessions-per-address); come back later");
         return BR_EXIT_BUSY;
+    case SERVE_HUSH:
     case SERVE_NO_ANSWER: break;
     }
     br_tls_turn_away(child.tls, BR_E_CANCELLED, "the server is being stopped");
