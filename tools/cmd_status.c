@@ -572,14 +572,14 @@ const struct cli_verb cmd_status = {
     .args_max = 1,
     .summary = "Show attached volumes, and replicas: last good version, lag, last full proof.",
     .description =
-        "Without NAME one line for each attached volume: its stack, since when every write is proven to have gone through its tracker, how full its "
-        "place is. With its name all that is known of it: the tracker, why tracking was lost before, the place for snapshots and when it "
-        "will be full, each consumer with its mark, the device by its WWID.\n\n"
-        "Then, without NAME, one line for each source and replica that this host has synced, and for each replica that it serves (a [replica] with "
-        "a path, or made by a client in the server's directory); with the name or path of a replica or a source all that is known of it: "
-        "the last good version and its age, lag (how long ago the replica was last current: an old version of what did not change has none), "
-        "the last full proof (when every block was last read and compared), gaps (what the source could not read), the size of blkrep's state on disk, what has come of a delta that was cut and is kept for the next run, and "
-        "the space left there.\n\n"
+        "Without NAME one line for each attached volume: its stack, since when every write is proven to have gone through its tracker, how "
+        "full its place is. With its name all that is known of it: the tracker, why tracking was lost before, the place for snapshots and "
+        "when it will be full, each consumer with its mark, the device by its WWID.\n\n"
+        "Then, without NAME, one line for each source and replica that this host has synced, and for each replica that it serves (a "
+        "[replica] with a path, or made by a client in the server's directory); with the name or path of a replica or a source all that is "
+        "known of it: the last good version and its age, lag (how long ago the replica was last current: an old version of what did not "
+        "change has none), the last full proof (when every block was last read and compared), gaps (what the source could not read), the "
+        "size of blkrep's state on disk, what has come of a delta that was cut and is kept for the next run, and the space left there.\n\n"
         "What is shown of a replica on this host is read from it now; of a remote one it is what the last run saw. A replica "
         "between two versions says so.",
     .options = status_options,

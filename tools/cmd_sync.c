@@ -353,6 +353,20 @@ static int sync_open(struct sync_run *run, bool dry_run, struct br_err *reterr)
     return error;
 }
 
+// Three folders are written to; the error itself names a file in one of them.
+static void sync_name_full(const struct sync_run *run, struct br_err *reterr)
+{
+    char state[PATH_MAX] = "";
+    bool remote = run->target.address.remote;
+    const char *folders[] = {state, run->source.place.side, remote ? NULL : run->target.place.side,
+                             remote ? NULL : run->target.place.path};
+
+    if (place_state_path(run->cli, state, NULL)) {
+        state[0] = 0;
+    }
+    place_name_full(folders, BR_ARRAY_LEN(folders), reterr);
+}
+
 static int sync_once(struct cli *cli, int before, struct sync_run *run, struct br_err *reterr)
 {
     *run = (struct sync_run){
@@ -365,10 +379,16 @@ static int sync_once(struct cli *cli, int before, struct sync_run *run, struct b
                    .dry_run = cli_flag(cli, "dry-run")},
     };
     int error = sync_open(run, cli_flag(cli, "dry-run"), reterr);
+    if (error == -BR_E_NO_SPACE) {
+        sync_name_full(run, reterr);
+    }
     if (error) {
         sync_remember_failure(run, error, reterr);
     } else {
         error = sync_engine(run, reterr);
+        if (error == -BR_E_NO_SPACE) {
+            sync_name_full(run, reterr);
+        }
         sync_remember(run, error, reterr);
     }
     sync_report(run);
@@ -594,7 +614,8 @@ static const struct cli_field sync_fields[] = {
     {"bytes_changed", "number", "In pages that differ and are not zeros."},
     {"bytes_zeroed", "number", "In what became zeros."},
     {"bytes_shipped", "number",
-     "Data that was handed to the replica in this run, also when it failed: over a network what the pages came to, compressed and framed, as far as the network took it; without the talk about them."},
+     "Data that was handed to the replica in this run, also when it failed: over a network what the pages came to, compressed and framed, "
+     "as far as the network took it; without the talk about them."},
     {"bytes_resumed", "number",
      "Not shipped, because a run that was cut had shipped it: pages of a delta, whole blocks of a first copy."},
     {"bytes_durable", "number", "Of what was shipped, durable at the replica when the run ended."},

@@ -45,8 +45,9 @@ static json_t *known_read(int dir_fd, const char *name)
     return entry;
 }
 
-static int known_write(int dir_fd, const char *name, const json_t *entry, struct br_err *reterr)
+static int known_write(struct cli *cli, int dir_fd, const char *name, const json_t *entry, struct br_err *reterr)
 {
+    char state[PATH_MAX];
     char temporary[64];
     char *text = json_dumps(entry, JSON_INDENT(1));
     size_t len = text ? strlen(text) : 0;
@@ -59,7 +60,9 @@ static int known_write(int dir_fd, const char *name, const json_t *entry, struct
         errno = text ? ENOSPC : ENOMEM;
     }
     if (put != (ssize_t)len || fsync(fd) || renameat(dir_fd, temporary, dir_fd, name)) {
-        error = br_err_os(reterr, errno, "writing known/%s in the state folder", name);
+        int os_errno = errno;
+        bool unnamed = place_state_path(cli, state, NULL);
+        error = br_err_os(reterr, os_errno, "writing %s/known/%s", unnamed ? "the state folder" : state, name);
         unlinkat(dir_fd, temporary, 0);
     }
     if (fd >= 0) {
@@ -87,7 +90,7 @@ static int known_update(struct cli *cli, const char *source, const char *replica
             json_object_set_new(entry, "source", cli_json_text(source));
             json_object_set_new(entry, "replica", cli_json_text(replica));
             json_object_update(entry, facts);
-            error = known_write(dir_fd, name, entry, reterr);
+            error = known_write(cli, dir_fd, name, entry, reterr);
         }
         json_decref(entry);
         close(dir_fd);

@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "engine/net/registry.h"
@@ -15,6 +16,7 @@
 
 #define PLACE_BUFFER_BYTES (1024 * 1024)
 #define PLACE_BUFFERS      24
+#define PLACE_FULL_BYTES   (4 * BR_MIB) // less is no room: what failed was cut back
 
 // State folder ------------------------------------------------------------------------------------------------------------------------
 
@@ -597,6 +599,35 @@ void place_close(struct place *place, bool undo)
         place_undo(place, had_dir);
     }
     *place = (struct place){.look_fd = -1};
+}
+
+void place_name_full(const char *const *folders, size_t count, struct br_err *reterr)
+{
+    dev_t named[8];
+    size_t named_count = 0;
+
+    for (size_t i = 0; i < count && named_count < BR_ARRAY_LEN(named); i++) {
+        struct statvfs room;
+        struct stat st;
+        bool again = false;
+        char left[32];
+        if (!folders[i] || !folders[i][0] || stat(folders[i], &st) || statvfs(folders[i], &room)) {
+            continue;
+        }
+        for (size_t n = 0; n < named_count; n++) {
+            again = again || named[n] == st.st_dev;
+        }
+        uint64_t left_bytes = (uint64_t)room.f_bavail * room.f_frsize;
+        if (again || S_ISBLK(st.st_mode) || (left_bytes >= PLACE_FULL_BYTES && (room.f_favail || !room.f_files))) {
+            continue;
+        }
+        named[named_count++] = st.st_dev;
+        br_size_text(left_bytes, left, sizeof(left));
+        size_t used = strlen(reterr->text);
+        snprintf(reterr->text + used, sizeof(reterr->text) - used, "%s%s (%s left)",
+                 named_count > 1 ? ", " : "; full, or nearly: ", folders[i],
+                 room.f_files && !room.f_favail ? "no file more" : left);
+    }
 }
 
 int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr)

@@ -84,6 +84,12 @@ BR_MUST_CHECK int place_open(struct cli *cli, struct br_ring *ring, const char *
                              struct place *ret_place, struct br_err *reterr);
 /** place_close - @undo: remove what this opening made and nothing was put into: the folder of the state, the file */
 void place_close(struct place *place, bool undo);
+/**
+ * place_name_full - after -BR_E_NO_SPACE: which folder has no room, put behind the text of @reterr
+ * @folders  the folders that were written to, or files in them; NULL and "" are passed over
+ * Each file system is named once; one that got room meanwhile, or is full by a quota only, is not.
+ */
+void place_name_full(const char *const *folders, size_t count, struct br_err *reterr);
 /** place_ring - a ring as the --io and --buffers options of the verb ask */
 BR_MUST_CHECK int place_ring(struct cli *cli, struct br_ring **ret_ring, struct br_err *reterr);
 
