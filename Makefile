@@ -81,7 +81,7 @@ VM_PROGS   := $(patsubst %.c,$(BUILD)/tests/vm/%,$(notdir $(filter-out tests/vm/
 VERSION_H  := $(BUILD)/gen/blkrep_version.h
 
 # ---- build -----------------------------------------------------------------------------------------------------------
-.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell soak bench man install clean compile_commands help FORCE
+.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell demo-vm soak bench man install clean compile_commands help FORCE
 
 all: $(LIB) $(BLKREP) $(DM_HELPER) ## build build/blkrep, its helper and its library
 tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
@@ -167,6 +167,8 @@ fuzz-programs: $(FUZZ_PROGS)
 vm-programs: $(VM_PLUGINS) $(VM_PROGS) # what scripts/vm needs; not in `all`, because nbdkit's headers come with the vm packages
 vm-shell: all ## a console in the VM test bed, with the build and two disks
 	$(Q)scripts/vm shell --build $(BUILD) --disk a=64M --disk b=64M
+demo-vm: ## attach, sync, a power cut, an incremental sync, in a virtual machine
+	$(Q)scripts/demo-vm
 
 soak: tests ## long: prop and sim with SOAK_SCALE times the seeds, the soak tests of cli and vm, then fuzz
 	$(Q)scripts/test --no-setup --build $(BUILD) --kind prop,sim --soak --seed random --scale $(SOAK_SCALE)

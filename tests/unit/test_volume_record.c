@@ -5,7 +5,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <xxhash.h>
 
 #include "engine/base/bytes.h"
 #include "tests/lib/t_env.h"
@@ -34,6 +36,7 @@ static struct volume_record *a_record(void)
     record->meta = (struct volume_piece){0, 3 * MIB};
     record->era_block_bytes = VOLUME_ERA_BYTES;
     record->chain = uuid(2);
+    record->chain_unix_ns = UINT64_C(1600000000000000000);
     record->up = true;
     record->era_seen = 17;
     record->next_number = 9;
@@ -179,6 +182,45 @@ static void another_version_is_named(void **state)
     assert_int_equal(-BR_E_CORRUPT, decode("", &record));
 }
 
+// As an older blkrep wrote it, without @member; its sum is right.
+static char *encoded_without(const char *member)
+{
+    struct volume_record *record = a_record();
+    char *text = volume_record_encode(record);
+    json_t *object = json_loads(text, 0, NULL);
+    char sum[40];
+
+    free(text);
+    free(record);
+    assert_int_equal(0, json_object_del(object, member));
+    json_object_del(object, "sum");
+    text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+    XXH128_hash_t hash = XXH3_128bits(text, strlen(text));
+    snprintf(sum, sizeof(sum), "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
+    free(text);
+    json_object_set_new(object, "sum", json_string(sum));
+    text = json_dumps(object, JSON_INDENT(1));
+    json_decref(object);
+    return text;
+}
+
+static void a_record_of_before_the_chain_had_a_time_is_read(void **state)
+{
+    (void)state;
+    struct volume_record *again = calloc(1, sizeof(*again));
+    char *older = encoded_without("chain_unix_ns"), *damaged = encoded_without("chain");
+    struct br_uuid chain = uuid(8);
+
+    assert_int_equal(0, decode(older, again));
+    assert_int_equal(0, again->chain_unix_ns);
+    volume_record_break(again, &chain, "why", 5);
+    assert_int_equal(5, again->chain_unix_ns);
+    assert_int_equal(-BR_E_CORRUPT, decode(damaged, again));
+    free(older);
+    free(damaged);
+    free(again);
+}
+
 static void pieces_are_given_from_what_is_free_and_joined(void **state)
 {
     (void)state;
@@ -293,6 +335,7 @@ int main(void)
         cmocka_unit_test(every_changed_letter_is_noticed),
         cmocka_unit_test(a_record_that_says_the_impossible_is_refused),
         cmocka_unit_test(another_version_is_named),
+        cmocka_unit_test(a_record_of_before_the_chain_had_a_time_is_read),
         cmocka_unit_test(pieces_are_given_from_what_is_free_and_joined),
         cmocka_unit_test(no_byte_of_the_area_has_two_owners),
         cmocka_unit_test(the_oldest_mark_goes_first_and_never_a_younger_one_for_an_older),

@@ -56,7 +56,8 @@ for n in 1 2 3 4 5 6 7 8; do
     else
         run "${attach[@]}"
     fi
-    tracked "after a kill at $n and the same command"
+    run blkrep detach data
+    nothing_left
 
     killed_at "$n" || fail "the second time it was not killed at $n"
     if [[ -e $record ]]; then
