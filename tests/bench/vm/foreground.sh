@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: disk=linear=256M disk=erahand=256M disk=era=256M disk=cowhand=256M disk=cow=256M disk=held=256M disk=meta=64M disk=eraarea=256M disk=cowarea=256M disk=heldstore=320M disk=home=64M tools=dmsetup,mke2fs,fio,jq modules=dm-snapshot,dm-era timeout=1500
 #
 # foreground.sh ROUNDS SECONDS: what a write costs under each stack, beside the same write under plain dm-linear. In each round every stack is

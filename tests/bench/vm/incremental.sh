@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: disk=small=1G disk=big=512G disk=smallarea=1G disk=bigarea=40G disk=home=4G tools=dmsetup,mke2fs,fio,jq modules=dm-snapshot,dm-era timeout=900 mem=1G
 #
 # incremental.sh TRACKER ROUNDS: an incremental of 64 MiB of changes, on a sparse volume of 512 GiB and on one of 1 GiB. In each round both

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: disk=source=128M disk=area=256M disk=home=256M tools=dmsetup,mke2fs,fio,jq modules=dm-snapshot,dm-era,dm-thin-pool timeout=900
 #
 # shipped.sh TRACKER ROUNDS: bytes shipped per byte of the 4 KiB pages that really changed. In each round 512 pages at random places get new

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: disk=source=384M disk=area=512M disk=home=64M tools=dmsetup,mke2fs,mkfs.xfs,fio,jq modules=dm-snapshot,dm-era,xfs timeout=1500
 #
 # window.sh FILESYSTEM direct|buffered ROUNDS: how long a writer waits when a snapshot of its mounted file system is taken, under load: fio
@@ -101,7 +102,8 @@ for ((round = 1; round <= rounds; round++)); do
 done
 kill "$fio"
 wait "$fio"
-exec {stalls[1]}>&-
+to_stalls=${stalls[1]}
+exec {to_stalls}>&-
 wait
 umount /run/data || fail "umount"
 run blkrep detach data
