@@ -81,7 +81,8 @@ VM_PROGS   := $(patsubst %.c,$(BUILD)/tests/vm/%,$(notdir $(filter-out tests/vm/
 VERSION_H  := $(BUILD)/gen/blkrep_version.h
 
 # ---- build -----------------------------------------------------------------------------------------------------------
-.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell demo-vm soak bench man install clean compile_commands help FORCE
+.PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell demo-vm soak bench bench-vm man install clean compile_commands help \
+    FORCE
 
 all: $(LIB) $(BLKREP) $(DM_HELPER) ## build build/blkrep, its helper and its library
 tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
@@ -177,6 +178,9 @@ soak: tests ## long: prop and sim with SOAK_SCALE times the seeds, the soak test
 
 bench: all ## blkrep beside its peers; writes tests/bench/RESULTS.md
 	$(Q)tests/bench/run
+
+bench-vm: all vm-programs ## what tracking through device-mapper costs, in the VM test bed; writes its section of tests/bench/RESULTS.md
+	$(Q)tests/bench/run-vm
 
 man: $(BLKREP) ## manual pages and bash completion, in $(BUILD)/man
 	$(Q)rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man

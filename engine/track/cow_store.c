@@ -11,6 +11,8 @@
 #include "engine/track/fresh.h"
 
 #define AREAS_AHEAD       16u
+#define WIPES_AHEAD       64u
+#define WIPE_ALIGN        4096u
 #define AHEAD_BYTES_MAX   (4u * 1024u * 1024u)
 #define LOOK_AGAIN_NS     UINT64_C(1000000) // first pause; doubles up to
 #define LOOK_AGAIN_NS_MAX UINT64_C(50000000)
@@ -517,18 +519,73 @@ int br_cow_store_read_old(struct br_cow_store *store, void *buf, size_t len_byte
     return 0;
 }
 
+static void wiped_one(struct br_io *io)
+{
+    size_t *flying = io->ctx;
+
+    --*flying;
+}
+
+// Zeros over @count chunks at once: one by one a large store would take as long as a run.
+static int wipe_chunks(struct br_file *file, uint64_t chunk_bytes, uint8_t *zeros, const uint64_t *chunks, size_t count,
+                       struct br_err *reterr)
+{
+    struct br_io ios[WIPES_AHEAD];
+    struct br_ring *ring = br_file_ring(file);
+    size_t flying = count;
+
+    for (size_t i = 0; i < count; i++) {
+        ios[i] = (struct br_io){.op = BR_IO_WRITE,
+                                .file = file,
+                                .buf = zeros,
+                                .len_bytes = chunk_bytes,
+                                .offset_bytes = chunks[i] * chunk_bytes,
+                                .done = wiped_one,
+                                .ctx = &flying};
+        br_ring_submit(ring, &ios[i]);
+    }
+    while (flying) {
+        br_ring_wait(ring, UINT64_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (ios[i].result < 0) {
+            int rc = ios[i].os_errno
+                         ? br_err_os(reterr, ios[i].os_errno, "cannot write %" PRIu64 " bytes", chunk_bytes)
+                         : br_err_set(reterr, -ios[i].result, "cannot write %" PRIu64 " bytes", chunk_bytes);
+            if (reterr) {
+                reterr->has_offset = true;
+                reterr->offset_bytes = ios[i].offset_bytes + ios[i].done_bytes;
+            }
+            return rc;
+        }
+    }
+    return 0;
+}
+
 int br_cow_store_wipe(struct br_file *file, uint64_t store_bytes, uint64_t chunk_bytes, struct br_err *reterr)
 {
     const struct br_cow_header header = {.valid = true, .chunk_bytes = chunk_bytes};
     struct br_cow_geometry geometry;
+    uint64_t chunks[WIPES_AHEAD] = {0}; // the first: the header
+    size_t count = 1;
     int rc = br_cow_geometry_of(&header, store_bytes, UINT64_MAX, &geometry, reterr);
 
-    if (rc == 0) {
-        rc = br_file_zero(file, 0, chunk_bytes, reterr);
+    if (rc < 0) {
+        return rc;
     }
+    BR_AUTO_FREE uint8_t *zeros = aligned_alloc(WIPE_ALIGN, br_align_up(chunk_bytes, WIPE_ALIGN));
+    if (!zeros) {
+        return br_err_set(reterr, BR_E_NOMEM, "a chunk of %" PRIu64 " bytes", chunk_bytes);
+    }
+    memset(zeros, 0, chunk_bytes);
     for (uint64_t area = 0, chunk; rc == 0 && (chunk = br_cow_area_chunk(&geometry, area)) != UINT64_MAX; area++) {
-        rc = br_file_zero(file, chunk * chunk_bytes, chunk_bytes, reterr);
+        if (count == WIPES_AHEAD) {
+            rc = wipe_chunks(file, chunk_bytes, zeros, chunks, count, reterr);
+            count = 0;
+        }
+        chunks[count++] = chunk;
     }
+    rc = rc < 0 ? rc : wipe_chunks(file, chunk_bytes, zeros, chunks, count, reterr);
     return rc < 0 ? rc : br_file_sync(file, reterr);
 }
 

@@ -694,7 +694,9 @@ static int stack_wipe(struct volume *volume, struct br_ring *ring, const char *s
     int error = stack_open(volume, ring, store, true, &file, &bytes, reterr);
 
     if (!error) {
-        error = br_cow_store_wipe(file, bytes, VOLUME_CHUNK_BYTES, reterr);
+        // With tracker era nobody reads the store but the kernel, which makes each area empty before it goes on to it: the head is enough.
+        uint64_t wiped_bytes = volume->record.tracker == VOLUME_ERA ? BR_MIN(bytes, VOLUME_UNIT_BYTES) : bytes;
+        error = br_cow_store_wipe(file, wiped_bytes, VOLUME_CHUNK_BYTES, reterr);
         br_file_close(file);
     }
     return error;
@@ -820,8 +822,8 @@ static int stack_snapshot_detach(struct volume *volume, uint32_t number, bool fo
 
     if (!error) {
         volume_part(part, "snap", number);
+        // Without a freeze: no view is taken, so it is enough that nothing is in flight, and writers wait only for that.
         remove->top.device = volume_ref(volume, volume_top(&volume->record));
-        remove->top.freeze = true;
         remove->part_count = 1;
         remove->parts[0] = volume_ref(volume, part);
         remove->deadline_ms = STACK_WINDOW_MS;
