@@ -142,8 +142,9 @@ BR_MUST_CHECK int dmh_open(struct dmh_client *client, const struct dmh_open *ope
 BR_MUST_CHECK int dmh_zero_head(struct dmh_client *client, const struct dmh_ref *device, struct br_err *reterr);
 /**
  * dmh_file_make - make or grow a file for a COW store or metadata: all of its room allocated, durable
- * Errors: -BR_E_NO_SPACE nothing is left of a new file, a grown one has its old size; -BR_E_REFUSED the file is no place for it: it is
- * larger, its filesystem lies on no device of its own, or stands on the volume itself and would be frozen with it
+ * A twentieth of its filesystem, at most 1 GiB, stays free. A larger file that is there stays as it is.
+ * Errors: -BR_E_NO_SPACE nothing is left of a new file, a grown one has its old size; -BR_E_REFUSED the file is no place for it: its
+ * filesystem lies on no device of its own, or stands on the volume itself and would be frozen with it
  */
 BR_MUST_CHECK int dmh_file_make(struct dmh_client *client, const struct dmh_file_make *make, struct br_err *reterr);
 /**

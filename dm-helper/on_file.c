@@ -20,10 +20,13 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#define DMH_FILE_GRAIN_BYTES UINT64_C(4096)
-#define DMH_FIEMAP_EXTENTS   256 // asked for at once
+#define DMH_FILE_GRAIN_BYTES   UINT64_C(4096)
+#define DMH_FIEMAP_EXTENTS     256 // asked for at once
+#define DMH_FILE_RESERVE_SHARE 20u // of the filesystem, that a growth leaves free
+#define DMH_FILE_RESERVE_MOST  (UINT64_C(1) << 30)
 
 struct dmh_file {
     int fd; // for reading and writing
@@ -120,8 +123,22 @@ static int dmh_sync_folder(const char *path)
 
 static int dmh_file_grow(const struct dmh_file *file, uint64_t size_bytes, struct br_err *reterr)
 {
+    uint64_t growth_bytes = size_bytes > file->size_bytes ? size_bytes - file->size_bytes : 0;
+    struct statvfs fs;
     int error = 0;
 
+    // A file system that a store filled up would take others along: a twentieth of it stays free.
+    if (growth_bytes && !fstatvfs(file->fd, &fs)) {
+        uint64_t reserve_bytes =
+            BR_MIN((uint64_t)fs.f_blocks * fs.f_frsize / DMH_FILE_RESERVE_SHARE, DMH_FILE_RESERVE_MOST);
+        uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+        if (free_bytes < reserve_bytes || free_bytes - reserve_bytes < growth_bytes) {
+            return br_err_set(reterr, BR_E_NO_SPACE,
+                              "%s: %" PRIu64 " bytes more are wanted, %" PRIu64
+                              " are free in its filesystem, and %" PRIu64 " of them are left to others",
+                              file->path, growth_bytes, free_bytes, reserve_bytes);
+        }
+    }
     // From its start: what an earlier, interrupted growth left as a hole is filled too.
     if (fallocate(file->fd, 0, 0, (off_t)size_bytes) || fsync(file->fd)) {
         error = br_err_os(reterr, errno, "allocating %" PRIu64 " bytes for %s", size_bytes, file->path);
@@ -143,9 +160,6 @@ int dmh_on_file_make(struct dmh_turn *turn, struct br_err *reterr)
     }
     int error = dmh_hold_volume(&turn->server->registry, make->file.volume, true, &held, reterr);
     error = error ? error : dmh_file_open(held.volume, make->file.where, true, &file, reterr);
-    if (!error && file.size_bytes > make->size_bytes) {
-        error = dmh_file_refuse(&file, "it is larger than that already", reterr);
-    }
     error = error ? error : dmh_file_grow(&file, make->size_bytes, reterr);
     if (!error && file.made && dmh_sync_folder(file.path)) {
         error = br_err_os(reterr, errno, "making %s durable", file.path);

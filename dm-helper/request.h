@@ -397,7 +397,8 @@ struct dmh_opened {
 
 struct dmh_file_make {
     struct dmh_ref file;
-    uint64_t size_bytes; // a smaller file that is there grows, a larger one is refused; multiple of 4096
+    uint64_t
+        size_bytes; // a smaller file that is there grows, a larger one stays: a growth that was cut; multiple of 4096
 };
 
 struct dmh_file_map {

@@ -15,7 +15,7 @@ static const struct cli_option attach_options[] = {
      "lies on the volume's own disk, else cow."},
     {"cow", CLI_TEXT, "PLACE",
      "Where snapshots keep old data, and dm-era its metadata: the path of a file to be made, a block device that is given for it whole, or "
-     "vg:GROUP for a logical volume. Not on the volume itself. Default: a file in the state folder."},
+     "vg:GROUP for a logical volume. Not on the volume itself, and not where anything lies already. Default: a file in the state folder."},
     {"cow-size", CLI_SIZE, "SIZE",
      "How large the place is to begin with. Default: a 64th of the volume, 128 MiB to 4 GiB."},
     {"cow-max", CLI_SIZE, "SIZE", "How large it may grow. Default: a fifth of the volume."},

@@ -82,11 +82,11 @@ static int snapshot_prepare(struct cli *cli, struct snapshot_group *group, struc
                       : br_err_set(reterr, BR_E_NOT_FOUND, "the stack of %s does not stand: run blkrep attach %s", name,
                                    name);
     }
+    tend_collect(volume); // also what is left of one of that name that was killed before it was taken
     if (volume_record_snapshot(&volume->record, 0, snapshot_name)) {
         return br_err_set(reterr, BR_E_BUSY, "volume %s has a snapshot %s already", name, snapshot_name);
     }
     snprintf(snapshot.name, sizeof(snapshot.name), "%s", snapshot_name);
-    tend_collect(volume);
     uint64_t bytes = cli_size(cli, "store", stack_store_bytes(&volume->record));
     error = stack_snapshot_prepare(volume, ring, bytes, &snapshot, reterr);
     group->numbers[group->count - 1] = snapshot.number;

@@ -96,6 +96,17 @@ vm_stage_program() {
         done
 }
 
+# vm_stage_tree STAGE PATH - copy a file, or a folder with all that is in it, and the libraries of its programs; 1 when there is none
+vm_stage_tree() {
+    local stage=$1 target program
+    [ -e "$2" ] || return 1
+    target=$stage/$(vm_guest_path "$2")
+    mkdir -p "${target%/*}" && cp -rL "$2" "${target%/*}/" || return 1
+    find -L "$2" -type f -perm -u+x | while read -r program; do
+        vm_stage_program "$stage" "$program" || return 1
+    done
+}
+
 # vm_stage_tool STAGE NAME - copy a host tool with what it can't do without; 1 when the host has none
 vm_stage_tool() {
     local stage=$1 path

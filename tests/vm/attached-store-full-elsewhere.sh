@@ -10,6 +10,22 @@ set -u
 # shellcheck source=lib/attached_full.sh
 . /vm/lib/attached_full.sh
 
+echo "== a place where something lies is refused, and stays as it was"
+mke2fs -q -F -t ext4 -L precious /dev/vm/area || fail "mke2fs"
+keep_image /dev/vm/area "$T/area"
+run_is 3 blkrep attach data /dev/vm/source --cow /dev/vm/area
+says "ext4"
+cmp "$T/area" /dev/vm/area || fail "a refused attach wrote to the device"
+mkdir "$T/mounted"
+mount -t ext4 /dev/vm/area "$T/mounted" || fail "mount"
+run_is 3 blkrep attach data /dev/vm/source --cow /dev/vm/area
+umount "$T/mounted"
+dd if=/dev/zero of=/dev/vm/area bs=64k count=2 oflag=direct status=none
+(umask 077 && echo secret >/mnt/secret)
+run_is 3 blkrep attach data /dev/vm/source --cow /mnt/secret
+[[ $(cat /mnt/secret) == secret ]] || fail "a refused attach wrote to the file"
+nothing_left
+
 echo "== era: the view is refused, the tracking goes on"
 run blkrep attach data /dev/vm/source --tracker era --cow /dev/vm/area
 run blkrep sync data /dev/vm/target --overwrite --yes

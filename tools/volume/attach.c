@@ -219,6 +219,32 @@ static void attach_area_size(const struct attach_wish *wish, uint64_t volume_byt
     area->max_bytes = BR_MAX(br_align_up(most, VOLUME_UNIT_BYTES), area->bytes);
 }
 
+// What lies at the place for stores is overwritten (G8): nobody may use it, and nothing may be there but the stores of an earlier volume.
+static int attach_area_free(const struct volume_area *area, struct br_err *reterr)
+{
+    struct br_guard_signature signature = {0};
+    char name[512], holds[BR_GUARD_TEXT_BYTES];
+    int fd = area->kind == VOLUME_AREA_VG ? -1 : open(area->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0) {
+        return 0; // a group's is made, a file's too; why it can't be opened is told by whoever makes it
+    }
+    br_quote(area->path, name, sizeof(name));
+    int rc = br_guard_target(fd, area->path, reterr);
+    rc = rc ? rc : br_guard_content(fd, holds, reterr);
+    if (rc > 0 && area->kind == VOLUME_AREA_DEVICE && br_guard_signature(fd, &signature, NULL) > 0 &&
+        !strcmp(signature.type, "DM_snapshot_cow")) {
+        rc = 0;
+    }
+    close(fd);
+    return rc <= 0
+               ? rc
+               : br_err_set(reterr, BR_E_REFUSED,
+                            "%s, named as the place for old data, holds something: %s; name another one with --cow, or "
+                            "%s if nobody needs it",
+                            name, holds, area->kind == VOLUME_AREA_DEVICE ? "wipe it (wipefs -a)" : "remove it");
+}
+
 static int attach_area_check(const struct attach_look *look, const struct volume_area *area, uint64_t meta_bytes,
                              struct br_err *reterr)
 {
@@ -313,7 +339,8 @@ static int attach_plan(struct volume *volume, const struct attach_wish *wish, co
     meta_bytes = br_align_up(meta_bytes, VOLUME_UNIT_BYTES);
     attach_area_size(wish, record->size_bytes, meta_bytes, &record->area);
     record->meta = (struct volume_piece){.len_bytes = meta_bytes};
-    return attach_area_check(look, &record->area, meta_bytes, reterr);
+    error = attach_area_check(look, &record->area, meta_bytes, reterr);
+    return error ? error : attach_area_free(&record->area, reterr);
 }
 
 // The volume is the one that this device's replicas already know, if there are any.
@@ -843,6 +870,23 @@ static int attach_note(struct volume *volume, struct br_err *reterr)
     return up > 0 ? stack_note(volume, false, &older, reterr) : up;
 }
 
+// A tracker that does not work any more is no reason to stay up: what it knew is lost.
+static int attach_note_down(struct volume *volume, struct br_err *reterr)
+{
+    struct br_err err = {0};
+    int error = attach_note(volume, &err);
+
+    if (error == -BR_E_CORRUPT) {
+        cli_warn(volume->cli, "the next run compares everything: %s", err.text);
+        attach_lose(volume, "era-metadata-damaged");
+        return volume_save(volume, reterr);
+    }
+    if (error && reterr) {
+        *reterr = err;
+    }
+    return error;
+}
+
 static int attach_down_locked(struct volume *volume, bool keep, struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
@@ -856,7 +900,7 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
     }
     // An attach or detach that was killed may have left it unregistered, and the helper answers for registered ones only.
     error = record->pending || !keep ? stack_register(volume, reterr) : 0;
-    error = error || !keep ? error : attach_note(volume, reterr);
+    error = error || !keep ? error : attach_note_down(volume, reterr);
     error = error ? error : stack_down(volume, reterr);
     error = error ? error : keep ? attach_keep(volume, reterr) : pass_off(record, reterr);
     if (!error) {

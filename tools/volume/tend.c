@@ -83,25 +83,31 @@ static int tend_make_room(struct volume *volume, uint32_t number, const struct d
     return error;
 }
 
+static bool tend_is_lost(struct volume *volume, const struct volume_snapshot *snapshot)
+{
+    struct dmh_target_status status = {0};
+    struct br_err err;
+
+    return !snapshot->gone && snapshot->use != VOLUME_VIEW &&
+           !stack_snapshot_status(volume, snapshot->number, &status, &err) &&
+           status.snapshot_state != DMH_SNAPSHOT_VALID;
+}
+
 void tend_collect(struct volume *volume)
 {
     struct volume_record *record = &volume->record;
-    struct dmh_target_status status;
     struct br_err err;
 
     for (uint32_t i = record->snapshot_count; i; i--) {
         uint32_t number = record->snapshots[i - 1].number;
+        int error = 0;
         if (!record->snapshots[i - 1].taken_unix_ns) {
-            if (stack_snapshot_drop(volume, number, true, &err)) {
-                cli_warn(volume->cli, "what is left of an unfinished snapshot of %s can't be removed: %s", record->name,
-                         err.text);
-            }
-            continue;
+            error = stack_snapshot_drop(volume, number, true, &err);
+        } else if (tend_is_lost(volume, &record->snapshots[i - 1])) {
+            error = tend_give_up(volume, number, "store-overflowed", &err);
         }
-        if (!record->snapshots[i - 1].gone && !stack_snapshot_status(volume, number, &status, &err) &&
-            status.snapshot_state != DMH_SNAPSHOT_VALID && tend_give_up(volume, number, "store-overflowed", &err) &&
-            err.code != BR_E_BUSY) {
-            cli_warn(volume->cli, "snapshot %u of %s overflowed and can't be removed: %s", number, record->name,
+        if (error && error != -BR_E_BUSY) {
+            cli_warn(volume->cli, "what is left of snapshot %u of %s can't be removed: %s", number, record->name,
                      err.text);
         }
     }
@@ -121,6 +127,9 @@ static int tend_one(struct volume *volume, const struct volume_snapshot *snapsho
     bool valid = status.snapshot_state == DMH_SNAPSHOT_VALID;
     if (valid && tend_share(&status) < TEND_FULL_SHARE) {
         return 0;
+    }
+    if (!valid && snapshot->use == VOLUME_VIEW && snapshot->number != keep) {
+        return 0; // its own run finds out
     }
     if (!valid) {
         tend_count_gone(found, snapshot->number);

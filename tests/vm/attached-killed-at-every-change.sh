@@ -1,0 +1,14 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# soak: hundreds of kills, each with a second run, take long on an emulated processor
+# timeout: 5600
+# vm: kernels=all disk=source=8M disk=area=32M disk=home=64M disk=target=8M tools=dmsetup,mke2fs,jq,timeout modules=dm-snapshot,dm-era,loop timeout=2700
+#
+# The same as attached-killed-at-changes.sh, at every change.
+set -u
+# shellcheck source=lib/guest.sh
+. /vm/lib/guest.sh
+# shellcheck source=lib/attached_kill.sh
+. /vm/lib/attached_kill.sh
+
+attached_kill_main 1 "cow era" "all blkrep"
