@@ -128,32 +128,6 @@ static int attach_area_default(struct volume *volume, struct volume_area *area, 
     return 0;
 }
 
-// A device given for stores and metadata is overwritten: it must hold nothing that libblkid knows but an older store.
-static int attach_area_empty(const char *path, struct br_err *reterr)
-{
-    char holds[BR_GUARD_TEXT_BYTES];
-    struct br_guard_signature signature;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0) {
-        return br_err_os(reterr, errno, "opening %s", path);
-    }
-    int found = br_guard_signature(fd, &signature, reterr);
-    if (found > 0 && strcmp(signature.type, "DM_snapshot_cow") != 0) {
-        found = br_guard_content(fd, holds, reterr);
-        found =
-            found < 0
-                ? found
-                : br_err_set(
-                      reterr, BR_E_REFUSED,
-                      "the place %s holds something (%s) that would be overwritten: name an empty one with --cow, or "
-                      "wipefs --all %s",
-                      path, found ? holds : "several signatures", path);
-    }
-    close(fd);
-    return BR_MIN(found, 0);
-}
-
 static int attach_area_path(const char *path, struct volume_area *area, struct br_err *reterr)
 {
     char folder[PATH_MAX];
@@ -167,7 +141,7 @@ static int attach_area_path(const char *path, struct volume_area *area, struct b
         snprintf(area->path, sizeof(area->path), "%.255s", path);
         int error = attach_describe(path, &object, reterr);
         area->bytes = area->max_bytes = br_align_down(error ? 0 : object.size_bytes, VOLUME_UNIT_BYTES);
-        return error ? error : attach_area_empty(path, reterr);
+        return error;
     }
     snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
     if (!realpath(folder, real) || !slash || !slash[1] || path[0] != '/') {
@@ -242,7 +216,7 @@ static int attach_area_free(const struct volume_area *area, struct br_err *reter
                : br_err_set(reterr, BR_E_REFUSED,
                             "%s, named as the place for old data, holds something: %s; name another one with --cow, or "
                             "%s if nobody needs it",
-                            name, holds, area->kind == VOLUME_AREA_DEVICE ? "wipe it (wipefs -a)" : "remove it");
+                            name, holds, area->kind == VOLUME_AREA_DEVICE ? "wipe it (wipefs --all)" : "remove it");
 }
 
 static int attach_area_check(const struct attach_look *look, const struct volume_area *area, uint64_t meta_bytes,
