@@ -141,7 +141,8 @@ static int status_look(struct cli *cli, struct br_ring *ring, struct status_row 
     }
     if (!place.exists) {
         place_close(&place, false);
-        return br_err_set(reterr, BR_E_NOT_FOUND, "%s is gone", row->replica);
+        return br_err_set(reterr, BR_E_NOT_FOUND, row->last_run_unix ? "%s is gone" : "%s is not there yet",
+                          row->replica);
     }
     struct br_replica_params params = {.ring = ring, .dir = place.dir, .what = place.path, .read_only = true};
     error = br_replica_open(&params, &replica, reterr);
