@@ -95,6 +95,6 @@ for ((round = 1; round <= rounds; round++)); do
     ((round % 2)) || turn="cow cowhand era erahand linear"
     for stack in $turn; do marked "$stack"; done
     first_touch
-    ((round > 3)) || held
+    ((round % 3)) || held
 done
 for stack in era cow; do run blkrep detach "$stack"; done
