@@ -16,6 +16,7 @@
 #include "tools/audit.h"
 #include "tools/volume/continuity.h"
 #include "tools/volume/early.h"
+#include "tools/volume/find.h"
 #include "tools/volume/lvm.h"
 #include "tools/volume/pass.h"
 #include "tools/volume/stack.h"
@@ -413,7 +414,7 @@ static int attach_see(struct volume *volume, struct br_ring *ring, struct contin
 {
     struct br_guard_object object;
     struct br_file *file;
-    int error = attach_describe(volume->record.device, &object, reterr);
+    int error = find_device(volume->cli, &volume->record, &object, reterr);
 
     error = error ? error : attach_open_device(&volume->record, ring, &file, reterr);
     if (!error) {
@@ -738,7 +739,7 @@ static int attach_again_lvm(struct volume *volume, struct attach_done *done, str
     struct br_guard_object object;
     struct continuity_now now = {0};
     const char *older = NULL;
-    int error = attach_describe(record->device, &object, reterr);
+    int error = find_device(volume->cli, record, &object, reterr);
 
     error = error ? error : stack_register(volume, reterr);
     error = error ? error : stack_note(volume, true, &older, reterr);
@@ -746,9 +747,7 @@ static int attach_again_lvm(struct volume *volume, struct attach_done *done, str
         return error;
     }
     continuity_system(record, &now);
-    const char *lost = strcmp(object.wwid, record->wwid)            ? "another-device"
-                       : strcmp(now.machine_id, record->machine_id) ? "another-machine"
-                                                                    : older;
+    const char *lost = strcmp(now.machine_id, record->machine_id) ? "another-machine" : older;
     snprintf(now.wwid, sizeof(now.wwid), "%s", object.wwid);
     memcpy(now.superblock, record->superblock, sizeof(now.superblock));
     done->stood = !lost && record->up && !strcmp(record->boot_id, now.boot_id);
@@ -810,9 +809,11 @@ int attach_again(struct volume *volume, struct attach_done *ret_done, struct br_
 static int attach_pass_locked(struct volume *volume, const char *why, struct attach_done *done, struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
+    struct br_guard_object object;
     struct br_err err;
-    int error = pass_on(record, reterr);
+    int error = find_device(volume->cli, record, &object, reterr); // never another disk under the volume's name
 
+    error = error ? error : pass_on(record, reterr);
     if (error == -BR_E_BUSY) {
         return error; // a stack stands, and what is written goes through it
     }
@@ -910,8 +911,11 @@ int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_
 
 int attach_early_pass(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
 {
+    struct br_guard_object object;
+    int error = find_device(volume->cli, &volume->record, &object, reterr);
+
     *ret_done = (struct attach_done){.off = true};
-    return pass_on(&volume->record, reterr);
+    return error ? error : pass_on(&volume->record, reterr);
 }
 
 // Down --------------------------------------------------------------------------------------------------------------------------------
