@@ -14,10 +14,13 @@ set -u
 home_mount
 leg=$(readlink -f /dev/vm/leg) second=$(readlink -f /dev/vm/second)
 
-# multipath NAME WWID LEG - a multipath device with one path, as multipathd makes it
+# multipath NAME WWID LEG - a multipath device with one path, as multipathd makes it; where the target does not take the disk a linear one
 multipath() {
-    dmsetup create "$1" -u "mpath-$2" --table "0 $(blockdev --getsz "$3") multipath 0 0 1 1 round-robin 0 1 1 $(<"/sys/class/block/${3##*/}/dev") 1" ||
-        fail "multipath: $(dmesg | tail -5)"
+    local size
+    size=$(blockdev --getsz "$3")
+    dmsetup create "$1" -u "mpath-$2" --table "0 $size multipath 0 0 1 1 round-robin 0 1 1 $(<"/sys/class/block/${3##*/}/dev") 1" && return
+    echo "no multipath target: $(dmesg | tail -3)"
+    dmsetup create "$1" -u "mpath-$2" --table "0 $size linear $3 0" || fail "dmsetup"
 }
 
 # ---- multipath

@@ -985,7 +985,8 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
         }
     }
     // An attach or detach that was killed may have left it unregistered, and the helper answers for registered ones only.
-    error = record->pending || !keep ? stack_register(volume, reterr) : 0;
+    error = keep ? 0 : stack_restore(volume, reterr);
+    error = error || (keep && !record->pending) ? error : stack_register(volume, reterr);
     error = error || !keep ? error : attach_note_down(volume, reterr);
     // What LVM keeps, it keeps over a shutdown.
     error = error || (keep && volume_is_lvm(record)) ? error : stack_down(volume, reterr);

@@ -229,6 +229,32 @@ int stack_register(struct volume *volume, struct br_err *reterr)
     return error;
 }
 
+int stack_restore(struct volume *volume, struct br_err *reterr)
+{
+    static const enum volume_area_kind kinds[] = {
+        [DMH_PLACE_DEVICE] = VOLUME_AREA_DEVICE, [DMH_PLACE_FILE] = VOLUME_AREA_FILE, [DMH_PLACE_VG] = VOLUME_AREA_VG};
+    struct volume_record *record = &volume->record;
+    struct dmh_volume *now = calloc(1, sizeof(*now));
+    struct br_err err = {0};
+
+    if (!now) {
+        return br_err_set(reterr, BR_E_NOMEM, "the registration of volume %s", record->name);
+    }
+    int error = dmh_volume(volume->helper, record->name, now, &err);
+    if (!error && now->place_count == 1) {
+        (void)!br_uuid_parse(now->uuid, &record->volume); // it was checked when it was registered
+        snprintf(record->device, sizeof(record->device), "%s", now->device);
+        snprintf(record->wwid, sizeof(record->wwid), "%s", now->wwid);
+        snprintf(record->area.path, sizeof(record->area.path), "%s", now->places[0].path);
+        record->area.kind = kinds[now->places[0].kind];
+    }
+    free(now);
+    if (error && error != -BR_E_NOT_FOUND && reterr) {
+        *reterr = err;
+    }
+    return error == -BR_E_NOT_FOUND ? 0 : error;
+}
+
 static int stack_area_file(struct volume *volume, struct br_err *reterr)
 {
     struct dmh_file_make make = {.file = volume_ref(volume, volume->record.area.path),
