@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=leg=24M disk=second=24M disk=area=80M disk=home=32M disk=target=24M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era,dm-multipath,dm-round-robin,scsi_mod,sd_mod timeout=200
+# vm: kernels=all disk=leg=24M disk=second=24M disk=area=80M disk=home=32M disk=target=24M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era,dm-multipath,dm-round-robin,sd_mod timeout=200
 #
 # A multipath device and SCSI disks (as iSCSI makes them), attached: one that has another name after a "boot" is found by its WWID, with its
 # tracking whole; one that has been swapped for another is refused, by name, and nothing is built over it; and a path of a multipath
@@ -14,13 +14,12 @@ set -u
 home_mount
 leg=$(readlink -f /dev/vm/leg) second=$(readlink -f /dev/vm/second)
 
-# multipath NAME WWID LEG - a multipath device with one path, as multipathd makes it; where the target does not take the disk a linear one
+# multipath NAME WWID LEG - a multipath device with one path, as multipathd makes it
 multipath() {
     local size
     size=$(blockdev --getsz "$3")
-    dmsetup create "$1" -u "mpath-$2" --table "0 $size multipath 0 0 1 1 round-robin 0 1 1 $(<"/sys/class/block/${3##*/}/dev") 1" && return
-    echo "no multipath target: $(dmesg | tail -3)"
-    dmsetup create "$1" -u "mpath-$2" --table "0 $size linear $3 0" || fail "dmsetup"
+    dmsetup create "$1" -u "mpath-$2" --table "0 $size multipath 0 0 1 1 round-robin 0 1 1 $(<"/sys/class/block/${3##*/}/dev") 1" ||
+        fail "multipath: $(dmesg | tail -3)"
 }
 
 # ---- multipath
