@@ -22,6 +22,7 @@
 #define DMH_HELLO_MS      UINT64_C(10000)
 #define DMH_CALL_MS       UINT64_C(120000) // on top of what a request may take by its own members
 #define DMH_GOODBYE_MS    1000
+#define DMH_THIN_DELTA_MS UINT64_C(120000) // waiting for the pool's metadata snapshot, and thin_delta itself
 #define DMH_SOCKET_BUFFER (2 * DMH_MESSAGE_MAX)
 
 struct dmh_client {
@@ -345,7 +346,10 @@ int dmh_client_connect(const char *path, struct dmh_client **ret_client, struct 
         return br_err_os(reterr, errno, "making a socket for blkrep-dm-helper");
     }
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
-        int error = br_err_os(reterr, errno, "connecting to blkrep-dm-helper at %s", where);
+        int error = errno == EACCES
+                        ? br_err_set(reterr, BR_E_PERMISSION,
+                                     "volumes that root attached are for members of group blkrep (%s)", where)
+                        : br_err_os(reterr, errno, "connecting to blkrep-dm-helper at %s", where);
         close(fd);
         return error;
     }
@@ -558,4 +562,45 @@ int dmh_lvm_remove(struct dmh_client *client, const struct dmh_lvm_change *chang
 int dmh_lvm_activate(struct dmh_client *client, const struct dmh_lvm_change *change, struct br_err *reterr)
 {
     return dmh_call(client, DMH_OP_LVM_ACTIVATE, change, NULL, 0, reterr);
+}
+
+int dmh_thin_delta(struct dmh_client *client, const struct dmh_thin_delta *delta, int *ret_fd,
+                   struct dmh_thin_told *ret_told, struct br_err *reterr)
+{
+    struct dmh_thin_told told;
+    int error = dmh_exchange(client, DMH_OP_THIN_DELTA, delta, &told, ret_fd, DMH_CALL_MS + DMH_THIN_DELTA_MS, reterr);
+
+    if (!error) {
+        *ret_told = told;
+    }
+    return error;
+}
+
+int dmh_volumes(struct dmh_client *client, struct dmh_volumes *ret_volumes, struct br_err *reterr)
+{
+    struct dmh_done none = {0};
+
+    return dmh_call(client, DMH_OP_VOLUMES, &none, ret_volumes, 0, reterr);
+}
+
+int dmh_record_open(struct dmh_client *client, const char *volume, uint32_t file, int *ret_fd, struct br_err *reterr)
+{
+    struct dmh_record_open open = {.file = file};
+    struct dmh_volume_ref ref;
+    struct dmh_done done;
+    int error = dmh_volume_ref_of(volume, &ref, reterr);
+
+    if (error) {
+        return error;
+    }
+    memcpy(open.volume, ref.volume, sizeof(open.volume));
+    return dmh_exchange(client, DMH_OP_RECORD_OPEN, &open, &done, ret_fd, DMH_CALL_MS, reterr);
+}
+
+int dmh_record_keep(struct dmh_client *client, const char *volume, struct br_err *reterr)
+{
+    struct dmh_volume_ref ref;
+    int error = dmh_volume_ref_of(volume, &ref, reterr);
+
+    return error ? error : dmh_call(client, DMH_OP_RECORD_KEEP, &ref, NULL, 0, reterr);
 }

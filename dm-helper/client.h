@@ -57,6 +57,14 @@ BR_MUST_CHECK int dmh_unregister(struct dmh_client *client, const char *volume, 
 BR_MUST_CHECK int dmh_volume(struct dmh_client *client, const char *volume, struct dmh_volume *ret_volume,
                              struct br_err *reterr);
 
+/** dmh_volumes - the names of all that are registered */
+BR_MUST_CHECK int dmh_volumes(struct dmh_client *client, struct dmh_volumes *ret_volumes, struct br_err *reterr);
+/** dmh_record_open - a file that blkrep keeps of a volume, for who may not open it; @file enum dmh_record_file; the caller's fd */
+BR_MUST_CHECK int dmh_record_open(struct dmh_client *client, const char *volume, uint32_t file, int *ret_fd,
+                                  struct br_err *reterr);
+/** dmh_record_keep - what was written to DMH_RECORD_NEW becomes the record, durably; under the lock only */
+BR_MUST_CHECK int dmh_record_keep(struct dmh_client *client, const char *volume, struct br_err *reterr);
+
 // ---- device-mapper -----------------------------------------------------------------------------------------------------------
 
 /**
@@ -172,5 +180,13 @@ BR_MUST_CHECK int dmh_lvm_remove(struct dmh_client *client, const struct dmh_lvm
 /** dmh_lvm_activate - lvchange -ay of one, after a boot */
 BR_MUST_CHECK int dmh_lvm_activate(struct dmh_client *client, const struct dmh_lvm_change *change,
                                    struct br_err *reterr);
+/**
+ * dmh_thin_delta - run thin_delta over two of the volume's thin snapshots, with the pool's one metadata snapshot taken meanwhile
+ * @ret_fd  its output, from its beginning on; the caller's. It is proven by engine/track/thin_delta.h with *ret_told, not here
+ * Errors: -BR_E_BUSY somebody else has the pool's metadata snapshot and kept it longer than a while, or the pool is suspended;
+ * -BR_E_UNSUPPORTED no thin_delta; -BR_E_NOT_FOUND a snapshot is not there, or not active; -BR_E_IO thin_delta failed, with its words
+ */
+BR_MUST_CHECK int dmh_thin_delta(struct dmh_client *client, const struct dmh_thin_delta *delta, int *ret_fd,
+                                 struct dmh_thin_told *ret_told, struct br_err *reterr);
 
 #endif

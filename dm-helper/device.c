@@ -92,7 +92,7 @@ static void dmh_on_row(void *user, uint64_t start_sectors, uint64_t length_secto
     }
 }
 
-static bool dmh_find_row(const struct dmh_dm *dm, uint32_t kind, struct dmh_target_row *ret_row)
+bool dmh_device_row(const struct dmh_dm *dm, uint32_t kind, struct dmh_target_row *ret_row)
 {
     struct dmh_wanted_row wanted = {.kind = kind};
 
@@ -116,10 +116,10 @@ static int dmh_find_pool(const struct dmh_volume *volume, bool metadata, struct 
     if (error) {
         return error;
     }
-    bool found = own.is_dm && dmh_find_row(&own.dm, DMH_TARGET_THIN, &thin);
+    bool found = own.is_dm && dmh_device_row(&own.dm, DMH_TARGET_THIN, &thin);
     if (!found) {
         dmh_dm_uuid_of(volume, "real", uuid);
-        found = !dmh_dm_find(uuid, 0, 0, &real, NULL, NULL) && dmh_find_row(&real, DMH_TARGET_THIN, &thin);
+        found = !dmh_dm_find(uuid, 0, 0, &real, NULL, NULL) && dmh_device_row(&real, DMH_TARGET_THIN, &thin);
     }
     if (!found) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s is not on a thin pool", volume->volume);
@@ -127,7 +127,7 @@ static int dmh_find_pool(const struct dmh_volume *volume, bool metadata, struct 
     device->is_dm = true;
     error = dmh_dm_find("", thin.device_major, thin.device_minor, &device->dm, NULL, reterr);
     if (!error && metadata) {
-        if (!dmh_find_row(&device->dm, DMH_TARGET_THIN_POOL, &pool)) {
+        if (!dmh_device_row(&device->dm, DMH_TARGET_THIN_POOL, &pool)) {
             return br_err_set(reterr, BR_E_NOT_FOUND, "%s is no thin pool", device->dm.name);
         }
         device->is_dm = dmh_dm_is_major(pool.store_major);
@@ -154,13 +154,29 @@ static int dmh_find_lv(struct dmh_device *device, struct br_err *reterr)
     return error;
 }
 
+// The store of an LV that is a snapshot: what its table names, whatever LVM calls it.
+static int dmh_find_lv_store(struct dmh_device *device, struct br_err *reterr)
+{
+    struct dmh_target_row row;
+    int error = dmh_find_lv(device, reterr);
+
+    if (error) {
+        return error;
+    }
+    if (!device->is_dm || !dmh_device_row(&device->dm, DMH_TARGET_SNAPSHOT, &row) ||
+        !dmh_dm_is_major(row.store_major)) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "%s is no snapshot with a store", device->where.path);
+    }
+    return dmh_dm_find("", row.store_major, row.store_minor, &device->dm, NULL, reterr);
+}
+
 int dmh_device_resolve(const struct dmh_volume *volume, const char *where, uint32_t kinds,
                        struct dmh_device *ret_device, struct br_err *reterr)
 {
     struct dmh_device device = {0};
     char vg[DMH_DM_NAME_MAX] = "";
 
-    if (!strncmp(where, "lvm:", 4)) {
+    if (!strncmp(where, "lvm", 3)) {
         dmh_device_vg(volume, vg);
     }
     int error = dmh_where_resolve(volume, where, kinds, vg, &device.where, reterr);
@@ -178,6 +194,7 @@ int dmh_device_resolve(const struct dmh_volume *volume, const char *where, uint3
     case DMH_WHERE_DEVICE:
     case DMH_WHERE_BLOCK: error = dmh_find_path(device.where.path, &device, reterr); break;
     case DMH_WHERE_LVM: error = dmh_find_lv(&device, reterr); break;
+    case DMH_WHERE_LVM_STORE: error = dmh_find_lv_store(&device, reterr); break;
     case DMH_WHERE_POOL: error = dmh_find_pool(volume, false, &device, reterr); break;
     case DMH_WHERE_POOL_META: error = dmh_find_pool(volume, true, &device, reterr); break;
     default: return br_err_set(reterr, BR_E_USAGE, "%s is not a device", where);

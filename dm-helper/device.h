@@ -44,6 +44,11 @@ BR_MUST_CHECK int dmh_device_resolve(const struct dmh_volume *volume, const char
 /** dmh_device_resolve_dm - the same for requests that are about device-mapper devices only; *ret_info may be NULL */
 BR_MUST_CHECK int dmh_device_resolve_dm(const struct dmh_volume *volume, const char *where, uint32_t kinds,
                                         struct dmh_dm *ret_dm, struct dmh_info *ret_info, struct br_err *reterr);
+/**
+ * dmh_device_row - the first target of a kind in a device's live table
+ * Returns false when there is none, or it could not be parsed
+ */
+bool dmh_device_row(const struct dmh_dm *dm, uint32_t kind, struct dmh_target_row *ret_row);
 /** dmh_device_vg - the volume group that a volume's own device lies in; "" none */
 void dmh_device_vg(const struct dmh_volume *volume, char vg[DMH_DM_NAME_MAX]);
 /**

@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,7 +21,8 @@
 #define DMH_LOOK_MS    5
 #define DMH_GOODBYE_MS 200
 
-static const char *const dmh_lvm_paths[] = {"/usr/sbin/lvm", "/sbin/lvm"};
+static const char *const dmh_lvm_paths[] = {"/usr/sbin/lvm", "/sbin/lvm", NULL};
+static const char *const dmh_delta_paths[] = {"/usr/sbin/thin_delta", "/sbin/thin_delta", NULL};
 
 // ---- argument vectors ------------------------------------------------------------------------------------------------
 
@@ -97,11 +99,31 @@ static int dmh_lvm_word(const struct dmh_lvm_call *call, const char *word, char 
     return call->size_bytes ? snprintf(text, size, "%" PRIu64 "b", call->size_bytes) : 0;
 }
 
+// thin_delta reads the metadata through the node of the kernel's own name.
+static int dmh_delta_vector(const struct dmh_lvm_call *call, const char *argv[32], char *buffer, size_t buffer_size)
+{
+    size_t older_at = 64, newer_at = 96;
+
+    if (buffer_size < 128 || call->older_id == call->newer_id) {
+        return -BR_E_USAGE;
+    }
+    snprintf(buffer, older_at, "/dev/dm-%" PRIu32, call->meta_minor);
+    snprintf(buffer + older_at, 32, "%" PRIu64, call->older_id);
+    snprintf(buffer + newer_at, 32, "%" PRIu64, call->newer_id);
+    const char *const words[] = {"thin_delta",      "-m",   "--thin1", buffer + older_at, "--thin2",
+                                 buffer + newer_at, buffer, NULL};
+    memcpy(argv, words, sizeof(words));
+    return 0;
+}
+
 int dmh_lvm_vector(const struct dmh_lvm_call *call, const char *argv[32], char *buffer, size_t buffer_size)
 {
     const struct dmh_lvm_row *row = dmh_lvm_row(call->verb);
     size_t count = 0;
 
+    if (call->verb == DMH_LVM_RUN_THIN_DELTA) {
+        return dmh_delta_vector(call, argv, buffer, buffer_size);
+    }
     if (!row) {
         return -BR_E_USAGE;
     }
@@ -128,20 +150,20 @@ int dmh_lvm_vector(const struct dmh_lvm_call *call, const char *argv[32], char *
 
 // ---- the runner ------------------------------------------------------------------------------------------------------
 
-// LVM's program, if it is one that only root could have put there.
-static const char *dmh_lvm_path(void)
+// The program, if it is one that only root could have put there.
+static const char *dmh_program_of(uint32_t verb)
 {
     struct stat st;
 
-    for (size_t i = 0; i < BR_ARRAY_LEN(dmh_lvm_paths); i++) {
-        if (!stat(dmh_lvm_paths[i], &st) && S_ISREG(st.st_mode) && !st.st_uid && !(st.st_mode & 022)) {
-            return dmh_lvm_paths[i];
+    for (const char *const *path = verb == DMH_LVM_RUN_THIN_DELTA ? dmh_delta_paths : dmh_lvm_paths; *path; path++) {
+        if (!stat(*path, &st) && S_ISREG(st.st_mode) && !st.st_uid && !(st.st_mode & 022)) {
+            return *path;
         }
     }
     return NULL;
 }
 
-static int dmh_lvm_spawn(const char *const *argv, int output_fd, int error_fd, pid_t *ret_pid)
+static int dmh_lvm_spawn(const char *program, const char *const *argv, int output_fd, int error_fd, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -163,10 +185,21 @@ static int dmh_lvm_spawn(const char *const *argv, int output_fd, int error_fd, p
     int error = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     error = error ? error : posix_spawn_file_actions_adddup2(&actions, output_fd, STDOUT_FILENO);
     error = error ? error : posix_spawn_file_actions_adddup2(&actions, error_fd, STDERR_FILENO);
-    error = error ? error : posix_spawn(ret_pid, dmh_lvm_path(), &actions, &attributes, arguments, environment);
+    error = error ? error : posix_spawn(ret_pid, program, &actions, &attributes, arguments, environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     return error;
+}
+
+// A file in memory that a program prints into is bounded by the limit that it was started with.
+static void dmh_limit_output(uint64_t bytes)
+{
+    struct rlimit limit;
+
+    if (!getrlimit(RLIMIT_FSIZE, &limit)) {
+        limit.rlim_cur = bytes && (limit.rlim_max == RLIM_INFINITY || bytes < limit.rlim_max) ? bytes : limit.rlim_max;
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
 }
 
 // Waits for a command. False: it still runs, and is left to.
@@ -193,21 +226,51 @@ static void dmh_lvm_run(const struct dmh_lvm_call *call, int output_fd, int erro
     const struct dmh_lvm_row *row = dmh_lvm_row(call->verb);
     const char *argv[32] = {NULL};
     char buffer[5 * DMH_DM_NAME_MAX];
+    const char *program = dmh_program_of(call->verb);
     pid_t pid;
 
     answer->error = dmh_lvm_vector(call, argv, buffer, sizeof(buffer));
-    if (answer->error || !dmh_lvm_path()) {
+    if (answer->error || !program) {
         answer->error = answer->error ? answer->error : -BR_E_UNSUPPORTED;
         return;
     }
-    if (output_fd < 0 || error_fd < 0 || dmh_lvm_spawn(argv, output_fd, error_fd, &pid)) {
+    dmh_limit_output(row ? 0 : DMH_LVM_OUTPUT_MAX);
+    bool failed = output_fd < 0 || error_fd < 0 || dmh_lvm_spawn(program, argv, output_fd, error_fd, &pid);
+    dmh_limit_output(0);
+    if (failed) {
         answer->error = -BR_E_IO;
-    } else if (!dmh_lvm_await(pid, row->report, &answer->exit_status)) {
+    } else if (!dmh_lvm_await(pid, !row || row->report, &answer->exit_status)) {
         answer->error = -BR_E_BUSY;
     } else {
-        ssize_t len = pread(answer->exit_status ? error_fd : output_fd, answer->output, sizeof(answer->output) - 1, 0);
+        bool file = !row && !answer->exit_status; // passed on as it is
+        ssize_t len =
+            file ? 0 : pread(answer->exit_status ? error_fd : output_fd, answer->output, sizeof(answer->output) - 1, 0);
         answer->output[len > 0 ? len : 0] = 0;
     }
+}
+
+// @file_fd  passed along; -1 none
+static bool dmh_lvm_reply(int fd, const struct dmh_lvm_answer *answer, int file_fd)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    size_t len = offsetof(struct dmh_lvm_answer, output) + strlen(answer->output) + 1;
+    struct dmh_lvm_answer *sent = (struct dmh_lvm_answer *)(uintptr_t)answer; // an iovec has no const
+    struct iovec iov = {.iov_base = sent, .iov_len = len};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (file_fd >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &file_fd, sizeof(int));
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
 static int dmh_lvm_serve(void *fd_pointer)
@@ -228,10 +291,11 @@ static int dmh_lvm_serve(void *fd_pointer)
         int output_fd = memfd_create("lvm-output", MFD_CLOEXEC);
         int error_fd = memfd_create("lvm-errors", MFD_CLOEXEC);
         dmh_lvm_run(&call, output_fd, error_fd, answer);
+        bool file = call.verb == DMH_LVM_RUN_THIN_DELTA && !answer->error && !answer->exit_status;
+        bool sent = dmh_lvm_reply(fd, answer, file ? output_fd : -1);
         close(output_fd);
         close(error_fd);
-        size_t len = offsetof(struct dmh_lvm_answer, output) + strlen(answer->output) + 1;
-        if (send(fd, answer, len, MSG_NOSIGNAL) != (ssize_t)len) {
+        if (!sent) {
             break;
         }
     }
@@ -269,13 +333,38 @@ void dmh_lvm_stop(int fd, pid_t pid)
     }
 }
 
-int dmh_lvm_ask(int fd, const struct dmh_lvm_call *call, struct dmh_lvm_answer *answer, struct br_err *reterr)
+int dmh_lvm_ask_file(int fd, const struct dmh_lvm_call *call, struct dmh_lvm_answer *answer, int *ret_fd,
+                     struct br_err *reterr)
 {
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {.iov_base = answer, .iov_len = sizeof(*answer)};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+
+    *ret_fd = -1;
     memset(answer, 0, sizeof(*answer));
     if (send(fd, call, sizeof(*call), MSG_NOSIGNAL) != (ssize_t)sizeof(*call) ||
-        recv(fd, answer, sizeof(*answer), 0) < (ssize_t)offsetof(struct dmh_lvm_answer, output)) {
+        recvmsg(fd, &message, MSG_CMSG_CLOEXEC) < (ssize_t)offsetof(struct dmh_lvm_answer, output)) {
         return br_err_set(reterr, BR_E_INTERNAL, "the LVM runner has ended");
+    }
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    if (c && c->cmsg_type == SCM_RIGHTS) {
+        memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
     }
     answer->output[sizeof(answer->output) - 1] = 0;
     return 0;
+}
+
+int dmh_lvm_ask(int fd, const struct dmh_lvm_call *call, struct dmh_lvm_answer *answer, struct br_err *reterr)
+{
+    int file_fd;
+    int error = dmh_lvm_ask_file(fd, call, answer, &file_fd, reterr);
+
+    if (file_fd >= 0) {
+        close(file_fd);
+    }
+    return error;
 }

@@ -74,7 +74,7 @@ static int dmh_open_registered(const struct dmh_volume *volume, const struct dmh
     struct dmh_device device;
 
     if (!request->write) {
-        kinds |= DMH_WHERE_POOL_META;
+        kinds |= DMH_WHERE_POOL_META | DMH_WHERE_LVM_STORE;
     }
     int error = dmh_device_resolve(volume, request->device.where, kinds, &device, reterr);
     return error ? error : dmh_device_open(device.major, device.minor, dmh_open_flags(request), ret_fd, reterr);

@@ -69,6 +69,9 @@ int dmh_on_unregister(struct dmh_turn *turn, struct br_err *reterr)
 
     int error = dmh_hold_volume(&turn->server->registry, ref->volume, true, &held, reterr);
     error = error ? error : dmh_no_devices(held.volume, reterr);
+    if (!error) {
+        dmh_thin_end(&turn->server->registry, held.volume);
+    }
     return error ? error : dmh_registry_remove(&turn->server->registry, ref->volume, reterr);
 }
 

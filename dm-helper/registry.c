@@ -203,6 +203,95 @@ int dmh_registry_remove(const struct dmh_registry *registry, const char *volume,
     return error;
 }
 
+int dmh_registry_open(const struct dmh_registry *registry, const char *volume, const char *name, int flags, int *ret_fd,
+                      struct br_err *reterr)
+{
+    int folder;
+    int error = dmh_open_volumes(registry, volume, false, &folder, reterr);
+
+    if (error) {
+        return error;
+    }
+    int fd = openat(folder, name, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        error = br_err_os(reterr, errno, "opening %s of volume %s", name, volume);
+    } else {
+        *ret_fd = fd;
+    }
+    close(folder);
+    return error;
+}
+
+int dmh_registry_replace(const struct dmh_registry *registry, const char *volume, const char *from, const char *to,
+                         struct br_err *reterr)
+{
+    int folder, fd = -1;
+    int error = dmh_open_volumes(registry, volume, false, &folder, reterr);
+
+    if (error) {
+        return error;
+    }
+    fd = openat(folder, from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) || renameat(folder, from, folder, to) || fsync(folder)) {
+        error = br_err_os(reterr, errno, "writing %s of volume %s", to, volume);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    close(folder);
+    return error;
+}
+
+int dmh_registry_note(const struct dmh_registry *registry, const char *volume, const char *name, const char *text,
+                      struct br_err *reterr)
+{
+    int folder;
+    bool ok;
+    int error = dmh_open_volumes(registry, volume, false, &folder, reterr);
+
+    if (error) {
+        return error;
+    }
+    if (text) {
+        int fd = openat(folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        size_t len = strlen(text);
+        ok = fd >= 0 && write(fd, text, len) == (ssize_t)len && !fsync(fd) && !fsync(folder);
+        if (fd >= 0) {
+            close(fd);
+        }
+    } else {
+        ok = (!unlinkat(folder, name, 0) || errno == ENOENT) && !fsync(folder);
+    }
+    if (!ok) {
+        error = br_err_os(reterr, errno, "noting %s of volume %s", name, volume);
+    }
+    close(folder);
+    return error;
+}
+
+int dmh_registry_noted(const struct dmh_registry *registry, const char *volume, const char *name, char *ret_text,
+                       size_t size, struct br_err *reterr)
+{
+    int folder;
+    int error = dmh_open_volumes(registry, volume, false, &folder, reterr);
+
+    *ret_text = 0;
+    if (error) {
+        return error;
+    }
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t len = fd >= 0 ? read(fd, ret_text, size - 1) : 0;
+    if (len < 0 || (fd < 0 && errno != ENOENT)) {
+        error = br_err_os(reterr, errno, "reading %s of volume %s", name, volume);
+    }
+    ret_text[len > 0 ? len : 0] = 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    close(folder);
+    return error;
+}
+
 void dmh_registry_each(const struct dmh_registry *registry, bool (*each)(void *user, const struct dmh_volume *volume),
                        void *user)
 {

@@ -34,6 +34,22 @@ void dmh_registry_each(const struct dmh_registry *registry, bool (*each)(void *u
 /** dmh_registry_configured - the path that `[section name]` of the configuration gives; -BR_E_NOT_FOUND, and errors of br_ini_load() */
 BR_MUST_CHECK int dmh_registry_configured(const struct dmh_registry *registry, const char *section, const char *name,
                                           char ret_path[DMH_WHERE_MAX], struct br_err *reterr);
+/** dmh_registry_open - a file of a volume's folder, by flags of open(2), made 0600 */
+BR_MUST_CHECK int dmh_registry_open(const struct dmh_registry *registry, const char *volume, const char *name,
+                                    int flags, int *ret_fd, struct br_err *reterr);
+/** dmh_registry_replace - rename @from, made durable first, over @to; durable on return */
+BR_MUST_CHECK int dmh_registry_replace(const struct dmh_registry *registry, const char *volume, const char *from,
+                                       const char *to, struct br_err *reterr);
+/**
+ * dmh_registry_note - keep a line of text beside a volume's registration over crashes and boots, for whoever cleans up after them
+ * @name  of the file     @text  NULL: remove it
+ * Durable: yes
+ */
+BR_MUST_CHECK int dmh_registry_note(const struct dmh_registry *registry, const char *volume, const char *name,
+                                    const char *text, struct br_err *reterr);
+/** dmh_registry_noted - read it back; "" when there is none */
+BR_MUST_CHECK int dmh_registry_noted(const struct dmh_registry *registry, const char *volume, const char *name,
+                                     char *ret_text, size_t size, struct br_err *reterr);
 /**
  * dmh_registry_lock - the lock of a volume, held while the descriptor is open in any process
  * Waits up to @wait_ms. Errors: -BR_E_BUSY another connection, or a window that can't end yet, has it

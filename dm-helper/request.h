@@ -12,6 +12,7 @@
 //     "@pool" "@pool-meta"             the thin pool that "@device" is a thin volume of, and that pool's metadata device
 //     "lvm:VG/P"                       the logical volume blkrep-NAME-P in the volume group VG, which must be one of the volume's places
 //                                      or the group that "@device" lies in
+//     "lvm-store:VG/P"                 of such a logical volume that is a snapshot with a store: the store; for reading
 //     "/absolute/path"                 a device or file that the registration of the volume names (its device, its places)
 //
 // Anything else is refused with -BR_E_PERMISSION and a text that says what and why: the helper touches nothing that no volume or replica
@@ -31,6 +32,7 @@
 #define DMH_WHERE_MAX   256 // a place, see above
 #define DMH_PART_MAX    32  // a part with its final zero
 #define DMH_UUID_TEXT   37
+#define DMH_WWID_MAX    192
 #define DMH_DM_NAME_MAX 128
 #define DMH_DM_UUID_MAX 129
 #define DMH_TYPE_MAX    16
@@ -51,6 +53,9 @@ enum dmh_op {
     DMH_OP_REGISTER = 2,
     DMH_OP_UNREGISTER = 3,
     DMH_OP_VOLUME = 4,
+    DMH_OP_VOLUMES = 5,
+    DMH_OP_RECORD_OPEN = 6,
+    DMH_OP_RECORD_KEEP = 7,
 
     DMH_OP_CREATE = 16,
     DMH_OP_LOAD = 17,
@@ -79,6 +84,7 @@ enum dmh_op {
     DMH_OP_LVM_EXTEND = 50,
     DMH_OP_LVM_REMOVE = 51,
     DMH_OP_LVM_ACTIVATE = 52,
+    DMH_OP_THIN_DELTA = 53,
 };
 
 // ---- connection and registration ---------------------------------------------------------------------------------------------
@@ -114,6 +120,7 @@ struct dmh_volume {
     char uuid[DMH_UUID_TEXT]; // 8-4-4-4-12
     char device
         [DMH_WHERE_MAX]; // absolute path, best a stable one below /dev/disk/by-id; "" in a reply: not registered, only configured
+    char wwid[DMH_WWID_MAX]; // of the device, in blkrep's words; the helper only keeps it; "" none
     uint32_t place_count;
     struct dmh_place places[DMH_PLACES_MAX];
 };
@@ -121,6 +128,29 @@ struct dmh_volume {
 // A request or reply that is about a whole volume.
 struct dmh_volume_ref {
     char volume[DMH_VOLUME_MAX];
+};
+
+struct dmh_volumes {
+    uint32_t total_count;
+    uint32_t volume_count;
+    struct dmh_volume_ref volumes[DMH_LIST_MAX];
+};
+
+// What blkrep itself knows of a volume lies beside the registration, where only root may write. A member of the group gets at it through
+// the helper, which neither reads nor believes it: what may be touched is in the registration alone.
+#define DMH_RECORD_NAME     "stack.json"
+#define DMH_RECORD_NEW_NAME "stack.json.new"
+#define DMH_RECORD_LOCK     "stack.lock"
+
+enum dmh_record_file {
+    DMH_RECORD_READ = 1, // the record, for reading
+    DMH_RECORD_NEW = 2,  // an empty file that dmh_record_keep() puts in its place
+    DMH_RECORD_HOLD = 3, // the file that blkrep locks with flock()
+};
+
+struct dmh_record_open {
+    char volume[DMH_VOLUME_MAX];
+    uint32_t file; // enum dmh_record_file
 };
 
 // ---- device-mapper ------------------------------------------------------------------------------------------------------------
@@ -456,6 +486,24 @@ struct dmh_lvm_change {
     char vg[DMH_DM_NAME_MAX];
     char part[DMH_PART_MAX];
     uint64_t size_bytes; // extend: the new size
+};
+
+// Two of the volume's own thin snapshots, in the group of "@device".
+struct dmh_thin_delta {
+    char volume[DMH_VOLUME_MAX];
+    char older[DMH_PART_MAX];
+    char newer[DMH_PART_MAX];
+};
+
+// What engine/track/thin_delta.h needs to believe thin_delta's output, which is behind the descriptor: the kernel's own numbers.
+struct dmh_thin_told {
+    uint64_t older_id;
+    uint64_t newer_id;
+    uint64_t older_mapped_bytes;
+    uint64_t newer_mapped_bytes;
+    uint64_t block_bytes;    // of the pool
+    uint64_t transaction_id; // of the pool
+    uint64_t output_bytes;
 };
 
 struct dmh_done {

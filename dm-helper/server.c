@@ -20,6 +20,9 @@ static const struct dmh_handler dmh_handlers[] = {
     {DMH_OP_REGISTER, true, true, dmh_on_register},
     {DMH_OP_UNREGISTER, true, true, dmh_on_unregister},
     {DMH_OP_VOLUME, false, true, dmh_on_volume},
+    {DMH_OP_VOLUMES, false, true, dmh_on_volumes},
+    {DMH_OP_RECORD_OPEN, false, true, dmh_on_record_open},
+    {DMH_OP_RECORD_KEEP, false, true, dmh_on_record_keep},
     {DMH_OP_CREATE, false, false, dmh_on_create},
     {DMH_OP_LOAD, false, false, dmh_on_load},
     {DMH_OP_COPY_TABLE, false, false, dmh_on_copy_table},
@@ -45,6 +48,7 @@ static const struct dmh_handler dmh_handlers[] = {
     {DMH_OP_LVM_EXTEND, false, false, dmh_on_lvm_extend},
     {DMH_OP_LVM_REMOVE, false, false, dmh_on_lvm_remove},
     {DMH_OP_LVM_ACTIVATE, false, false, dmh_on_lvm_activate},
+    {DMH_OP_THIN_DELTA, false, false, dmh_on_thin_delta},
 };
 
 static const struct dmh_handler *dmh_handler_of(uint16_t op)

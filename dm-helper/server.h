@@ -49,6 +49,10 @@ BR_MUST_CHECK int dmh_on_list(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_register(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_unregister(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_volume(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_volumes, dmh_on_record_open, dmh_on_record_keep - in on_record.c */
+BR_MUST_CHECK int dmh_on_volumes(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_record_open(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_record_keep(struct dmh_turn *turn, struct br_err *reterr);
 /** dmh_on_window, dmh_on_snapshot_remove - in window.c */
 BR_MUST_CHECK int dmh_on_window(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_snapshot_remove(struct dmh_turn *turn, struct br_err *reterr);
@@ -69,5 +73,8 @@ BR_MUST_CHECK int dmh_on_lvm_create(struct dmh_turn *turn, struct br_err *reterr
 BR_MUST_CHECK int dmh_on_lvm_extend(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_lvm_remove(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_lvm_activate(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_thin_delta - in on_thin.c. dmh_thin_end gives a metadata snapshot back that a crash left to a volume which is forgotten */
+BR_MUST_CHECK int dmh_on_thin_delta(struct dmh_turn *turn, struct br_err *reterr);
+void dmh_thin_end(const struct dmh_registry *registry, const struct dmh_volume *volume);
 
 #endif

@@ -76,6 +76,9 @@ int dmh_volume_check(const struct dmh_volume *volume, struct br_err *reterr)
     if (!dmh_path_ok(volume->device)) {
         return br_err_set(reterr, BR_E_USAGE, "volume %s: its device must be an absolute path", volume->volume);
     }
+    if (strpbrk(volume->wwid, "\n ")) {
+        return br_err_set(reterr, BR_E_USAGE, "volume %s: its device's WWID is not one word", volume->volume);
+    }
     if (volume->place_count > DMH_PLACES_MAX) {
         return br_err_set(reterr, BR_E_USAGE, "volume %s: more than %d places", volume->volume, DMH_PLACES_MAX);
     }
@@ -99,6 +102,9 @@ int dmh_volume_check(const struct dmh_volume *volume, struct br_err *reterr)
 void dmh_volume_format(const struct dmh_volume *volume, struct br_buf *out)
 {
     br_buf_printf(out, "%s\nvolume %s\nuuid %s\ndevice %s\n", DMH_TITLE, volume->volume, volume->uuid, volume->device);
+    if (*volume->wwid) {
+        br_buf_printf(out, "wwid %s\n", volume->wwid);
+    }
     for (uint32_t i = 0; i < volume->place_count; i++) {
         br_buf_printf(out, "place %s %s\n", dmh_place_words[volume->places[i].kind], volume->places[i].path);
     }
@@ -152,6 +158,9 @@ static bool dmh_take_line(struct dmh_volume *volume, const char *line)
     }
     if (dmh_line_is(line, "device", &rest)) {
         return dmh_take_text(volume->device, sizeof(volume->device), rest);
+    }
+    if (dmh_line_is(line, "wwid", &rest)) {
+        return dmh_take_text(volume->wwid, sizeof(volume->wwid), rest);
     }
     return dmh_line_is(line, "place", &rest) && dmh_take_place(volume, rest);
 }
@@ -304,6 +313,11 @@ static int dmh_resolve_kind(const struct dmh_volume *volume, const char *text, c
     }
     if (!strncmp(text, "lvm:", 4)) {
         return dmh_resolve_lvm(volume, text + 4, device_vg, where, reterr);
+    }
+    if (!strncmp(text, "lvm-store:", 10)) {
+        int error = dmh_resolve_lvm(volume, text + 10, device_vg, where, reterr);
+        where->kind = DMH_WHERE_LVM_STORE;
+        return error;
     }
     if (!strcmp(text, "@device") || !strcmp(text, "@pool") || !strcmp(text, "@pool-meta")) {
         where->kind = text[1] == 'd' ? DMH_WHERE_DEVICE : text[5] ? DMH_WHERE_POOL_META : DMH_WHERE_POOL;

@@ -9,6 +9,7 @@
 //     volume db
 //     uuid 0f2c...-...
 //     device /dev/disk/by-id/wwn-0x5000...
+//     wwid wwid-naa.5000...
 //     place device /dev/disk/by-id/nvme-...-part3
 //     place file /var/lib/blkrep-cow/db
 //     place vg data
@@ -23,23 +24,24 @@
 #include "engine/base/err.h"
 
 enum dmh_where_kind {
-    DMH_WHERE_PART = 1,      // one of blkrep's own device-mapper devices
-    DMH_WHERE_DEVICE = 2,    // what the volume protects
-    DMH_WHERE_POOL = 4,      // its thin pool
-    DMH_WHERE_POOL_META = 8, // the metadata device of that
-    DMH_WHERE_LVM = 16,      // a logical volume of blkrep's own
-    DMH_WHERE_BLOCK = 32,    // a registered block device for stores
-    DMH_WHERE_FILE = 64,     // a registered file for stores
+    DMH_WHERE_PART = 1,        // one of blkrep's own device-mapper devices
+    DMH_WHERE_DEVICE = 2,      // what the volume protects
+    DMH_WHERE_POOL = 4,        // its thin pool
+    DMH_WHERE_POOL_META = 8,   // the metadata device of that
+    DMH_WHERE_LVM = 16,        // a logical volume of blkrep's own
+    DMH_WHERE_BLOCK = 32,      // a registered block device for stores
+    DMH_WHERE_FILE = 64,       // a registered file for stores
+    DMH_WHERE_LVM_STORE = 128, // the store of a snapshot that is a logical volume of blkrep's own
 };
 
 // What a `where` names.
 struct dmh_where {
     uint32_t kind;
-    char part[DMH_PART_MAX];       // of PART and LVM
+    char part[DMH_PART_MAX];       // of PART, LVM and LVM_STORE
     char dm_name[DMH_DM_NAME_MAX]; // of PART
     char dm_uuid[DMH_DM_UUID_MAX]; // of PART
-    char vg[DMH_DM_NAME_MAX];      // of LVM
-    char path[DMH_WHERE_MAX];      // of DEVICE, BLOCK, FILE, and LVM
+    char vg[DMH_DM_NAME_MAX];      // of LVM and LVM_STORE
+    char path[DMH_WHERE_MAX];      // of DEVICE, BLOCK, FILE, LVM and LVM_STORE
 };
 
 /** dmh_volume_name_ok, dmh_part_ok, dmh_vg_ok, dmh_path_ok - may this text be one (see request.h)? */

@@ -58,9 +58,11 @@ LAYOUT(dmh_welcome, U32(dmh_welcome, version), U32(dmh_welcome, helper_pid), U32
        U32(dmh_welcome, dm_version[1]), U32(dmh_welcome, dm_version[2]), BOOL(dmh_welcome, peer_is_root),
        BOOL(dmh_welcome, udev));
 LAYOUT(dmh_place, U32(dmh_place, kind), TEXT(dmh_place, path));
-LAYOUT(dmh_volume, TEXT(dmh_volume, volume), TEXT(dmh_volume, uuid), TEXT(dmh_volume, device),
+LAYOUT(dmh_volume, TEXT(dmh_volume, volume), TEXT(dmh_volume, uuid), TEXT(dmh_volume, device), TEXT(dmh_volume, wwid),
        LIST(dmh_volume, place_count, places, dmh_place));
 LAYOUT(dmh_volume_ref, TEXT(dmh_volume_ref, volume));
+LAYOUT(dmh_volumes, U32(dmh_volumes, total_count), LIST(dmh_volumes, volume_count, volumes, dmh_volume_ref));
+LAYOUT(dmh_record_open, TEXT(dmh_record_open, volume), U32(dmh_record_open, file));
 LAYOUT(dmh_ref, TEXT(dmh_ref, volume), TEXT(dmh_ref, where));
 LAYOUT(dmh_target, U32(dmh_target, kind), U64(dmh_target, start_bytes), U64(dmh_target, length_bytes),
        TEXT(dmh_target, device), TEXT(dmh_target, store), U64(dmh_target, offset_bytes), U64(dmh_target, grain_bytes),
@@ -129,6 +131,10 @@ LAYOUT(dmh_lvm_create, TEXT(dmh_lvm_create, volume), U32(dmh_lvm_create, kind), 
        TEXT(dmh_lvm_create, part), U64(dmh_lvm_create, size_bytes));
 LAYOUT(dmh_lvm_change, TEXT(dmh_lvm_change, volume), TEXT(dmh_lvm_change, vg), TEXT(dmh_lvm_change, part),
        U64(dmh_lvm_change, size_bytes));
+LAYOUT(dmh_thin_delta, TEXT(dmh_thin_delta, volume), TEXT(dmh_thin_delta, older), TEXT(dmh_thin_delta, newer));
+LAYOUT(dmh_thin_told, U64(dmh_thin_told, older_id), U64(dmh_thin_told, newer_id),
+       U64(dmh_thin_told, older_mapped_bytes), U64(dmh_thin_told, newer_mapped_bytes), U64(dmh_thin_told, block_bytes),
+       U64(dmh_thin_told, transaction_id), U64(dmh_thin_told, output_bytes));
 LAYOUT(dmh_done, U32(dmh_done, unused));
 
 _Static_assert(DMH_LVM_JSON_MAX < DMH_MESSAGE_MAX - 1024, "what LVM printed fits into one message");
@@ -143,6 +149,9 @@ static const struct dmh_op_row {
     {DMH_OP_REGISTER, "register", &dmh_volume_layout, &dmh_done_layout},
     {DMH_OP_UNREGISTER, "unregister", &dmh_volume_ref_layout, &dmh_done_layout},
     {DMH_OP_VOLUME, "volume", &dmh_volume_ref_layout, &dmh_volume_layout},
+    {DMH_OP_VOLUMES, "volumes", &dmh_done_layout, &dmh_volumes_layout},
+    {DMH_OP_RECORD_OPEN, "record-open", &dmh_record_open_layout, &dmh_done_layout},
+    {DMH_OP_RECORD_KEEP, "record-keep", &dmh_volume_ref_layout, &dmh_done_layout},
     {DMH_OP_CREATE, "create", &dmh_create_layout, &dmh_created_layout},
     {DMH_OP_LOAD, "load", &dmh_load_layout, &dmh_done_layout},
     {DMH_OP_COPY_TABLE, "copy-table", &dmh_copy_table_layout, &dmh_done_layout},
@@ -168,6 +177,7 @@ static const struct dmh_op_row {
     {DMH_OP_LVM_EXTEND, "lvm-extend", &dmh_lvm_change_layout, &dmh_done_layout},
     {DMH_OP_LVM_REMOVE, "lvm-remove", &dmh_lvm_change_layout, &dmh_done_layout},
     {DMH_OP_LVM_ACTIVATE, "lvm-activate", &dmh_lvm_change_layout, &dmh_done_layout},
+    {DMH_OP_THIN_DELTA, "thin-delta", &dmh_thin_delta_layout, &dmh_thin_told_layout},
 };
 
 static const struct dmh_op_row *dmh_op_find(uint16_t op)

@@ -174,8 +174,8 @@ static void advice_thin(const struct kmc_facts *facts, const struct kmc_device *
 {
     struct kmc_support support;
 
-    if (device->kind != KMC_KIND_THIN_LV) {
-        advice_tracker(answer, false, "not a thin volume");
+    if (device->kind != KMC_KIND_THIN_LV || !device->vg[0]) {
+        advice_tracker(answer, false, "not a thin volume of LVM's");
         return;
     }
     kmc_supports(facts, KMC_THIN, &support);

@@ -29,7 +29,10 @@ struct kmc_way_answer {
 /** kmc_way_of - whether and how the device at @index can be attached, as far as the device decides */
 void kmc_way_of(const struct kmc_devices *devices, size_t index, struct kmc_way_answer *ret_answer);
 
-// In the order in which `auto` prefers them.
+// In the order in which `auto` prefers them. The whole rule, which README and blkrep-attach(1) tell too:
+//   a thin volume whose pool can be asked     thin
+//   another LV, and no place was named        cow, by snapshots of LVM's own in the group
+//   anything else                             era when its metadata can lie on the device's own disk, else cow
 enum kmc_tracker { KMC_TRACKER_THIN, KMC_TRACKER_ERA, KMC_TRACKER_COW, KMC_TRACKER_SCAN, KMC_TRACKER_MAX };
 
 // Where a tracker's store or metadata could live, found by the caller.

@@ -9,10 +9,11 @@ static const struct cli_option attach_options[] = {
     {"early", CLI_FLAG, NULL,
      "For the initramfs: build the stack from a copy of the volume's record, before the root file system is there. attach --all on the real "
      "root takes it over. Tracker era only, with --cow on a device or in a volume group."},
-    {"tracker", CLI_CHOICE, "auto|cow|era",
-     "What remembers the changes. era: dm-era, cheap, for any number of consumers, its metadata should lie on the volume's own disk. cow: a "
-     "dm-snapshot held from one run to the next, exact to 4 KiB, but it costs most of the write rate. auto takes era where its metadata "
-     "lies on the volume's own disk, else cow."},
+    {"tracker", CLI_CHOICE, "auto|cow|era|thin",
+     "What remembers the changes. thin: of a thin logical volume, snapshots in its pool, exact and without a store of their own. era: dm-era, cheap, for any number of consumers, its metadata should lie on the volume's own disk. cow: a "
+     "dm-snapshot held from one run to the next, exact to 4 KiB, but it costs most of the write rate; of a logical volume it is a snapshot of "
+     "LVM's own, in the free space of its group. auto takes thin for a thin volume and cow for another logical volume, unless --cow names a "
+     "place; for everything else era where its metadata lies on the volume's own disk, else cow."},
     {"cow", CLI_TEXT, "PLACE",
      "Where snapshots keep old data, and dm-era its metadata: the path of a file to be made, a block device that is given for it whole, or "
      "vg:GROUP for a logical volume. Not on the volume itself, and not where anything lies already. Default: a file in the state folder."},
@@ -68,7 +69,7 @@ static void attach_say(struct cli *cli, const struct volume *volume, const struc
         cli_print(cli, "%s: %s over %s, tracker %s", record->name, top, record->device,
                   volume_tracker_name(record->tracker));
     }
-    if (done->fresh && !record->retabled) {
+    if (done->fresh && strcmp(volume_top(record), "@device") != 0) {
         cli_say(cli, "use %s from now on: in /etc/fstab, and wherever %s stands. fstrim does nothing on it.", top,
                 record->device);
     }
@@ -184,9 +185,10 @@ static int attach_first(struct cli *cli, struct br_err *reterr)
         .area_max_bytes = cli_size(cli, "cow-max", 0),
         .era_block_bytes = cli_size(cli, "era-block", 0),
         .at_boot = cli_flag(cli, "at-boot"),
-        .tracker = tracker && !strcmp(tracker, "cow")   ? VOLUME_COW
-                   : tracker && !strcmp(tracker, "era") ? VOLUME_ERA
-                                                        : 0,
+        .tracker = tracker && !strcmp(tracker, "cow")    ? VOLUME_COW
+                   : tracker && !strcmp(tracker, "era")  ? VOLUME_ERA
+                   : tracker && !strcmp(tracker, "thin") ? VOLUME_THIN
+                                                         : 0,
     };
 
     if (!volume) {
@@ -235,7 +237,7 @@ static const struct cli_field attach_fields[] = {
     {"volume", "text", "Its name."},
     {"device", "text", "The device that it is."},
     {"path", "text", "What to mount and to use instead of the device."},
-    {"tracker", "text", "cow or era."},
+    {"tracker", "text", "cow, era or thin."},
     {"size_bytes", "number", "Of the volume."},
     {"area_bytes", "number", "Of the place for snapshots and metadata."},
     {"online", "boolean", "The device was in use, and the stack was slipped under it: its path stays."},
@@ -256,6 +258,9 @@ const struct cli_verb cmd_attach = {
         "then on sync and send take a snapshot of it for each run, of a mounted file system too, and read only what changed since the "
         "consumer's last run. A device-mapper device that is in use gets the stack slipped under it and keeps its path. A plain "
         "partition must not be in use: blkrep doctor DEVICE prints the ways.\n\n"
+        "A logical volume keeps its path, its table and LVM's commands: its snapshots are LVM's own, called blkrep-NAME-snap.N and tagged "
+        "blkrep, and LVM keeps them over a boot. A thin pool that is nearly full (90 %) gets no snapshot more; from 95 % on blkrep watch gives "
+        "back those that only runs need, and the next run compares everything.\n\n"
         "With NAME alone the stack of a known volume is built again, as the boot does with --all. If it can't be proven that every write "
         "since the last run went through the tracker, because the device was mounted elsewhere, or a boot went without the stack, that is "
         "said here, in the audit log and in the next run, which then compares everything.\n\n"

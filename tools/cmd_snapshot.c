@@ -7,6 +7,7 @@
 #include "engine/codec/identity.h"
 #include "engine/net/registry.h"
 #include "tools/audit.h"
+#include "tools/volume/lvm.h"
 #include "tools/volume/stack.h"
 #include "tools/volume/tend.h"
 
@@ -112,10 +113,14 @@ static void snapshot_report(struct cli *cli, const struct snapshot_group *group,
     for (uint32_t i = 0; i < group->count; i++) {
         const struct volume_record *record = &group->volumes[i].record;
         const struct dmh_window_top_done *top = &group->done.tops[i];
-        char path[VOLUME_NAME_MAX + 64];
+        char path[VOLUME_WHERE_MAX];
         char took[32];
 
-        snprintf(path, sizeof(path), "/dev/mapper/%s-snap.%u", record->name, group->numbers[i]);
+        if (volume_is_lvm(record)) {
+            lvm_snapshot_path(record, group->numbers[i], path, sizeof(path));
+        } else {
+            snprintf(path, sizeof(path), "/dev/mapper/%s-snap.%u", record->name, group->numbers[i]);
+        }
         br_duration_text(top->window_ns, took, sizeof(took));
         json_array_append_new(list,
                               json_pack("{s:s,s:s,s:s,s:s,s:f,s:f}", "volume", record->name, "name", name, "path", path,
@@ -270,7 +275,7 @@ static int snapshot_remove_locked(struct cli *cli, struct volume *volume, const 
         return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no snapshot %s", volume->record.name, name);
     }
     // A consumer's mark may need it: then it stays, as that.
-    if (volume->record.tracker == VOLUME_COW && !snapshot->gone &&
+    if (volume->record.tracker != VOLUME_ERA && !snapshot->gone &&
         volume_record_needed(&volume->record, snapshot->number)) {
         snapshot->use = VOLUME_MARK;
         snapshot->name[0] = 0;
@@ -313,7 +318,8 @@ static const struct cli_field snapshot_create_fields[] = {
     {"snapshots[].name", "text", "Its name: VOLUME@NAME is a source for blkrep sync and send."},
     {"snapshots[].path", "text", "Its device, read it or mount it read-only."},
     {"snapshots[].consistency", "text", "clean when a mounted file system was frozen, else crash."},
-    {"snapshots[].window_seconds", "number", "How long writes to the volume waited."},
+    {"snapshots[].window_seconds", "number",
+     "How long writes to the volume waited; of LVM's own snapshots, how long its command ran, which is more."},
     {"snapshots[].freeze_seconds", "number", "Of that, in the freeze of the file system."},
     {"window_seconds", "number", "From the first suspend to the last resume."},
     {NULL, NULL, NULL},

@@ -7,6 +7,7 @@
 
 #include "engine/net/registry.h"
 #include "engine/sync/local.h"
+#include "engine/sync/source.h"
 #include "tools/remote.h"
 #include "tools/volume/view.h"
 
@@ -48,7 +49,18 @@ static int source_end_open_view(struct cli *cli, struct br_ring *ring, struct so
     place->object.size_bytes = end->view->size_bytes;
     place->object.sector_bytes = end->view->sector_bytes;
     place->look_fd = open(place->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return place_device_state(cli, ring, record->wwid, !look, &place->dir, reterr);
+    if (place->look_fd < 0) {
+        // Not for this user to open; the helper opens it for him.
+        struct dmh_open top = {.owner = DMH_OWNER_VOLUME, .device = volume_ref(&end->view->volume, volume_top(record))};
+        struct dmh_opened opened;
+        error = dmh_open(end->view->volume.helper, &top, &place->look_fd, &opened, reterr);
+        if (error) {
+            return error;
+        }
+    }
+    error = place_device_state(cli, ring, record->wwid, !look, &place->dir, reterr);
+    // A user's state folder learns which volume it is from who attached it.
+    return error || look ? error : br_volume_seed(place->dir, &record->volume, reterr);
 }
 
 static int source_end_open_place(struct cli *cli, struct br_ring *ring, struct source_end *end, const char *word,

@@ -618,6 +618,12 @@ static bool br_guard_wwid_of(dev_t device, char *wwid, size_t wwid_size)
     return false;
 }
 
+bool br_guard_wwid(uint64_t device, char *ret_wwid, size_t size)
+{
+    ret_wwid[0] = 0;
+    return br_guard_wwid_of((dev_t)device, ret_wwid, size);
+}
+
 static void br_guard_describe_block(dev_t device, struct br_guard_object *object)
 {
     struct loop_info64 info;

@@ -52,6 +52,8 @@ BR_MUST_CHECK int br_guard_same(int fd_a, int fd_b, char ret_text[BR_GUARD_TEXT_
  */
 BR_MUST_CHECK int br_guard_source(int fd, const char *path, struct br_err *reterr);
 
+/** br_guard_wwid - what struct br_guard_object calls wwid, of a block device that is not opened; true when it is stable */
+bool br_guard_wwid(uint64_t device, char *ret_wwid, size_t size);
 /**
  * br_guard_target - is the target mounted in any way, held by another driver, under a loop device, swap, or open for writing elsewhere?
  * @fd  open for reading only, before the descriptor that writes is opened

@@ -79,22 +79,16 @@ int br_volume_load(struct br_dir *dir, struct br_uuid *ret_volume, struct br_err
     return 1;
 }
 
-int br_volume_ensure(struct br_ring *ring, struct br_dir *dir, struct br_uuid *ret_volume, struct br_err *reterr)
+static int br_volume_write(struct br_dir *dir, const struct br_uuid *volume, struct br_err *reterr)
 {
     uint8_t record[BR_VOLUME_RECORD_BYTES] = {0};
-    struct br_uuid volume;
     struct br_file *file;
-    int rc = br_volume_load(dir, ret_volume, reterr);
 
-    if (rc) {
-        return rc < 0 ? rc : 0;
-    }
-    volume = br_ring_new_uuid(ring);
     memcpy(record, BR_VOLUME_MAGIC, 8);
     br_put_u32(record + 8, BR_VOLUME_VERSION);
-    memcpy(record + BR_VOLUME_AT_UUID, volume.bytes, BR_UUID_BYTES);
+    memcpy(record + BR_VOLUME_AT_UUID, volume->bytes, BR_UUID_BYTES);
     br_volume_sum(record, record + BR_VOLUME_AT_SUM);
-    rc = br_dir_open(dir, BR_VOLUME_NEW_NAME, BR_OPEN_WRITE | BR_OPEN_CREATE | BR_OPEN_TRUNCATE, &file, reterr);
+    int rc = br_dir_open(dir, BR_VOLUME_NEW_NAME, BR_OPEN_WRITE | BR_OPEN_CREATE | BR_OPEN_TRUNCATE, &file, reterr);
     if (rc < 0) {
         return br_err_prefix(reterr, "volume record");
     }
@@ -103,11 +97,31 @@ int br_volume_ensure(struct br_ring *ring, struct br_dir *dir, struct br_uuid *r
     br_file_close(file);
     rc = rc < 0 ? rc : br_dir_rename(dir, BR_VOLUME_NEW_NAME, BR_VOLUME_NAME, reterr);
     rc = rc < 0 ? rc : br_dir_sync(dir, reterr);
-    if (rc < 0) {
-        return br_err_prefix(reterr, "volume record");
+    return rc < 0 ? br_err_prefix(reterr, "volume record") : 0;
+}
+
+int br_volume_seed(struct br_dir *dir, const struct br_uuid *volume, struct br_err *reterr)
+{
+    struct br_uuid there;
+    int rc = br_volume_load(dir, &there, reterr);
+
+    return rc ? (rc < 0 ? rc : 0) : br_volume_write(dir, volume, reterr);
+}
+
+int br_volume_ensure(struct br_ring *ring, struct br_dir *dir, struct br_uuid *ret_volume, struct br_err *reterr)
+{
+    struct br_uuid volume;
+    int rc = br_volume_load(dir, ret_volume, reterr);
+
+    if (rc) {
+        return rc < 0 ? rc : 0;
     }
-    *ret_volume = volume;
-    return 0;
+    volume = br_ring_new_uuid(ring);
+    rc = br_volume_write(dir, &volume, reterr);
+    if (!rc) {
+        *ret_volume = volume;
+    }
+    return rc;
 }
 
 // Loading -----------------------------------------------------------------------------------------------------------------------------

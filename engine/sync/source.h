@@ -27,6 +27,8 @@ struct br_source;
  * Errors: -BR_E_CORRUPT
  */
 BR_MUST_CHECK int br_volume_load(struct br_dir *dir, struct br_uuid *ret_volume, struct br_err *reterr);
+/** br_volume_seed - make the record with this uuid, durably, when there is none */
+BR_MUST_CHECK int br_volume_seed(struct br_dir *dir, const struct br_uuid *volume, struct br_err *reterr);
 /** br_volume_ensure - like br_volume_load, but makes the record, durably, when there is none */
 BR_MUST_CHECK int br_volume_ensure(struct br_ring *ring, struct br_dir *dir, struct br_uuid *ret_volume,
                                    struct br_err *reterr);

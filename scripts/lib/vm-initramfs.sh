@@ -15,8 +15,8 @@
 # Modules at hand in every guest. The kernel loads them on demand through busybox's modprobe; a test names in its
 # header those that must be loaded before it starts.
 vm_modules="virtio_pci virtio_blk virtio_console virtio_net dm-mod dm-snapshot dm-flakey dm-log-writes dm-era dm-thin-pool dm-delay dm-zero
-    dm-mirror dm-raid raid1 loop nbd ublk_drv ext4 xfs vfat nls_cp437 nls_ascii crc32c_generic crc32c_intel libcrc32c
-    xxhash_generic null_blk brd drbd"
+    dm-multipath dm-round-robin dm-mirror dm-raid raid1 loop nbd ublk_drv ext4 xfs vfat nls_cp437 nls_ascii crc32c_generic crc32c_intel libcrc32c
+    xxhash_generic null_blk brd drbd sd_mod scsi_debug"
 
 vm_guest_dirs="dev proc sys run tmp etc mnt root var/lib vm/bin usr/bin usr/sbin usr/lib usr/lib64"
 

@@ -20,6 +20,15 @@ for unit in blkrep-attach blkrep-watch blkrep-serve; do
     t_status 0
     [[ ! -s $T/err ]] || t_fail "$unit.service: $(cat "$T/err")"
 done
+for unit in blkrep-dm-helper.socket blkrep-dm-helper@.service; do
+    [[ -s $units/$unit ]] || t_fail "$unit is not installed"
+    sed -i "s|/usr/libexec/blkrep|${BLKREP%/*}|; /^Documentation=/d" "$units/$unit"
+done
+cp "$units/blkrep-dm-helper@.service" "$units/blkrep-dm-helper@1.service"
+t_run systemd-analyze verify --man=no --recursive-errors=no "$units/blkrep-dm-helper.socket" "$units/blkrep-dm-helper@1.service"
+t_status 0
+[[ ! -s $T/err ]] || t_fail "the helper's units: $(cat "$T/err")"
+grep -q '^InaccessiblePaths=.*dm-helper.socket' "$units/blkrep-serve.service" || t_fail "blkrep serve could use attached volumes"
 grep -q '^Before=local-fs.target' "$units/blkrep-attach.service" || t_fail "attach does not come before local file systems"
 grep -q '^ExecStart=-' "$units/blkrep-attach.service" || t_fail "a failed attach would stop the boot"
 [[ -s $T/root/usr/lib/udev/rules.d/62-blkrep.rules ]] || t_fail "the udev rule is not installed"

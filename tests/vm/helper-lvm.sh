@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# soak: minutes on an emulated processor
 # vm: kernels=6.1,6.12 disk=pv=128M disk=pv2=64M tools=dmsetup,lvm,thin_check,mke2fs modules=dm-thin-pool timeout=150
 #
 # LVM through blkrep-dm-helper: snapshots and stores of its own in the groups that a registration names, and nothing else of LVM's.

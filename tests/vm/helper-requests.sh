@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2010,SC2143 # "A && B || fail": fail ends the test
-# soak: minutes on an emulated processor
 # vm: kernels=6.1,6.12 disk=a=64M disk=cow=32M disk=meta=8M disk=other=16M tools=dmsetup,mke2fs,e2fsck timeout=120
 #
 # Every request of blkrep-dm-helper that is about device-mapper, on a real kernel, and what it refuses.

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2001,SC2015 # "A && B || fail": fail ends the test
-# soak: minutes on an emulated processor
 # vm: kernels=6.1,6.12 disk=a=32M disk=cow=8M tools=dmsetup,mke2fs modules=dm-delay timeout=240
 #
 # Suspends that go wrong on a slow disk. Each time: a freeze that can't be short is begun (its checks are turned off), somebody is killed or
@@ -62,12 +61,14 @@ stack db 1 /dev/mapper/slow /dev/vm/cow "$size"
 mke2fs -q -t ext4 /dev/mapper/db && mount -t ext4 /dev/mapper/db /mnt || fail "ext4"
 touch /mnt/before && sync
 
+slow_ms=300 # what a write or flush takes during a freeze
+
 # freeze_begun ARGUMENTS...: a window begins; on return it is one second into its slow freeze, and a write waits
 freeze_begun() {
     await 30000 "the end of an earlier window's processes" nobody_left
     rm -f "$T/written"
     dd if=/dev/urandom of=/mnt/dirty bs=64k count=8 status=none
-    delay 300
+    delay "$slow_ms"
     (dmh window "$@" >"$T/window.log" 2>&1; echo "status $?" >>"$T/window.log") &
     await 5000 "a suspender" pid_of blkrep-suspend >/dev/null
     suspender=$(pid_of blkrep-suspend) helper=$(pid_of blkrep-dm-helpe) client=$(pid_of dmh)
@@ -140,6 +141,7 @@ kill -9 "$helper" "$client"
 settled snapshot-origin
 
 echo "== another connection has to wait, and says so"
+slow_ms=1000 # the freeze outlasts the three seconds that the other one waits
 freeze_begun top=db/top,freeze deadline=60000
 refused BUSY window top=db/top
 settled snapshot-origin

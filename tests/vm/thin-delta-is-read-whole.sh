@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# soak: minutes on an emulated processor
 # vm: kernels=all disk=meta=2M disk=data=32M tools=dmsetup,thin_delta modules=dm-thin-pool timeout=200
 #
 # Does thin_delta, as the engine reads it, tell every sector in which two snapshots of a thin volume differ: after writes, write-zeroes and discards of

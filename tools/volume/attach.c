@@ -16,6 +16,8 @@
 #include "tools/audit.h"
 #include "tools/volume/continuity.h"
 #include "tools/volume/early.h"
+#include "tools/volume/find.h"
+#include "tools/volume/lvm.h"
 #include "tools/volume/pass.h"
 #include "tools/volume/stack.h"
 
@@ -287,6 +289,68 @@ static int attach_tracker(const struct attach_look *look, const struct attach_wi
     return 0;
 }
 
+// Does the volume take LVM's own snapshots? Of a thin LV those of its pool, of another LV those that lie in its group; unless another tracker
+// or a place is named (kmod-compat/advice.h has the whole rule).
+static int attach_lvm(const struct attach_look *look, const struct attach_wish *wish, enum volume_tracker *ret_tracker,
+                      struct br_err *reterr)
+{
+    const struct kmc_device *device = &look->devices.list[look->index];
+    struct kmc_support support;
+    char own_group[160];
+
+    *ret_tracker = 0;
+    kmc_supports(&look->facts, KMC_THIN, &support);
+    bool of_lvm = device->kind == KMC_KIND_THIN_LV && *device->vg; // not one that is device-mapper's alone
+    bool thin = of_lvm && support.answer == KMC_YES;
+    snprintf(own_group, sizeof(own_group), "vg:%.127s", device->vg);
+    if (wish->tracker == VOLUME_THIN && !thin) {
+        return of_lvm ? br_err_set(reterr, BR_E_UNSUPPORTED, "tracker thin: %s; %s", support.reason, support.remedy)
+                      : br_err_set(reterr, BR_E_USAGE, "tracker thin: %s is no thin logical volume", look->object.text);
+    }
+    if (thin && (wish->tracker == VOLUME_THIN || (!wish->tracker && !wish->area))) {
+        *ret_tracker = VOLUME_THIN;
+    } else if (device->kind == KMC_KIND_LV && wish->tracker != VOLUME_ERA &&
+               (!wish->area || (wish->tracker == VOLUME_COW && !strcmp(wish->area, own_group)))) {
+        kmc_supports(&look->facts, KMC_LVM, &support);
+        *ret_tracker = support.answer == KMC_YES ? VOLUME_LVM_COW : 0;
+    }
+    if (*ret_tracker == VOLUME_THIN && wish->area) {
+        return br_err_set(reterr, BR_E_USAGE, "tracker thin keeps nothing outside its pool: leave --cow out");
+    }
+    if (*ret_tracker && wish->at_boot) {
+        return br_err_set(reterr, BR_E_USAGE, "%s is a logical volume: attach it now, in use or not",
+                          look->object.text);
+    }
+    return 0;
+}
+
+// LVM's own snapshots: no stack, no area; where they lie is the group.
+static int attach_plan_lvm(struct volume_record *record, const struct attach_wish *wish, const struct attach_look *look,
+                           struct br_err *reterr)
+{
+    const struct kmc_device *device = &look->devices.list[look->index];
+
+    if (strlen(device->vg) >= 128 || !*device->vg) {
+        return br_err_set(reterr, BR_E_LIMIT, "the name of the volume group is too long, or not known");
+    }
+    char path[VOLUME_WHERE_MAX];
+    struct stat st;
+
+    record->retabled = false;
+    // What LVM's commands call it.
+    snprintf(path, sizeof(path), "/dev/%.120s/%.120s", device->vg, device->lv);
+    if (!stat(path, &st) && S_ISBLK(st.st_mode) && st.st_rdev == look->object.device) {
+        memcpy(record->device, path, sizeof(path));
+    }
+    record->area = (struct volume_area){.kind = VOLUME_AREA_VG};
+    snprintf(record->area.path, sizeof(record->area.path), "%.127s", device->vg);
+    if (record->tracker == VOLUME_LVM_COW) {
+        uint64_t share = BR_MAX(record->size_bytes / ATTACH_AREA_MAX_SHARE, ATTACH_AREA_LEAST);
+        record->area.max_bytes = br_align_up(wish->area_max_bytes ? wish->area_max_bytes : share, VOLUME_UNIT_BYTES);
+    }
+    return 0;
+}
+
 static int attach_plan(struct volume *volume, const struct attach_wish *wish, const struct attach_look *look,
                        struct br_err *reterr)
 {
@@ -301,7 +365,11 @@ static int attach_plan(struct volume *volume, const struct attach_wish *wish, co
     record->size_bytes = look->object.size_bytes;
     record->retabled = !wish->at_boot && attach_retables(look);
     record->era_block_bytes = wish->era_block_bytes ? wish->era_block_bytes : VOLUME_ERA_BYTES;
-    int error = attach_area(volume, wish, reterr);
+    int error = attach_lvm(look, wish, &record->tracker, reterr);
+    if (error || record->tracker) {
+        return error ? error : attach_plan_lvm(record, wish, look, reterr);
+    }
+    error = attach_area(volume, wish, reterr);
     error = error ? error : attach_tracker(look, wish, record, reterr);
     if (!error && record->tracker == VOLUME_ERA) {
         error = br_era_meta_bytes(record->size_bytes * ATTACH_GROWTH, record->era_block_bytes, ATTACH_ERAS, &meta_bytes,
@@ -346,7 +414,7 @@ static int attach_see(struct volume *volume, struct br_ring *ring, struct contin
 {
     struct br_guard_object object;
     struct br_file *file;
-    int error = attach_describe(volume->record.device, &object, reterr);
+    int error = find_device(volume->cli, &volume->record, &object, reterr);
 
     error = error ? error : attach_open_device(&volume->record, ring, &file, reterr);
     if (!error) {
@@ -400,6 +468,7 @@ static int attach_build_new(struct volume *volume, struct br_ring *ring, bool at
     volume->record.chain = volume_new_uuid();
     volume->record.chain_unix_ns = volume_now_unix_ns();
     volume->record.pending = true;
+    volume->fresh = true;
     error = volume_save(volume, reterr);
     error = error ? error : stack_register(volume, reterr);
     error = error ? error : at_boot ? attach_reserve(volume, reterr) : stack_up(volume, true, lost, reterr);
@@ -662,13 +731,51 @@ static int attach_grow(struct volume *volume, struct br_err *reterr)
     return stack_resize(volume, object.size_bytes, reterr);
 }
 
+// A volume whose snapshots are LVM's: there is nothing to build, and LVM kept its snapshots with it wherever it was. What is left to see is
+// that it is the same, here, and not an older copy.
+static int attach_again_lvm(struct volume *volume, struct attach_done *done, struct br_err *reterr)
+{
+    struct volume_record *record = &volume->record;
+    struct br_guard_object object;
+    struct continuity_now now = {0};
+    const char *older = NULL;
+    int error = find_device(volume->cli, record, &object, reterr);
+
+    error = error ? error : stack_register(volume, reterr);
+    error = error ? error : stack_note(volume, true, &older, reterr);
+    if (error) {
+        return error;
+    }
+    continuity_system(record, &now);
+    const char *lost = strcmp(now.machine_id, record->machine_id) ? "another-machine" : older;
+    snprintf(now.wwid, sizeof(now.wwid), "%s", object.wwid);
+    memcpy(now.superblock, record->superblock, sizeof(now.superblock));
+    done->stood = !lost && record->up && !strcmp(record->boot_id, now.boot_id);
+    if (lost) {
+        attach_lose(volume, lost);
+        done->lost = record->lost;
+    }
+    continuity_take(record, &now);
+    record->size_bytes = object.size_bytes;
+    record->up = true;
+    record->pending = false;
+    error = volume_save(volume, reterr);
+    if (!error && !done->stood) {
+        attach_audit(volume, "attach", done->lost);
+    }
+    return error;
+}
+
 static int attach_again_locked(struct volume *volume, struct attach_done *done, struct br_err *reterr)
 {
     struct br_ring *ring;
+
+    if (volume_is_lvm(&volume->record)) {
+        return attach_again_lvm(volume, done, reterr);
+    }
     // A first attach may have been killed before the helper knew the volume.
     int error = volume->record.pending ? stack_register(volume, reterr) : 0;
     int up = error ? error : stack_is_up(volume, reterr);
-
     if (up < 0) {
         return up;
     }
@@ -702,9 +809,11 @@ int attach_again(struct volume *volume, struct attach_done *ret_done, struct br_
 static int attach_pass_locked(struct volume *volume, const char *why, struct attach_done *done, struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
+    struct br_guard_object object;
     struct br_err err;
-    int error = pass_on(record, reterr);
+    int error = find_device(volume->cli, record, &object, reterr); // never another disk under the volume's name
 
+    error = error ? error : pass_on(record, reterr);
     if (error == -BR_E_BUSY) {
         return error; // a stack stands, and what is written goes through it
     }
@@ -802,8 +911,11 @@ int attach_early(struct volume *volume, struct attach_done *ret_done, struct br_
 
 int attach_early_pass(struct volume *volume, struct attach_done *ret_done, struct br_err *reterr)
 {
+    struct br_guard_object object;
+    int error = find_device(volume->cli, &volume->record, &object, reterr);
+
     *ret_done = (struct attach_done){.off = true};
-    return pass_on(&volume->record, reterr);
+    return error ? error : pass_on(&volume->record, reterr);
 }
 
 // Down --------------------------------------------------------------------------------------------------------------------------------
@@ -873,9 +985,11 @@ static int attach_down_locked(struct volume *volume, bool keep, struct br_err *r
         }
     }
     // An attach or detach that was killed may have left it unregistered, and the helper answers for registered ones only.
-    error = record->pending || !keep ? stack_register(volume, reterr) : 0;
+    error = keep ? 0 : stack_restore(volume, reterr);
+    error = error || (keep && !record->pending) ? error : stack_register(volume, reterr);
     error = error || !keep ? error : attach_note_down(volume, reterr);
-    error = error ? error : stack_down(volume, reterr);
+    // What LVM keeps, it keeps over a shutdown.
+    error = error || (keep && volume_is_lvm(record)) ? error : stack_down(volume, reterr);
     error = error ? error : keep ? attach_keep(volume, reterr) : pass_off(record, reterr);
     if (!error) {
         attach_audit(volume, keep ? "stack-down" : "detach", NULL);

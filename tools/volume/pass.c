@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/volume/volume.h"
+
 #define PASS_RUN    "/run/blkrep"
 #define PASS_FOLDER PASS_RUN "/passed"
 #define PASS_UDEV   "/run/udev/control" // udevd is there
@@ -89,7 +91,7 @@ int pass_on(const struct volume_record *record, struct br_err *reterr)
 {
     struct pass pass;
 
-    if (record->retabled) {
+    if (!strcmp(volume_top(record), "@device")) {
         return 0;
     }
     int error = pass_names(record, &pass, reterr);
@@ -127,7 +129,7 @@ int pass_off(const struct volume_record *record, struct br_err *reterr)
     struct br_err err;
 
     // A device that is gone, or passed through under no name, leaves nothing to take back.
-    if (record->retabled || pass_names(record, &pass, &err) || !pass_noted(&pass, record->name)) {
+    if (!strcmp(volume_top(record), "@device") || pass_names(record, &pass, &err) || !pass_noted(&pass, record->name)) {
         return 0;
     }
     if (unlink(pass.note)) {

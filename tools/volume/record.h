@@ -30,6 +30,7 @@
 #define VOLUME_ERA_BYTES      (UINT64_C(1) << 20)
 #define VOLUME_BOOT_ID_BYTES  37u
 #define VOLUME_EVIDENCE_BYTES 65u
+#define VOLUME_LV_UUID_MAX    80u
 
 enum volume_tracker {
     VOLUME_COW = 1, // a dm-snapshot is held from one run to the next
@@ -41,7 +42,7 @@ enum volume_tracker {
 enum volume_area_kind {
     VOLUME_AREA_FILE = 1, // a file of its own, mapped below its file system
     VOLUME_AREA_DEVICE,   // a whole device given for it
-    VOLUME_AREA_VG,       // a logical volume of blkrep's own in this group
+    VOLUME_AREA_VG,       // a logical volume of blkrep's own in this group; trackers of LVM: the group, and no bytes
 };
 
 // Bytes of the area.
@@ -74,8 +75,11 @@ struct volume_snapshot {
     uint64_t owner_start;
     bool grown; // its store was made larger: what is behind its end need not be zeros
     bool gone;  // a user's that overflowed: nothing is left of it but this, so that who asks for it is told
-    uint64_t used_seen_bytes; // of its store: it only grows, so one that has less is an older copy
-    uint32_t piece_count;     // none: the store is LVM's own
+    uint64_t used_seen_bytes;         // of its store: it only grows, so one that has less is an older copy
+    char lv_uuid[VOLUME_LV_UUID_MAX]; // LVM's own: device-mapper's uuid of it
+    uint64_t thin_id;                 // of a thin one; `era` is then the pool's transaction that it was made in
+    uint64_t store_bytes;             // LVM's own with a store: what that was to have at first
+    uint32_t piece_count;             // none: the store is LVM's own
     struct volume_piece pieces[VOLUME_PIECES_MAX];
 };
 

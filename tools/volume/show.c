@@ -2,6 +2,7 @@
 #include "tools/volume/show.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/base/units.h"
 #include "tools/volume/pass.h"
@@ -186,7 +187,7 @@ static int show_find_suspended(struct show *show, struct br_err *reterr)
 static int show_find_state(struct show *show, struct br_err *reterr)
 {
     const struct volume_record *record = &show->volume->record;
-    struct dmh_ref top = volume_ref(show->volume, record->retabled ? "real" : "top");
+    struct dmh_ref top = volume_ref(show->volume, record->retabled ? "real" : volume_top(record));
     struct dmh_info info = {0};
 
     if (record->pending) {
@@ -241,7 +242,8 @@ static void show_gather(struct show *show, const json_t *known)
         show->state = "passed-through";
         snprintf(show->trouble, sizeof(show->trouble),
                  "the plain device has its name in this boot, and nothing tracks it");
-    } else if (dmh_client_open(NULL, &show->volume->helper, &err) || show_find_state(show, &err)) {
+    } else if ((!show->volume->helper && dmh_client_open(NULL, &show->volume->helper, &err)) ||
+               show_find_state(show, &err)) {
         show->state = "unknown";
         snprintf(show->trouble, sizeof(show->trouble), "%s: %.200s", br_err_message(err.code), err.text);
     } else {
@@ -482,6 +484,18 @@ static void show_block(const struct show *show)
 
 // All of it ---------------------------------------------------------------------------------------------------------------------------
 
+// Without a helper, so that a record can be shown where there is none; a member of group blkrep sees it through the helper alone.
+static int show_open(struct cli *cli, const char *name, struct volume *volume, struct br_err *reterr)
+{
+    int error = volume_open_record(cli, name, false, volume, reterr);
+
+    if (error != -BR_E_NOT_FOUND || !geteuid()) {
+        return error;
+    }
+    volume_close(volume);
+    return volume_open(cli, name, false, volume, reterr);
+}
+
 static void show_one(struct cli *cli, const char *name, bool block, const json_t *known, char *ret_path)
 {
     struct show *show = calloc(1, sizeof(*show));
@@ -491,7 +505,7 @@ static void show_one(struct cli *cli, const char *name, bool block, const json_t
     if (volume) {
         volume->dir_fd = volume->lock_fd = -1;
     }
-    if (show && volume && !volume_open_record(cli, name, false, volume, &err)) {
+    if (show && volume && !show_open(cli, name, volume, &err)) {
         *show = (struct show){.cli = cli, .volume = volume};
         show_gather(show, known);
         (block ? show_block : show_line)(show);

@@ -7,6 +7,7 @@
 #include "engine/codec/delta.h"
 #include "engine/track/cow_store.h"
 #include "tools/volume/hook.h"
+#include "tools/volume/lvm.h"
 
 #define STACK_RETRY_MS    3000u
 #define STACK_STORE_LEAST (UINT64_C(64) << 20)
@@ -174,6 +175,37 @@ static int stack_swap(struct volume *volume, const char *where, bool freeze, str
 
 // The area ----------------------------------------------------------------------------------------------------------------------------
 
+// The record may have been written by any member of group blkrep, the registration by root alone. So a record can't change what a volume is.
+static int stack_registered(struct volume *volume, const struct dmh_volume *wanted, struct br_err *reterr)
+{
+    struct dmh_volume *now = calloc(1, sizeof(*now));
+    struct br_err err = {0};
+
+    if (!now) {
+        return br_err_set(reterr, BR_E_NOMEM, "registering volume %s", volume->record.name);
+    }
+    int error = dmh_volume(volume->helper, volume->record.name, now, &err);
+    // A device that is called otherwise by now was found by its WWID.
+    bool same = !error && !strcmp(now->uuid, wanted->uuid) && !strcmp(now->wwid, wanted->wwid) &&
+                (!strcmp(now->device, wanted->device) || strncmp(now->wwid, "name-", 5) != 0) &&
+                now->place_count == 1 && now->places[0].kind == wanted->places[0].kind &&
+                !strcmp(now->places[0].path, wanted->places[0].path);
+    free(now);
+    if (volume->fresh || same || error == -BR_E_NOT_FOUND) {
+        return 0;
+    }
+    if (error) {
+        if (reterr) {
+            *reterr = err;
+        }
+        return error;
+    }
+    return br_err_set(reterr, BR_E_REFUSED,
+                      "the record of volume %s names another device or place than root attached: somebody changed it; "
+                      "blkrep detach %s, then attach it anew",
+                      volume->record.name, volume->record.name);
+}
+
 int stack_register(struct volume *volume, struct br_err *reterr)
 {
     const struct volume_record *record = &volume->record;
@@ -185,14 +217,42 @@ int stack_register(struct volume *volume, struct br_err *reterr)
     snprintf(registration->volume, sizeof(registration->volume), "%s", record->name);
     br_uuid_text(&record->volume, registration->uuid);
     snprintf(registration->device, sizeof(registration->device), "%s", record->device);
+    snprintf(registration->wwid, sizeof(registration->wwid), "%s", record->wwid);
     registration->place_count = 1;
     registration->places[0].kind = record->area.kind == VOLUME_AREA_FILE     ? DMH_PLACE_FILE
                                    : record->area.kind == VOLUME_AREA_DEVICE ? DMH_PLACE_DEVICE
                                                                              : DMH_PLACE_VG;
     snprintf(registration->places[0].path, sizeof(registration->places[0].path), "%s", record->area.path);
-    int error = dmh_register(volume->helper, registration, reterr);
+    int error = stack_registered(volume, registration, reterr);
+    error = error ? error : dmh_register(volume->helper, registration, reterr);
     free(registration);
     return error;
+}
+
+int stack_restore(struct volume *volume, struct br_err *reterr)
+{
+    static const enum volume_area_kind kinds[] = {
+        [DMH_PLACE_DEVICE] = VOLUME_AREA_DEVICE, [DMH_PLACE_FILE] = VOLUME_AREA_FILE, [DMH_PLACE_VG] = VOLUME_AREA_VG};
+    struct volume_record *record = &volume->record;
+    struct dmh_volume *now = calloc(1, sizeof(*now));
+    struct br_err err = {0};
+
+    if (!now) {
+        return br_err_set(reterr, BR_E_NOMEM, "the registration of volume %s", record->name);
+    }
+    int error = dmh_volume(volume->helper, record->name, now, &err);
+    if (!error && now->place_count == 1) {
+        (void)!br_uuid_parse(now->uuid, &record->volume); // it was checked when it was registered
+        snprintf(record->device, sizeof(record->device), "%s", now->device);
+        snprintf(record->wwid, sizeof(record->wwid), "%s", now->wwid);
+        snprintf(record->area.path, sizeof(record->area.path), "%s", now->places[0].path);
+        record->area.kind = kinds[now->places[0].kind];
+    }
+    free(now);
+    if (error && error != -BR_E_NOT_FOUND && reterr) {
+        *reterr = err;
+    }
+    return error == -BR_E_NOT_FOUND ? 0 : error;
 }
 
 static int stack_area_file(struct volume *volume, struct br_err *reterr)
@@ -229,6 +289,9 @@ static int stack_area_lv(struct volume *volume, struct br_err *reterr)
 
 int stack_area_make(struct volume *volume, struct br_err *reterr)
 {
+    if (volume_is_lvm(&volume->record)) {
+        return 0;
+    }
     switch (volume->record.area.kind) {
     case VOLUME_AREA_FILE: return stack_area_file(volume, reterr);
     case VOLUME_AREA_VG: return stack_area_lv(volume, reterr);
@@ -297,6 +360,9 @@ int stack_area_drop(struct volume *volume, struct br_err *reterr)
     struct br_err err = {0};
     int error = 0;
 
+    if (volume_is_lvm(record)) {
+        return 0;
+    }
     if (record->area.kind == VOLUME_AREA_FILE) {
         error = dmh_file_release(volume->helper, &file, true, &err);
     } else if (record->area.kind == VOLUME_AREA_VG) {
@@ -335,6 +401,10 @@ int stack_is_up(struct volume *volume, struct br_err *reterr)
 {
     struct dmh_info info;
     const char *mark = volume->record.retabled ? "real" : "top";
+
+    if (volume_is_lvm(&volume->record)) {
+        return lvm_is_up(volume, reterr);
+    }
     int found = stack_look(volume, mark, &info, reterr);
 
     if (found <= 0 || !info.live_table) {
@@ -489,6 +559,9 @@ static int stack_up_top(struct volume *volume, struct br_err *reterr)
 int stack_up(struct volume *volume, bool fresh_meta, char ret_lost[64], struct br_err *reterr)
 {
     ret_lost[0] = 0;
+    if (volume_is_lvm(&volume->record)) {
+        return lvm_up(volume, reterr);
+    }
     int error = stack_area_make(volume, reterr);
     error = error ? error : stack_area_map(volume, reterr);
     error = error ? error : stack_up_real(volume, reterr);
@@ -664,6 +737,9 @@ static int stack_down_rest(struct volume *volume, struct br_err *reterr)
 
 int stack_down(struct volume *volume, struct br_err *reterr)
 {
+    if (volume_is_lvm(&volume->record)) {
+        return lvm_down(volume, reterr);
+    }
     int error = stack_down_top(volume, reterr);
 
     return error ? error : stack_down_rest(volume, reterr);
@@ -730,6 +806,9 @@ int stack_snapshot_prepare(struct volume *volume, struct br_ring *ring, uint64_t
     struct volume_record *record = &volume->record;
     char part[DMH_PART_MAX];
 
+    if (volume_is_lvm(record)) {
+        return lvm_snapshot_prepare(volume, store_bytes, snapshot, reterr);
+    }
     if (record->snapshot_count == VOLUME_SNAPSHOTS_MAX) {
         return br_err_set(reterr, BR_E_LIMIT, "volume %s has %u snapshots", record->name, record->snapshot_count);
     }
@@ -786,6 +865,16 @@ static int stack_window_note(struct stack_window *of, const struct dmh_window_to
 int stack_snapshot_take(struct stack_window *windows, uint32_t count, struct dmh_window_done *ret_done,
                         struct br_err *reterr)
 {
+    for (uint32_t i = 0; i < count; i++) {
+        if (volume_is_lvm(&windows[i].volume->record)) {
+            // LVM suspends and resumes by itself: nothing else can be in that window.
+            return count == 1 ? lvm_snapshot_take(windows, ret_done, reterr)
+                              : br_err_set(reterr, BR_E_UNSUPPORTED,
+                                           "the snapshots of volume %s are LVM's own and can't share a moment with "
+                                           "others: attach it with --tracker era for that",
+                                           windows[i].volume->record.name);
+        }
+    }
     struct dmh_window *window = calloc(1, sizeof(*window));
 
     if (!window || count > DMH_TOPS_MAX) {
@@ -845,6 +934,9 @@ static int stack_snapshot_unmake(struct volume *volume, uint32_t number, bool fo
     if (snapshot && snapshot->gone) {
         return 0;
     }
+    if (volume_is_lvm(&volume->record)) {
+        return lvm_snapshot_unmake(volume, number, reterr);
+    }
     int error = stack_snapshot_detach(volume, number, force, reterr);
     volume_part(part, "cow", number);
     return error ? error : stack_remove(volume, part, reterr);
@@ -879,6 +971,9 @@ int stack_snapshot_lose(struct volume *volume, uint32_t number, struct br_err *r
 
 int stack_snapshot_grow(struct volume *volume, uint32_t number, uint64_t bytes, struct br_err *reterr)
 {
+    if (volume_is_lvm(&volume->record)) {
+        return lvm_snapshot_grow(volume, number, bytes, reterr);
+    }
     struct volume_snapshot *snapshot = volume_record_snapshot(&volume->record, number, NULL);
     struct dmh_load *load = calloc(1, sizeof(*load));
     char part[DMH_PART_MAX];
@@ -903,6 +998,9 @@ int stack_snapshot_grow(struct volume *volume, uint32_t number, uint64_t bytes, 
 int stack_snapshot_status(struct volume *volume, uint32_t number, struct dmh_target_status *ret_status,
                           struct br_err *reterr)
 {
+    if (volume_is_lvm(&volume->record)) {
+        return lvm_snapshot_status(volume, number, ret_status, reterr);
+    }
     struct dmh_query query = {0};
     struct dmh_status *status = calloc(1, sizeof(*status));
     char part[DMH_PART_MAX];

@@ -21,6 +21,11 @@
 
 /** stack_register - tell the helper which devices and places the volume has: root only */
 BR_MUST_CHECK int stack_register(struct volume *volume, struct br_err *reterr);
+/**
+ * stack_restore - let the record say what the registration says, which root alone wrote: device, WWID, place
+ * For taking a volume down whose record stack_register() refuses. No effect without a registration; the record is not saved.
+ */
+BR_MUST_CHECK int stack_restore(struct volume *volume, struct br_err *reterr);
 /** stack_area_make - make the area as large as the record says, or larger if it is; for a file or a logical volume */
 BR_MUST_CHECK int stack_area_make(struct volume *volume, struct br_err *reterr);
 /**

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tools/audit.h"
+#include "tools/volume/lvm.h"
 #include "tools/volume/stack.h"
 
 // Thousandths of a store from which on ...
@@ -161,6 +162,10 @@ int tend_volume(struct volume *volume, uint32_t keep, struct tend_found *ret_fou
     *ret_found = (struct tend_found){0};
     if (error) {
         return error;
+    }
+    if (volume->record.tracker == VOLUME_THIN) {
+        volume_unlock(volume);
+        return lvm_thin_tend(volume, ret_found, reterr);
     }
     uint32_t count = volume->record.snapshot_count;
     memcpy(snapshots, volume->record.snapshots, count * sizeof(snapshots[0]));

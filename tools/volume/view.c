@@ -9,6 +9,7 @@
 #include "engine/track/cow_store.h"
 #include "engine/track/era_meta.h"
 #include "tools/volume/continuity.h"
+#include "tools/volume/lvm.h"
 #include "tools/volume/stack.h"
 #include "tools/volume/tend.h"
 
@@ -114,6 +115,9 @@ int view_check(void *ctx, struct br_err *reterr)
     struct dmh_target_status status = {0};
     int error = stack_snapshot_status(&view->volume, view->snapshot.number, &status, reterr);
 
+    if (!error && view->volume.record.tracker == VOLUME_THIN) {
+        return lvm_thin_check(&view->volume, reterr);
+    }
     if (!error && (view->overflowed || status.snapshot_state != DMH_SNAPSHOT_VALID)) {
         error = br_err_set(
             reterr, BR_E_NO_SPACE,
@@ -234,8 +238,9 @@ static struct br_cow_status view_cow_status(const struct dmh_target_status *stat
 static int view_cow_read(struct volume_view *view, const struct volume_snapshot *held, struct br_extent_map *map,
                          struct br_err *reterr)
 {
+    bool of_lvm = view->volume.record.tracker == VOLUME_LVM_COW; // which decides its chunks
     struct br_cow_store_params params = {.origin_bytes = UINT64_MAX,
-                                         .chunk_bytes = VOLUME_CHUNK_BYTES,
+                                         .chunk_bytes = of_lvm ? 0 : VOLUME_CHUNK_BYTES,
                                          .wiped = !held->grown,
                                          .settle_ns = VIEW_SETTLE_NS};
     struct dmh_target_status status = {0};
@@ -281,6 +286,37 @@ static const struct volume_snapshot *view_held(struct volume_view *view, uint32_
     return lost ? NULL : held;
 }
 
+// Snapshots of LVM's own: first that they are what was made, then what changed.
+static int view_lvm_changed(struct volume_view *view, const struct volume_mark *mark,
+                            const struct volume_snapshot *held, struct br_extent_map *map, const char **ret_reason,
+                            struct br_err *reterr)
+{
+    struct volume_record *record = &view->volume.record;
+    const char *why = "";
+    struct br_err err = {0};
+    int error;
+
+    if (record->tracker == VOLUME_THIN) {
+        const struct volume_snapshot *marked = volume_record_snapshot(record, mark->snapshot, NULL);
+        error = lvm_thin_changed(&view->volume, marked, &view->snapshot, map, &why, &err);
+    } else {
+        error = lvm_snapshot_proven(&view->volume, held, &why, &err);
+        if (error > 0) {
+            error = view_cow_read(view, held, map, &err);
+            return error ? view_unread(view, error, "snapshot-store-unreadable", &err, ret_reason, reterr) : 1;
+        }
+    }
+    if (error < 0) {
+        return view_unread(view, error, "thin-delta-unreadable", &err, ret_reason, reterr);
+    }
+    if (!error) {
+        cli_warn(view->volume.cli, "what changed on %s can't be told, all is compared: %s", record->name,
+                 err.text[0] ? err.text : why);
+        return view_reason(view, why, ret_reason);
+    }
+    return 1;
+}
+
 static int view_changed_since(struct volume_view *view, const struct volume_mark *mark, struct br_extent_map *map,
                               const char **ret_reason, struct br_err *reterr)
 {
@@ -300,6 +336,9 @@ static int view_changed_since(struct volume_view *view, const struct volume_mark
     }
     if (!held || !volume_record_snapshot(record, mark->snapshot, NULL)) {
         return view_reason(view, "snapshot-gone", ret_reason);
+    }
+    if (volume_is_lvm(record)) {
+        return view_lvm_changed(view, mark, held, map, ret_reason, reterr);
     }
     error = view_cow_read(view, held, map, &err);
     return error ? view_unread(view, error, "snapshot-store-unreadable", &err, ret_reason, reterr) : 1;

@@ -16,9 +16,9 @@
 #include "engine/net/registry.h"
 #include "tools/audit.h"
 
-#define VOLUME_RECORD      "stack.json"
-#define VOLUME_RECORD_NEW  "stack.json.new"
-#define VOLUME_LOCK        "stack.lock"
+#define VOLUME_RECORD      DMH_RECORD_NAME
+#define VOLUME_RECORD_NEW  DMH_RECORD_NEW_NAME
+#define VOLUME_LOCK        DMH_RECORD_LOCK
 #define VOLUME_RECORD_MAX  (256 * 1024)
 #define VOLUME_LOCK_TRIES  600
 #define VOLUME_LOCK_NAP_NS 100000000
@@ -29,14 +29,26 @@ struct dmh_ref volume_ref(const struct volume *volume, const char *where)
 {
     struct dmh_ref ref = {0};
 
+    bool store = !strncmp(where, "cow.", 4);
+
     snprintf(ref.volume, sizeof(ref.volume), "%s", volume->record.name);
-    snprintf(ref.where, sizeof(ref.where), "%s", where);
+    if (volume_is_lvm(&volume->record) && (store || !strncmp(where, "snap.", 5))) {
+        snprintf(ref.where, sizeof(ref.where), "%s:%.127s/snap%s", store ? "lvm-store" : "lvm",
+                 volume->record.area.path, strchr(where, '.'));
+    } else {
+        snprintf(ref.where, sizeof(ref.where), "%s", where);
+    }
     return ref;
 }
 
 void volume_part(char *ret_part, const char *kind, uint32_t number)
 {
     snprintf(ret_part, DMH_PART_MAX, "%.12s.%u", kind, number);
+}
+
+bool volume_is_lvm(const struct volume_record *record)
+{
+    return record->tracker == VOLUME_THIN || record->tracker == VOLUME_LVM_COW;
 }
 
 const char *volume_base(const struct volume_record *record)
@@ -46,12 +58,12 @@ const char *volume_base(const struct volume_record *record)
 
 const char *volume_top(const struct volume_record *record)
 {
-    return record->retabled ? "@device" : "top";
+    return record->retabled || volume_is_lvm(record) ? "@device" : "top";
 }
 
 void volume_top_path(const struct volume_record *record, char *ret_path, size_t size)
 {
-    if (record->retabled || record->tracker == VOLUME_THIN || record->tracker == VOLUME_LVM_COW) {
+    if (record->retabled || volume_is_lvm(record)) {
         snprintf(ret_path, size, "%s", record->device);
     } else {
         snprintf(ret_path, size, "/dev/mapper/%s", record->name);
@@ -93,14 +105,9 @@ void volume_break_chain(struct volume *volume, const char *why)
 
 // The record --------------------------------------------------------------------------------------------------------------------------
 
-// Returns 1 when there is a record, 0 when not.
-static int volume_read(int dir_fd, const char *name, struct volume_record *record, struct br_err *reterr)
+// Takes what @fd holds, and closes it.
+static int volume_read_fd(int fd, const char *name, struct volume_record *record, struct br_err *reterr)
 {
-    int fd = openat(dir_fd, VOLUME_RECORD, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0) {
-        return errno == ENOENT ? 0 : br_err_os(reterr, errno, "opening the record of volume %s", name);
-    }
     BR_AUTO_FREE char *text = malloc(VOLUME_RECORD_MAX);
     ssize_t len = text ? read(fd, text, VOLUME_RECORD_MAX) : -1;
     int os_errno = errno;
@@ -118,8 +125,63 @@ static int volume_read(int dir_fd, const char *name, struct volume_record *recor
     return error ? error : 1;
 }
 
+// Returns 1 when there is a record, 0 when not.
+static int volume_read(int dir_fd, const char *name, struct volume_record *record, struct br_err *reterr)
+{
+    int fd = openat(dir_fd, VOLUME_RECORD, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0) {
+        return errno == ENOENT ? 0 : br_err_os(reterr, errno, "opening the record of volume %s", name);
+    }
+    return volume_read_fd(fd, name, record, reterr);
+}
+
+static int volume_read_by_helper(struct dmh_client *helper, const char *name, struct volume_record *record,
+                                 struct br_err *reterr)
+{
+    struct br_err err = {0};
+    int fd;
+    int error = dmh_record_open(helper, name, DMH_RECORD_READ, &fd, &err);
+
+    if (error == -BR_E_NOT_FOUND) {
+        return 0;
+    }
+    if (error && reterr) {
+        *reterr = err;
+    }
+    return error ? error : volume_read_fd(fd, name, record, reterr);
+}
+
+static int volume_read_own(struct volume *volume, struct volume_record *record, struct br_err *reterr)
+{
+    return volume->by_helper ? volume_read_by_helper(volume->helper, volume->record.name, record, reterr)
+                             : volume_read(volume->dir_fd, volume->record.name, record, reterr);
+}
+
+static int volume_save_by_helper(struct volume *volume, struct br_err *reterr)
+{
+    BR_AUTO_FREE char *text = volume_record_encode(&volume->record);
+    size_t len = text ? strlen(text) : 0;
+    int fd;
+    int error = text ? dmh_record_open(volume->helper, volume->record.name, DMH_RECORD_NEW, &fd, reterr)
+                     : br_err_set(reterr, BR_E_NOMEM, "the record of volume %s", volume->record.name);
+
+    if (error) {
+        return error;
+    }
+    errno = ENOSPC; // what a short write means
+    if (write(fd, text, len) != (ssize_t)len) {
+        error = br_err_os(reterr, errno, "writing the record of volume %s", volume->record.name);
+    }
+    close(fd);
+    return error ? error : dmh_record_keep(volume->helper, volume->record.name, reterr);
+}
+
 int volume_save(struct volume *volume, struct br_err *reterr)
 {
+    if (volume->by_helper) {
+        return volume_save_by_helper(volume, reterr);
+    }
     BR_AUTO_FREE char *text = volume_record_encode(&volume->record);
     size_t len = text ? strlen(text) : 0;
     int fd = -1;
@@ -189,10 +251,32 @@ int volume_open_record(struct cli *cli, const char *name, bool make, struct volu
     return 0;
 }
 
+// A volume of the system's, for a member of the group.
+static int volume_open_by_helper(struct cli *cli, const char *name, struct volume *ret_volume, struct br_err *reterr)
+{
+    struct volume *volume = ret_volume;
+
+    *volume = (struct volume){.cli = cli, .by_helper = true, .dir_fd = -1, .lock_fd = -1};
+    snprintf(volume->record.name, sizeof(volume->record.name), "%s", name);
+    int error = dmh_client_open(NULL, &volume->helper, reterr);
+    int found = error ? error : volume_read_own(volume, &volume->record, reterr);
+    volume->exists = found > 0;
+    return found ? (found < 0 ? found : 0) : br_err_set(reterr, BR_E_NOT_FOUND, "no volume %s is attached", name);
+}
+
 int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret_volume, struct br_err *reterr)
 {
-    int error = volume_open_record(cli, name, make, ret_volume, reterr);
+    struct br_err err = {0};
+    int error = volume_open_record(cli, name, make && !geteuid(), ret_volume, &err);
 
+    if (error == -BR_E_NOT_FOUND && geteuid()) {
+        volume_close(ret_volume);
+        return make ? br_err_set(reterr, BR_E_PERMISSION, "attaching a device takes root")
+                    : volume_open_by_helper(cli, name, ret_volume, reterr);
+    }
+    if (error && reterr) {
+        *reterr = err;
+    }
     return error ? error : dmh_client_open(NULL, &ret_volume->helper, reterr);
 }
 
@@ -210,8 +294,16 @@ void volume_close(struct volume *volume)
 int volume_lock(struct volume *volume, struct br_err *reterr)
 {
     const struct timespec nap = {.tv_nsec = VOLUME_LOCK_NAP_NS};
-    int fd = openat(volume->dir_fd, VOLUME_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = -1;
 
+    if (volume->by_helper) {
+        int error = dmh_record_open(volume->helper, volume->record.name, DMH_RECORD_HOLD, &fd, reterr);
+        if (error) {
+            return error;
+        }
+    } else {
+        fd = openat(volume->dir_fd, VOLUME_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    }
     if (fd < 0) {
         return br_err_os(reterr, errno, "locking volume %s", volume->record.name);
     }
@@ -223,7 +315,7 @@ int volume_lock(struct volume *volume, struct br_err *reterr)
         nanosleep(&nap, NULL);
     }
     volume->lock_fd = fd;
-    int found = volume_read(volume->dir_fd, volume->record.name, &volume->record, reterr);
+    int found = volume_read_own(volume, &volume->record, reterr);
     if (found < 0 || (!found && volume->exists)) {
         volume_unlock(volume);
         return found < 0 ? found
@@ -284,6 +376,22 @@ static void volume_sort(json_t *names)
     }
 }
 
+// Adds the names of the system's volumes; without the service there are none.
+static void volume_list_by_helper(json_t *names)
+{
+    struct dmh_client *helper = NULL;
+    struct dmh_volumes *volumes = calloc(1, sizeof(*volumes));
+    struct br_err err;
+
+    if (volumes && !dmh_client_open(NULL, &helper, &err) && !dmh_volumes(helper, volumes, &err)) {
+        for (uint32_t i = 0; i < volumes->volume_count; i++) {
+            json_array_append_new(names, json_string(volumes->volumes[i].volume));
+        }
+    }
+    dmh_client_close(helper);
+    free(volumes);
+}
+
 int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr)
 {
     char path[PATH_MAX];
@@ -308,9 +416,42 @@ int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr)
     if (dir) {
         closedir(dir);
     }
+    if (geteuid()) {
+        volume_list_by_helper(names);
+    }
     volume_sort(names);
     *ret_names = names;
     return 0;
+}
+
+// Of the system's volumes, for a member of the group: by name, by /dev/mapper/NAME, by the device's path. Their devices he may not open.
+static int volume_find_by_helper(const char *word, char *ret_name, struct br_err *reterr)
+{
+    struct dmh_client *helper = NULL;
+    struct dmh_volumes *volumes = calloc(1, sizeof(*volumes));
+    struct volume_record *record = calloc(1, sizeof(*record));
+    int error = volumes && record ? dmh_client_open(NULL, &helper, reterr)
+                                  : br_err_set(reterr, BR_E_NOMEM, "the volumes of this host");
+    int found = 0;
+
+    error = error ? error : dmh_volumes(helper, volumes, reterr);
+    for (uint32_t i = 0; !error && !found && i < volumes->volume_count; i++) {
+        const char *name = volumes->volumes[i].volume;
+        char top[VOLUME_WHERE_MAX + 16];
+        struct br_err err;
+        found = !strcmp(word, name);
+        if (!found && *word == '/' && volume_read_by_helper(helper, name, record, &err) > 0) {
+            volume_top_path(record, top, sizeof(top));
+            found = !strcmp(word, record->device) || !strcmp(word, top);
+        }
+        if (found) {
+            snprintf(ret_name, VOLUME_NAME_MAX, "%.64s", name);
+        }
+    }
+    dmh_client_close(helper);
+    free(volumes);
+    free(record);
+    return error ? error : found;
 }
 
 // Does the object that @word leads to belong to the volume of this record?
@@ -377,7 +518,15 @@ int volume_find(struct cli *cli, const char *word, char *ret_name, struct br_err
         }
     }
     struct stat st;
-    if (stat(word, &st) || !S_ISBLK(st.st_mode)) {
+    bool there = !stat(word, &st);
+    if (geteuid() && (there ? S_ISBLK(st.st_mode) : br_volume_name_ok(word))) {
+        int found = volume_find_by_helper(word, ret_name, &err);
+        // Without the service, or for a device that he may open himself, it is as if there were none.
+        if (found > 0 || (found == -BR_E_PERMISSION && !there)) {
+            return found > 0 ? found : br_err_set(reterr, BR_E_PERMISSION, "%s is no file, and %.200s", word, err.text);
+        }
+    }
+    if (!there || !S_ISBLK(st.st_mode)) {
         return 0;
     }
     int fd = open(word, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -7,6 +7,9 @@
 //     STATE/volumes/NAME/stack.lock     held while the stack or the record changes, never for the time of a run
 //     STATE/volumes/NAME/area           the area, when it is a file and the user named no other place
 //
+// A user has no volumes of his own, but in group blkrep those of the system: then the service blkrep-dm-helper.socket opens the record and puts
+// a new one in its place. What the user's runs remember of replicas is in his own state folder.
+//
 // What the source's side remembers of replicas stays where it is without a stack: in the state folder under the device's WWID. So the
 // replicas of a device that is attached are still its replicas, and after a detach again.
 #ifndef BR_TOOLS_VOLUME_VOLUME_H
@@ -20,9 +23,11 @@
 struct volume {
     struct cli *cli;
     struct volume_record record;
-    bool exists; // there is a record
-    int dir_fd;
-    int lock_fd; // -1 not locked
+    bool exists;    // there is a record
+    bool fresh;     // it is being attached for the first time
+    bool by_helper; // a member of group blkrep: the record is root's, and the helper opens it
+    int dir_fd;     // -1 when by_helper
+    int lock_fd;    // -1 not locked
     struct dmh_client *helper;
 };
 
@@ -30,6 +35,7 @@ struct volume {
  * volume_find - the attached volume that @word means: its name, its device, or /dev/mapper/NAME
  * @ret_name  VOLUME_NAME_MAX bytes
  * Returns 1, or 0 when it is none; a record that can't be read is no reason to read its device as if nobody tracked it: its error
+ * A user who is not in group blkrep and names something that is no file is told so: -BR_E_PERMISSION
  */
 BR_MUST_CHECK int volume_find(struct cli *cli, const char *word, char *ret_name, struct br_err *reterr);
 /**
@@ -55,10 +61,15 @@ BR_MUST_CHECK int volume_remove(struct volume *volume, struct br_err *reterr);
 /** volume_list - the names of all volumes with a record, sorted, as a JSON array; the caller's reference */
 BR_MUST_CHECK int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr);
 
-/** volume_ref - a place of the volume, for requests to the helper */
+/**
+ * volume_ref - a place of the volume, for requests to the helper
+ * Where LVM keeps the snapshots, "snap.7" and "cow.7" are its logical volumes.
+ */
 struct dmh_ref volume_ref(const struct volume *volume, const char *where);
 /** volume_part - "cow.7" for ("cow", 7); the part's name, DMH_PART_MAX bytes */
 void volume_part(char *ret_part, const char *kind, uint32_t number);
+/** volume_is_lvm - are the volume's snapshots LVM's own (tools/volume/lvm.h)? */
+bool volume_is_lvm(const struct volume_record *record);
 /** volume_base - what snapshots are taken of: "era" or "real" */
 const char *volume_base(const struct volume_record *record);
 /** volume_top - what is suspended and mounted: "top", or "@device" when the stack was slipped under it */

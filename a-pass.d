@@ -1,0 +1,19 @@
+pass.o: tools/volume/pass.c tools/volume/pass.h tools/volume/record.h \
+ engine/base/err.h engine/base/uuid.h tools/volume/volume.h \
+ dm-helper/client.h dm-helper/request.h tools/cli.h engine/base/bytes.h \
+ engine/base/units.h tools/place.h engine/guard/guard.h \
+ engine/net/address.h engine/ring/ring.h
+tools/volume/pass.h:
+tools/volume/record.h:
+engine/base/err.h:
+engine/base/uuid.h:
+tools/volume/volume.h:
+dm-helper/client.h:
+dm-helper/request.h:
+tools/cli.h:
+engine/base/bytes.h:
+engine/base/units.h:
+tools/place.h:
+engine/guard/guard.h:
+engine/net/address.h:
+engine/ring/ring.h:
