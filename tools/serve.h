@@ -26,7 +26,7 @@
 enum serve_answer {
     SERVE_NO_ANSWER = 0, // the parent is gone
     SERVE_GO = 'G',
-    SERVE_HUSH = 'H', // enough was said
+    SERVE_HUSH = 'H',         // enough was said
     SERVE_FULL = 'F',         // sessions-max
     SERVE_FULL_ADDRESS = 'A', // sessions-per-address
 };

@@ -9,7 +9,7 @@ for signal in TERM INT; do
     rm -rf "$T/b" "$T/b.blkrep"
     t_background run env --default-signal=INT "$BLKREP" sync --json --bwlimit=4M "$T/a" "$T/b"
     t_wait_for 10 t_has_bytes "$T/b.blkrep/identity" 1
-    sleep 0.5
+    sleep 0.8 # the limit lets a MiB go after a quarter of a second
     t_end "$T_PID" $signal
     cp "$T/run.out" "$T/out" && cp "$T/run.err" "$T/err"
     t_status 1
