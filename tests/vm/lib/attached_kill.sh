@@ -47,7 +47,7 @@ sweep() {
     kill_at_change "$T/count" 0 all "$@" >"$T/out" 2>"$T/err" || fail "$*: status $?: $(cat "$T/out" "$T/err")"
     read -r count _ <"$T/count"
     [[ $count -gt 3 ]] || fail "$*: only $count changes were seen"
-    for ((n = 1 + $(vm_random "$step" "$who $* $tracker"); n <= count; n += step)); do
+    for ((n = 1 + $(vm_random $((step < count ? step : count)) "$who $* $tracker"); n <= count; n += step)); do
         $before
         kill_at_change "$T/count" "$n" "$who" "$@" >"$T/out" 2>"$T/err"
         what="$tracker, $*: $who killed at change $(cat "$T/count") of $count"
