@@ -90,11 +90,11 @@ attached_kill_main() {
     for tracker in $2; do
         if [[ $tracker == cow ]]; then cow=/mnt/area; else cow=/dev/vm/area; fi
         for who in $3; do
-            sweep $who detached has_top then_synced blkrep attach data /dev/vm/source --tracker $tracker --cow $cow --cow-size 24M
-            sweep $who synced false then_synced blkrep sync data /dev/vm/target --overwrite --yes --recheck 64K
-            sweep $who without_snapshot has_snapshot then_synced blkrep snapshot create data --name s1
-            sweep $who with_snapshot has_none then_synced blkrep snapshot remove data@s1
-            sweep $who attached has_no_volume then_none blkrep detach data
+            sweep "$who" detached has_top then_synced blkrep attach data /dev/vm/source --tracker "$tracker" --cow "$cow" --cow-size 24M
+            sweep "$who" synced false then_synced blkrep sync data /dev/vm/target --overwrite --yes --recheck 64K
+            sweep "$who" without_snapshot has_snapshot then_synced blkrep snapshot create data --name s1
+            sweep "$who" with_snapshot has_none then_synced blkrep snapshot remove data@s1
+            sweep "$who" attached has_no_volume then_none blkrep detach data
         done
     done
     echo "$swept kills, seed $VM_SEED"
