@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
+# soak: two minutes on an emulated processor
 # vm: kernels=all disk=source=16M disk=area=64M disk=home=32M disk=target=16M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era,dm-flakey timeout=300
 #
 # Disks that fail below an attached volume: a part of the source, now and then all of its writes, the place of the stores, the metadata of dm-era.

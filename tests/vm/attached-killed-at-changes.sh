@@ -10,4 +10,4 @@ set -u
 # shellcheck source=lib/attached_kill.sh
 . /vm/lib/attached_kill.sh
 
-attached_kill_main 16 era all
+attached_kill_main 40 era all

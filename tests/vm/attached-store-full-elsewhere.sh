@@ -24,6 +24,11 @@ dd if=/dev/zero of=/dev/vm/area bs=64k count=2 oflag=direct status=none
 (umask 077 && echo secret >/mnt/secret)
 run_is 3 blkrep attach data /dev/vm/source --cow /mnt/secret
 [[ $(cat /mnt/secret) == secret ]] || fail "a refused attach wrote to the file"
+run_is 3 blkrep attach data /dev/vm/source --tracker era --cow /mnt/area --cow-size 1M
+says "which is the least"
+[[ ! -e /mnt/area ]] || fail "a refused attach left its file"
+run_is 6 blkrep attach data /dev/vm/source --tracker era --cow /mnt/area --cow-size 60M # of a file system of 64 MiB
+[[ ! -e /mnt/area ]] || fail "an attach without room left its file"
 nothing_left
 
 echo "== era: the view is refused, the tracking goes on"

@@ -14,12 +14,13 @@ set -u
 
 recheck=4 # MiB of the 16 in a run: round once in four runs, one more for where it stands when it begins
 
-# change NAME SEED - a few blocks; the last write is the one that will be forgotten by "last"
+# change NAME SEED - a few blocks; the last write, of one chunk that is alone in its block, is the one that will be forgotten by "last"
 change() {
     local at
-    for at in 37 101 150 "$forgotten"; do
+    for at in 37 101 150; do
         vm_pattern 65536 "$2 $at" | dd of="/dev/mapper/$1" bs=64k seek="$at" iflag=fullblock oflag=direct conv=notrunc,fsync status=none || fail "write"
     done
+    vm_pattern 4096 "$2" | dd of="/dev/mapper/$1" bs=4k seek=$((forgotten * 16)) iflag=fullblock oflag=direct conv=notrunc,fsync status=none || fail "write"
 }
 
 # found WHAT NAME - within the bound the replica is the volume

@@ -203,6 +203,34 @@ int volume_save(struct volume *volume, struct br_err *reterr)
     return ok ? 0 : br_err_os(reterr, os_errno, "writing the record of volume %s", volume->record.name);
 }
 
+// The folder and the lock; one in which something of the user's lies stays.
+static void volume_remove_folder(struct volume *volume, const char *name)
+{
+    char path[PATH_MAX];
+    struct br_err err;
+
+    unlinkat(volume->dir_fd, VOLUME_RECORD_NEW, 0);
+    unlinkat(volume->dir_fd, VOLUME_LOCK, 0);
+    if (!place_state_path(volume->cli, path, &err)) {
+        size_t used = strlen(path);
+        snprintf(path + used, sizeof(path) - used, "/volumes/%s", name);
+        rmdir(path);
+    }
+}
+
+// What a removal that was killed left: a folder without a record, that nobody has the lock of.
+static void volume_clear_remains(struct volume *volume, const char *name)
+{
+    int fd = openat(volume->dir_fd, VOLUME_LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    if ((fd < 0 || !flock(fd, LOCK_EX | LOCK_NB)) && faccessat(volume->dir_fd, VOLUME_RECORD, F_OK, 0)) {
+        volume_remove_folder(volume, name);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 // Opening -----------------------------------------------------------------------------------------------------------------------------
 
 static int volume_folder(struct cli *cli, const char *name, bool make, int *ret_fd, struct br_err *reterr)
@@ -245,6 +273,7 @@ int volume_open_record(struct cli *cli, const char *name, bool make, struct volu
     }
     volume->exists = found > 0;
     if (!found && !make) {
+        volume_clear_remains(volume, name);
         return br_err_set(reterr, BR_E_NOT_FOUND, "no volume %s is attached", name);
     }
     snprintf(volume->record.name, sizeof(volume->record.name), "%s", name);
@@ -335,21 +364,11 @@ void volume_unlock(struct volume *volume)
 
 int volume_remove(struct volume *volume, struct br_err *reterr)
 {
-    char path[PATH_MAX];
-    struct br_err err;
-
     if ((unlinkat(volume->dir_fd, VOLUME_RECORD, 0) && errno != ENOENT) || fsync(volume->dir_fd)) {
         return br_err_os(reterr, errno, "removing the record of volume %s", volume->record.name);
     }
     volume->exists = false;
-    unlinkat(volume->dir_fd, VOLUME_RECORD_NEW, 0);
-    unlinkat(volume->dir_fd, VOLUME_LOCK, 0);
-    // A folder in which something of the user's lies stays.
-    if (!place_state_path(volume->cli, path, &err)) {
-        size_t used = strlen(path);
-        snprintf(path + used, sizeof(path) - used, "/volumes/%s", volume->record.name);
-        rmdir(path);
-    }
+    volume_remove_folder(volume, volume->record.name);
     return 0;
 }
 

@@ -47,8 +47,7 @@ sweep() {
     kill_at_change "$T/count" 0 all "$@" >"$T/out" 2>"$T/err" || fail "$*: status $?: $(cat "$T/out" "$T/err")"
     read -r count _ <"$T/count"
     [[ $count -gt 3 ]] || fail "$*: only $count changes were seen"
-    $after "$* whole"
-    for ((n = 1 + $(vm_random "$step" "$who $* $tracker"); n <= count; n += step)); do
+    for ((n = 1 + $(vm_random $((step < count ? step : count)) "$who $* $tracker"); n <= count; n += step)); do
         $before
         kill_at_change "$T/count" "$n" "$who" "$@" >"$T/out" 2>"$T/err"
         what="$tracker, $*: $who killed at change $(cat "$T/count") of $count"
@@ -91,11 +90,11 @@ attached_kill_main() {
     for tracker in $2; do
         if [[ $tracker == cow ]]; then cow=/mnt/area; else cow=/dev/vm/area; fi
         for who in $3; do
-            sweep $who detached has_top then_synced blkrep attach data /dev/vm/source --tracker $tracker --cow $cow --cow-size 24M
-            sweep $who synced false then_synced blkrep sync data /dev/vm/target --overwrite --yes --recheck 64K
-            sweep $who without_snapshot has_snapshot then_synced blkrep snapshot create data --name s1
-            sweep $who with_snapshot has_none then_synced blkrep snapshot remove data@s1
-            sweep $who attached has_no_volume then_none blkrep detach data
+            sweep "$who" detached has_top then_synced blkrep attach data /dev/vm/source --tracker "$tracker" --cow "$cow" --cow-size 24M
+            sweep "$who" synced false then_synced blkrep sync data /dev/vm/target --overwrite --yes --recheck 64K
+            sweep "$who" without_snapshot has_snapshot then_synced blkrep snapshot create data --name s1
+            sweep "$who" with_snapshot has_none then_synced blkrep snapshot remove data@s1
+            sweep "$who" attached has_no_volume then_none blkrep detach data
         done
     done
     echo "$swept kills, seed $VM_SEED"

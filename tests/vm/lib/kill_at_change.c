@@ -77,8 +77,8 @@ static const char *change_word(uint64_t number, const __u64 *args)
     case SYS_renameat2: return "rename";
     case SYS_unlink:
     case SYS_unlinkat: return "unlink";
-    case SYS_mkdir:
-    case SYS_mkdirat: return "mkdir";
+    case SYS_rmdir: return "rmdir";
+    case SYS_mkdirat: return "mkdir"; // not mkdir(): libdevmapper asks for its folder again and again
     case SYS_fallocate: return "fallocate";
     default: return NULL;
     }
