@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=pv=128M disk=home=32M disk=target=32M disk=other=32M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs,e2fsck,jq modules=dm-thin-pool,dm-snapshot timeout=240
+# vm: kernels=all disk=pv=128M disk=home=32M disk=target=32M disk=other=32M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs,e2fsck,jq modules=dm-thin-pool,dm-snapshot timeout=300
 #
 # A thin volume of LVM's, mounted and written to, with tracker thin: it keeps its path, each run reads and ships what changed (writes and
 # discards) and the replica is the view; two consumers have marks of their own; a metadata snapshot that somebody else holds, one that a
@@ -83,31 +83,30 @@ is fallback_reason null
 slot
 check_replica /dev/vm/target
 
-# A pool that is nearly full gets no snapshot, and its volumes go on; `watch` gives back what only runs need.
-lvm lvcreate -q -y -n hog -V 72M --thinpool data/pool || fail "hog"
-used() { dmsetup status data-pool-tpool | awk '{ split($6, share, "/"); print share[1] * 1000 / share[2] }'; }
-fill() { # fill THOUSANDTHS - of the pool
-    local want=$1 total now
-    total=$(dmsetup status data-pool-tpool | awk '{ split($6, share, "/"); print share[2] }')
-    now=$(dmsetup status data-pool-tpool | awk '{ split($6, share, "/"); print share[1] }')
-    dd if=/dev/zero of=/dev/data/hog bs=64k count=$((total * want / 1000 - now + 1)) seek="$hog_at" oflag=direct status=none || fail "filling the pool"
-    hog_at=$((hog_at + total * want / 1000 - now + 1))
+# A pool that is nearly full gets no snapshot, what only runs need is given back, and its volumes go on.
+share() { dmsetup status data-pool-tpool | awk '{ split($6, share, "/"); print share[1], share[2] }'; }
+fill() { # fill THOUSANDTHS - of the pool, by another volume in it
+    local now total
+    lvm lvcreate -q -y -n hog -V 72M --thinpool data/pool || fail "hog"
+    read -r now total < <(share)
+    dd if=/dev/zero of=/dev/data/hog bs=64k count=$((total * $1 / 1000 - now + 1)) oflag=direct status=none || fail "filling the pool"
 }
-hog_at=0
-fill 910
+source_goes_on() {
+    echo "$1" >/run/db/more && sync || fail "the source takes no writes"
+    [[ -z $(lvm lvs --noheadings -o lv_name data | grep blkrep-) ]] || fail "marks were not given back: $(lvm lvs data)"
+    grep -q "\"$1\"" /mnt/state/audit.ndjson || fail "no audit line says $1: $(cat /mnt/state/audit.ndjson)"
+    lvm lvremove -q -y data/hog || fail "lvremove"
+    run blkrep sync db /dev/vm/target
+    is fallback_reason snapshot-gone
+    check_replica /dev/vm/target
+}
+fill 940 # beyond what a run takes a snapshot in
 run_is 6 blkrep sync db /dev/vm/target
 says "thin pool"
-echo goes-on >/run/db/more && sync || fail "the source takes no writes"
-[[ -n $(lvm lvs --noheadings -o lv_name data | grep blkrep-) ]] || fail "the marks are gone too early"
-fill 955
+source_goes_on no-room
+fill 955 # beyond what watch keeps one in
 run blkrep watch --once
-[[ -z $(lvm lvs --noheadings -o lv_name data | grep blkrep-) ]] || fail "marks were not given back: $(lvm lvs data)"
-grep -q '"pool-nearly-full"' /mnt/state/audit.ndjson || fail "no audit line: $(cat /mnt/state/audit.ndjson)"
-echo goes-on >/run/db/more && sync || fail "the source takes no writes"
-lvm lvremove -q -y data/hog || fail "lvremove"
-run blkrep sync db /dev/vm/target
-is fallback_reason snapshot-gone
-check_replica /dev/vm/target
+source_goes_on pool-nearly-full
 
 dmsetup message data-pool-tpool 0 reserve_metadata_snap || fail "reserve"
 printf 'block %s' "$(dmsetup status data-pool-tpool | awk '{ print $7 }')" >/mnt/state/volumes/db/metadata-snap
