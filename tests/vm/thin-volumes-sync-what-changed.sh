@@ -82,30 +82,20 @@ is fallback_reason null
 slot
 check_replica /dev/vm/target
 
-# A pool that is nearly full gets no snapshot, what only runs need is given back, and its volumes go on.
-share() { dmsetup status data-pool-tpool | awk '{ split($6, share, "/"); print share[1], share[2] }'; }
-fill() { # fill THOUSANDTHS - of the pool, by another volume in it
-    local now total
-    lvm lvcreate -q -y -n hog -V 72M --thinpool data/pool || fail "hog"
-    read -r now total < <(share)
-    dd if=/dev/zero of=/dev/data/hog bs=64k count=$((total * $1 / 1000 - now + 1)) oflag=direct status=none || fail "filling the pool"
-}
-source_goes_on() {
-    echo "$1" >/run/db/more && sync || fail "the source takes no writes"
-    [[ -z $(lvm lvs --noheadings -o lv_name data | grep blkrep-) ]] || fail "marks were not given back: $(lvm lvs data)"
-    grep -q "\"$1\"" /mnt/state/audit.ndjson || fail "no audit line says $1: $(cat /mnt/state/audit.ndjson)"
-    lvm lvremove -q -y data/hog || fail "lvremove"
-    run blkrep sync db /dev/vm/target
-    is fallback_reason snapshot-gone
-    check_replica /dev/vm/target
-}
-fill 940 # beyond what a run takes a snapshot in
+# A pool that is nearly full, by another volume in it: what only runs need is given back, no snapshot is taken, and its volumes go on.
+lvm lvcreate -q -y -n hog -V 72M --thinpool data/pool || fail "hog"
+read -r now total < <(dmsetup status data-pool-tpool | awk '{ split($6, share, "/"); print share[1], share[2] }')
+dd if=/dev/zero of=/dev/data/hog bs=64k count=$((total * 980 / 1000 - now)) oflag=direct status=none || fail "filling the pool"
+run blkrep watch --once
+[[ -z $(lvm lvs --noheadings -o lv_name data | grep blkrep-) ]] || fail "marks were not given back: $(lvm lvs data)"
+grep -q '"pool-nearly-full"' /mnt/state/audit.ndjson || fail "no audit line: $(cat /mnt/state/audit.ndjson)"
 run_is 6 blkrep sync db /dev/vm/target
 says "thin pool"
-source_goes_on no-room
-fill 955 # beyond what watch keeps one in
-run blkrep watch --once
-source_goes_on pool-nearly-full
+echo goes-on >/run/db/more && sync || fail "the source takes no writes"
+lvm lvremove -q -y data/hog || fail "lvremove"
+run blkrep sync db /dev/vm/target
+is fallback_reason snapshot-gone
+check_replica /dev/vm/target
 
 dmsetup message data-pool-tpool 0 reserve_metadata_snap || fail "reserve"
 printf 'block %s' "$(dmsetup status data-pool-tpool | awk '{ print $7 }')" >/mnt/state/volumes/db/metadata-snap
