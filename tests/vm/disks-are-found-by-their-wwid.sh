@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=leg=24M disk=second=24M disk=area=80M disk=home=32M disk=target=24M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era,dm-multipath,dm-round-robin,sd_mod timeout=200
 #
 # A multipath device and SCSI disks (as iSCSI makes them), attached: one that has another name after a "boot" is found by its WWID, with its

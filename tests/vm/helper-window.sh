@@ -88,7 +88,7 @@ for ((i = 0; i < 200; i++)); do
     grep -q frozen "$T/freezer.log" && break
     sleep 0.05
 done
-group=(window top=db/top,freeze top=files/top,freeze inside=db/s1 inside=files/s1)
+group=(window "top=db/top,freeze" "top=files/top,freeze" inside=db/s1 inside=files/s1)
 if [[ $VM_KERNEL == 6.1 ]]; then
     refused BUSY "${group[@]}"
     refused NOT_FOUND info db/s1

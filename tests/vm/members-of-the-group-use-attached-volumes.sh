@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=source=32M disk=area=96M disk=home=96M disk=alien=16M tools=dmsetup,mke2fs,e2fsck,jq,setpriv,systemd-socket-activate modules=dm-snapshot,dm-era timeout=200
 #
 # A user in group blkrep, through the service as systemd starts it, syncs a volume that root attached, makes, lists and removes a snapshot, and
@@ -12,10 +13,10 @@ set -u
 
 home_mount
 unset BLKREP_STATE
-mkdir -p -m 0755 /var/lib/blkrep /run/blkrep /run/data /etc
+mkdir -p /var/lib/blkrep /run/blkrep /run/data /etc
 grep -qs '^blkrep:' /etc/group || echo 'blkrep:x:500:' >>/etc/group
 mke2fs -q -t ext4 /dev/vm/source || fail "mke2fs"
-for who in 1000 1001; do mkdir -p -m 0700 "/mnt/$who" && chown "$who:$who" "/mnt/$who"; done
+for who in 1000 1001; do mkdir -m 0700 "/mnt/$who" && chown "$who:$who" "/mnt/$who"; done
 program=$(command -v blkrep)
 
 # What systemd does with blkrep-dm-helper.socket: Accept=yes, a connection as descriptor 3.
