@@ -48,7 +48,7 @@ const struct cli_field show_volume_fields[] = {
     {"tracker", "text|null", "cow, era or thin."},
     {"state", "text",
      "active; suspended (trouble says which device); down: known, and not built; passed-through: the plain device in this boot; next-boot: "
-     "attached at the next boot, or its first attach was cut short; unknown."},
+     "attached at the next boot, or its first attach was cut short; unknown: when it is the record that can't be read, numbers and lists are missing."},
     {"trouble", "text|null", "Why the state is not active."},
     {"tracking_since_unix", "number|null", "Since when every write went through the tracker, as far as can be known."},
     {"lost", "text|null", "Why tracking before that ended, see blkrep-boot(7); null when it never did."},
