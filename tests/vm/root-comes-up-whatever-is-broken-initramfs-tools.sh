@@ -43,6 +43,7 @@ case $VM_BOOT in
         [[ -e /dev/mapper/root ]] || fail "the plain device is not passed through: $(early_log)"
         ! blkrep attach --all >"$T/out" 2>&1 || fail "a stack over a mounted device: $(cat "$T/out")"
         audited stack-not-built
+        [[ -e /dev/mapper/root ]] || fail "the name that the root is mounted by went away"
         root_out
         ;;
     6) root_was_out ;;

@@ -39,7 +39,7 @@ for tracker in cow era; do
     dd if=/dev/urandom of=/dev/mapper/data bs=64k seek=40 count=16 conv=fsync status=none || fail "dd"
     sleep 1
     run blkrep status data
-    shows 'consumers | map(.name) | sort' "[\"/mnt/replica\",\"$(readlink -f /dev/vm/target)\"]"
+    shows 'consumers | map(.name) | sort' "[\"$(readlink -f /dev/vm/target)\",\"/mnt/replica\"]"
     shows 'consumers | map(.incremental)' "[true,true]"
     [[ $(jq -s 'map(select(.type == "replica")) | length' "$T/out") -eq 2 ]] || fail "its replicas are not shown: $(cat "$T/out")"
     blkrep status data >"$T/text" || fail "status"

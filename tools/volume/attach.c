@@ -664,10 +664,31 @@ static int attach_take_over(struct volume *volume, const char **lost, struct br_
     return error;
 }
 
+// A device that is passed through in this boot and in use by now stays so: taking its name away, even for a moment, would have systemd unmount
+// what is mounted from it.
+static int attach_check_passed(const struct volume_record *record, struct br_err *reterr)
+{
+    if (!pass_is_on(record)) {
+        return 0;
+    }
+    int fd = open(record->device, O_RDONLY | O_CLOEXEC);
+    int error =
+        fd < 0 ? br_err_os(reterr, errno, "opening %s", record->device) : br_guard_target(fd, record->device, reterr);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (error) {
+        br_err_prefix(reterr, "volume %s is passed through in this boot, its stack is built by the next one",
+                      record->name);
+    }
+    return error;
+}
+
 static int attach_build_again(struct volume *volume, uint64_t size_bytes, const char **lost, struct br_err *reterr)
 {
-    int error = attach_size(volume, size_bytes, reterr);
+    int error = attach_check_passed(&volume->record, reterr);
 
+    error = error ? error : attach_size(volume, size_bytes, reterr);
     error = error ? error : pass_off(&volume->record, reterr);
     error = error ? error : stack_down(volume, reterr); // what a crash left half made
     error = error ? error : stack_register(volume, reterr);

@@ -6,7 +6,7 @@
 
 #include "engine/base/units.h"
 #include "tools/volume/pass.h"
-#include "tools/volume/volume.h"
+#include "tools/volume/stack.h"
 
 #define SHOW_LINE_BYTES 512u
 
@@ -48,7 +48,7 @@ const struct cli_field show_volume_fields[] = {
     {"tracker", "text|null", "cow, era or thin."},
     {"state", "text",
      "active; suspended (trouble says which device); down: known, and not built; passed-through: the plain device in this boot; next-boot: "
-     "attached at the next boot, or its first attach was cut short; unknown."},
+     "attached at the next boot, or its first attach was cut short; unknown: when it is the record that can't be read, numbers and lists are missing."},
     {"trouble", "text|null", "Why the state is not active."},
     {"tracking_since_unix", "number|null", "Since when every write went through the tracker, as far as can be known."},
     {"lost", "text|null", "Why tracking before that ended, see blkrep-boot(7); null when it never did."},
@@ -125,39 +125,42 @@ static void show_find_consumers(struct show *show, const json_t *known)
     }
 }
 
-static int show_ask(struct show *show, const char *part, struct show_store *store, struct br_err *reterr)
+static void show_take(const struct dmh_target_status *status, struct show_store *store)
 {
-    struct dmh_query query = {.device = volume_ref(show->volume, part)};
-    struct dmh_status *status = calloc(1, sizeof(*status));
+    store->seen = true;
+    store->valid = !status->failed && (!status->snapshot_state || status->snapshot_state == DMH_SNAPSHOT_VALID);
+    store->used_bytes = status->used_bytes;
+    store->total_bytes = status->total_bytes;
+}
 
-    if (!status) {
-        return br_err_set(reterr, BR_E_NOMEM, "a status");
-    }
-    int error = dmh_status(show->volume->helper, &query, status, reterr);
-    if (!error && status->target_count && status->targets[0].parsed) {
-        const struct dmh_target_status *target = &status->targets[0];
-        store->seen = true;
-        store->valid = !target->failed && (!target->snapshot_state || target->snapshot_state == DMH_SNAPSHOT_VALID);
-        store->used_bytes = target->used_bytes;
-        store->total_bytes = target->total_bytes;
+static void show_find_meta(struct show *show)
+{
+    struct dmh_query query = {.device = volume_ref(show->volume, "era")};
+    struct dmh_status *status = calloc(1, sizeof(*status));
+    struct br_err err;
+
+    if (status && !dmh_status(show->volume->helper, &query, status, &err) && status->target_count &&
+        status->targets[0].parsed) {
+        show_take(&status->targets[0], &show->meta);
     }
     free(status);
-    return error;
 }
 
 // What can't be asked stays unseen.
 static void show_find_stores(struct show *show)
 {
     const struct volume_record *record = &show->volume->record;
-    char part[DMH_PART_MAX];
+    struct dmh_target_status status;
     struct br_err err;
 
     if (record->tracker == VOLUME_ERA) {
-        (void)!show_ask(show, "era", &show->meta, &err);
+        show_find_meta(show);
     }
     for (uint32_t i = 0; i < record->snapshot_count; i++) {
-        volume_part(part, "snap", record->snapshots[i].number);
-        (void)!show_ask(show, part, &show->stores[i], &err);
+        memset(&status, 0, sizeof(status));
+        if (!stack_snapshot_status(show->volume, record->snapshots[i].number, &status, &err)) {
+            show_take(&status, &show->stores[i]);
+        }
     }
 }
 
@@ -400,7 +403,11 @@ static void show_block_place(const struct show *show)
     cli_bytes(show->cli, show->used_bytes, used, sizeof(used));
     cli_bytes(show->cli, record->area.bytes, have, sizeof(have));
     cli_bytes(show->cli, BR_MAX(record->area.max_bytes, record->area.bytes), most, sizeof(most));
-    cli_print(show->cli, "place              %s: %s used of %s, may have %s", area, used, have, most);
+    if (volume_is_lvm(record)) {
+        cli_print(show->cli, "place              %s: the snapshots are LVM's own there, %s used", area, used);
+    } else {
+        cli_print(show->cli, "place              %s: %s used of %s, may have %s", area, used, have, most);
+    }
     if (show->meta.seen) {
         cli_bytes(show->cli, show->meta.used_bytes, used, sizeof(used));
         cli_bytes(show->cli, show->meta.total_bytes, have, sizeof(have));
