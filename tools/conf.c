@@ -234,7 +234,7 @@ static int conf_new(const char *path, struct conf **ret_conf, struct br_err *ret
 
 int conf_parse(const char *path, const void *bytes, size_t len, struct conf **ret_conf, struct br_err *reterr)
 {
-    struct conf *conf;
+    struct conf *conf = NULL;
     int error = conf_new(path, &conf, reterr);
 
     if (error) {
@@ -248,7 +248,7 @@ int conf_load(const char *path, struct conf **ret_conf, struct br_err *reterr)
 {
     const char *where = path ? path : BR_INI_DEFAULT_PATH;
     struct br_err err = {0};
-    struct conf *conf;
+    struct conf *conf = NULL;
     int error = conf_new(where, &conf, reterr);
 
     if (error) {
