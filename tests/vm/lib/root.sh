@@ -111,5 +111,5 @@ root_was_out() {
     run blkrep detach root
     [[ ! -e /var/lib/blkrep/volumes/root ]] || fail "left behind: $(find /var/lib/blkrep/volumes)"
     [[ ! -L /dev/mapper/root ]] || fail "left behind: $(ls -l /dev/mapper)"
-    [[ -z $(dmsetup ls | grep -v 'No devices') ]] || fail "left behind: $(dmsetup ls)"
+    ! dmsetup ls | grep -qv 'No devices' || fail "left behind: $(dmsetup ls)"
 }
