@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# soak: hundreds of kills, each with a second run, take long on an emulated processor
+# soak: hundreds of kills, each with a second run, take long on an emulated processor; not yet seen to pass whole
 # timeout: 5600
 # vm: kernels=all disk=source=8M disk=area=32M disk=home=64M disk=target=8M tools=dmsetup,mke2fs,jq,timeout modules=dm-snapshot,dm-era,loop timeout=2700
 #

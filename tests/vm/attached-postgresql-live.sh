@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# soak: making a database takes a minute on an emulated processor
+# soak: making a database takes a minute on an emulated processor; not yet seen to pass
 # vm: kernels=all disk=data=192M disk=area=96M disk=home=64M disk=target=192M disk=copy=192M tools=dmsetup,mke2fs,e2fsck,jq files=/usr/lib/postgresql/*/bin,/usr/lib/postgresql/*/lib,/usr/share/postgresql/*,/usr/share/zoneinfo/UTC modules=dm-snapshot,dm-era mem=1536M timeout=600
 #
 # PostgreSQL under pgbench on an attached volume that is synced all the while: a server starts from each replica looked at, amcheck finds

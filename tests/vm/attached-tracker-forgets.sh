@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
+# soak: two minutes on an emulated processor
 # vm: kernels=all disk=data=16M disk=logs=16M disk=area_data=32M disk=area_logs=48M disk=to_data=16M disk=to_logs=16M disk=home=32M,sector=4096 tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era timeout=300 power-cut
 #
 # A tracker that forgot a change: a bit cleared in the metadata of dm-era, a record zeroed in an exception store, both made offline and with
