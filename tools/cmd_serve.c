@@ -484,8 +484,11 @@ static int serve_run(struct cli *cli, struct br_err *reterr)
 {
     struct serve_parent parent = {.serve = {.cli = cli, .trust = {.state_fd = -1}}, .signal_fd = -1};
     struct pollfd *fds = calloc(1 + BR_ARRAY_LEN(parent.listeners) + SERVE_CHILDREN_MAX, sizeof(*fds));
-    int rc = fds ? serve_set_up(&parent, reterr) : br_err_set(reterr, BR_E_NOMEM, "starting to serve");
 
+    if (!fds) {
+        return br_err_set(reterr, BR_E_NOMEM, "starting to serve");
+    }
+    int rc = serve_set_up(&parent, reterr);
     if (!rc) {
         json_t *event = json_object();
         json_object_set_new(event, "type", json_string("ready"));

@@ -111,8 +111,8 @@ static int stack_make(struct volume *volume, const char *part, bool activate, co
     }
     int error = found ? stack_remove(volume, part, reterr) : 0;
     struct dmh_create *create = calloc(1, sizeof(*create));
-    if (!error && !create) {
-        error = br_err_set(reterr, BR_E_NOMEM, "making %s of volume %s", part, volume->record.name);
+    if (!create) {
+        return error ? error : br_err_set(reterr, BR_E_NOMEM, "making %s of volume %s", part, volume->record.name);
     }
     if (!error) {
         create->device = volume_ref(volume, part);
