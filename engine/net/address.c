@@ -40,12 +40,14 @@ static bool br_address_host(const char *text, size_t len, bool literal, struct b
     if (!len || len >= sizeof(address->host)) {
         return false;
     }
+    bool zone = false; // behind '%' stands the name of an interface, whose case counts
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
         if (!isalnum((unsigned char)c) && c != '.' && c != '-' && c != '_' && !(literal && (c == ':' || c == '%'))) {
             return false;
         }
-        address->host[i] = (char)tolower((unsigned char)c);
+        zone = zone || c == '%';
+        address->host[i] = zone ? c : (char)tolower((unsigned char)c);
     }
     address->host[len] = '\0';
     return address->host[0] != '-';
@@ -61,7 +63,8 @@ static int br_address_read(const char *text, bool listener, struct br_address *r
     br_quote(text, shown, sizeof(shown));
     if (text[0] == '[') {
         end = strchr(text, ']');
-        ok = end && br_address_host(text + 1, (size_t)(end - text - 1), true, &address) && (!end[1] || end[1] == ':');
+        ok = end && br_address_host(text + 1, (size_t)(end - text - 1), true, &address) && strchr(address.host, ':') &&
+             (!end[1] || end[1] == ':');
         port = ok && end[1] ? end + 2 : NULL;
     } else if ((end = strchr(text, ':')) && strchr(end + 1, ':')) {
         ok = br_address_host(text, strlen(text), true, &address);

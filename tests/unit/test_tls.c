@@ -648,11 +648,11 @@ static void addresses_are_read_as_people_write_them(void **state)
         {"::1", "::1", BR_PORT_DEFAULT},
         {"[::1]", "::1", BR_PORT_DEFAULT},
         {"[2001:db8::2]:65535", "2001:db8::2", 65535},
-        {"fe80::1%eth0", "fe80::1%eth0", BR_PORT_DEFAULT},
+        {"FE80::1%Wan0", "fe80::1%Wan0", BR_PORT_DEFAULT},
     };
-    static const char *const bad[] = {"",     ":1",     "host:",  "host:0",  "host:65536", "host:1x",
-                                      "[::1", "[::1]x", "[::1]:", "a b",     "-oProxy",    "a/b",
-                                      "[]:1", "host\n", "::1]:1", "h:123456"};
+    static const char *const bad[] = {"",     ":1",     "host:",  "host:0",   "host:65536", "host:1x",
+                                      "[::1", "[::1]x", "[::1]:", "a b",      "-oProxy",    "a/b",
+                                      "[]:1", "host\n", "::1]:1", "h:123456", "[host]:1",   "[%1]"};
     struct br_address address;
     char text[BR_ADDRESS_TEXT_BYTES];
 
