@@ -250,15 +250,14 @@ static void dmh_lvm_run(const struct dmh_lvm_call *call, int output_fd, int erro
 }
 
 // @file_fd  passed along; -1 none
-static bool dmh_lvm_reply(int fd, const struct dmh_lvm_answer *answer, int file_fd)
+static bool dmh_lvm_reply(int fd, struct dmh_lvm_answer *answer, int file_fd)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
     size_t len = offsetof(struct dmh_lvm_answer, output) + strlen(answer->output) + 1;
-    struct dmh_lvm_answer *sent = (struct dmh_lvm_answer *)(uintptr_t)answer; // an iovec has no const
-    struct iovec iov = {.iov_base = sent, .iov_len = len};
+    struct iovec iov = {.iov_base = answer, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
     if (file_fd >= 0) {

@@ -64,32 +64,38 @@ static void a_full_pipe_takes_nothing_and_nobody_waits(void **state)
     close(fds[1]);
 }
 
+struct slow_reader {
+    int fd;
+    size_t got_bytes;
+};
+
 static void *read_slowly(void *ctx)
 {
+    struct slow_reader *reader = ctx;
     char bytes[1000];
-    size_t all = 0;
     ssize_t got;
 
-    while ((got = read(*(int *)ctx, bytes, sizeof(bytes))) > 0) {
-        all += (size_t)got;
+    while ((got = read(reader->fd, bytes, sizeof(bytes))) > 0) {
+        reader->got_bytes += (size_t)got;
     }
-    return (void *)all;
+    return NULL;
 }
 
 static void a_long_text_goes_out_whole_to_who_reads(void **state)
 {
     static const char text[300000];
-    pthread_t reader;
-    void *all;
+    struct slow_reader reader = {0};
+    pthread_t thread;
     int fds[2];
 
     (void)state;
     assert_int_equal(pipe(fds), 0);
-    assert_int_equal(pthread_create(&reader, NULL, read_slowly, &fds[0]), 0);
+    reader.fd = fds[0];
+    assert_int_equal(pthread_create(&thread, NULL, read_slowly, &reader), 0);
     assert_int_equal(out_write(fds[1], text, sizeof(text), 5000), 1);
     close(fds[1]);
-    assert_int_equal(pthread_join(reader, &all), 0);
-    assert_int_equal((size_t)all, sizeof(text));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(reader.got_bytes, sizeof(text));
     close(fds[0]);
 }
 

@@ -29,12 +29,13 @@ struct record_member {
     enum record_kind kind;
     const char *name;
     size_t at;
-    uint64_t limit; // of a text its size
+    uint64_t limit; // of a text its size; of a RECORD_U64 RECORD_OPTIONAL or nothing
     const struct record_member *inner;
     size_t inner_size;
     size_t count_at;
-    bool optional; // a record of before it was kept has none: 0
 };
+
+#define RECORD_OPTIONAL 1u // a record of before it was kept has none: 0
 
 #define AT(type, member) offsetof(struct type, member)
 #define TEXT(type, member)                                                                     \
@@ -102,7 +103,7 @@ static const struct record_member volume_members[] = {
     {RECORD_OBJECT, "meta", AT(volume_record, meta), 0, piece_members, 0, 0},
     NUMBER(RECORD_U64, volume_record, era_block_bytes, 0),
     NUMBER(RECORD_UUID, volume_record, chain, 0),
-    {RECORD_U64, "chain_unix_ns", AT(volume_record, chain_unix_ns), 0, NULL, 0, 0, .optional = true},
+    {RECORD_U64, "chain_unix_ns", AT(volume_record, chain_unix_ns), RECORD_OPTIONAL, NULL, 0, 0},
     TEXT(volume_record, lost),
     NUMBER(RECORD_U64, volume_record, lost_unix_ns, 0),
     NUMBER(RECORD_BOOL, volume_record, pending, 0),
@@ -274,7 +275,7 @@ static bool record_decode(const struct record_member *members, const json_t *obj
 {
     for (const struct record_member *member = members; member->kind != RECORD_END; member++) {
         const json_t *value = json_object_get(object, member->name);
-        if (!value && member->optional) {
+        if (!value && member->kind == RECORD_U64 && member->limit == RECORD_OPTIONAL) {
             continue;
         }
         if (!record_decode_member(member, value, base, ret_bad)) {
