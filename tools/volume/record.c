@@ -15,6 +15,7 @@ enum record_kind {
     RECORD_END,
     RECORD_TEXT,   // char[]
     RECORD_U64,    // up to `limit`, 0: INT64_MAX
+    RECORD_LATER,  // likewise; a record of before it was kept has none: 0
     RECORD_U32,    // likewise
     RECORD_BOOL,   //
     RECORD_UUID,   // struct br_uuid
@@ -29,13 +30,11 @@ struct record_member {
     enum record_kind kind;
     const char *name;
     size_t at;
-    uint64_t limit; // of a text its size; of a RECORD_U64 RECORD_OPTIONAL or nothing
+    uint64_t limit; // of a text its size
     const struct record_member *inner;
     size_t inner_size;
     size_t count_at;
 };
-
-#define RECORD_OPTIONAL 1u // a record of before it was kept has none: 0
 
 #define AT(type, member) offsetof(struct type, member)
 #define TEXT(type, member)                                                                     \
@@ -103,7 +102,7 @@ static const struct record_member volume_members[] = {
     {RECORD_OBJECT, "meta", AT(volume_record, meta), 0, piece_members, 0, 0},
     NUMBER(RECORD_U64, volume_record, era_block_bytes, 0),
     NUMBER(RECORD_UUID, volume_record, chain, 0),
-    {RECORD_U64, "chain_unix_ns", AT(volume_record, chain_unix_ns), RECORD_OPTIONAL, NULL, 0, 0},
+    NUMBER(RECORD_LATER, volume_record, chain_unix_ns, 0),
     TEXT(volume_record, lost),
     NUMBER(RECORD_U64, volume_record, lost_unix_ns, 0),
     NUMBER(RECORD_BOOL, volume_record, pending, 0),
@@ -145,6 +144,7 @@ static uint64_t record_number(const struct record_member *member, const char *at
     uint32_t u32 = 0;
 
     switch (member->kind) {
+    case RECORD_LATER:
     case RECORD_U64: memcpy(&u64, at, sizeof(u64)); return u64;
     case RECORD_U8: return *(const uint8_t *)at;
     default: memcpy(&u32, at, sizeof(u32)); return u32;
@@ -240,7 +240,7 @@ static bool record_decode_number(const struct record_member *member, const json_
     if (number < 0 || u64 > limit || (member->kind == RECORD_CHOICE && !number)) {
         return false;
     }
-    if (member->kind == RECORD_U64) {
+    if (member->kind == RECORD_U64 || member->kind == RECORD_LATER) {
         memcpy(at, &u64, sizeof(u64));
     } else if (member->kind == RECORD_U8) {
         *(uint8_t *)at = (uint8_t)number;
@@ -275,7 +275,7 @@ static bool record_decode(const struct record_member *members, const json_t *obj
 {
     for (const struct record_member *member = members; member->kind != RECORD_END; member++) {
         const json_t *value = json_object_get(object, member->name);
-        if (!value && member->kind == RECORD_U64 && member->limit == RECORD_OPTIONAL) {
+        if (!value && member->kind == RECORD_LATER) {
             continue;
         }
         if (!record_decode_member(member, value, base, ret_bad)) {
