@@ -137,8 +137,8 @@ VERSION := $(or $(shell git describe --tags --always --dirty --abbrev=10 2>/dev/
 DATE    := $(or $(shell git log -1 --format=%cs 2>/dev/null),$(shell date -u -r Makefile +%F))
 $(VERSION_H): FORCE
 	@mkdir -p $(@D)
-	@printf '/* made by the Makefile */\n#define BR_VERSION "%s"\n#define BR_VERSION_DATE "%s"\n' '$(VERSION)' '$(DATE)' > $@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@new=$@.$$$$; printf '/* made by the Makefile */\n#define BR_VERSION "%s"\n#define BR_VERSION_DATE "%s"\n' '$(VERSION)' '$(DATE)' > $$new; \
+	    cmp -s $$new $@ && rm $$new || mv $$new $@
 
 # ---- test ------------------------------------------------------------------------------------------------------------
 check: tests ## unit, property, short simulation, fuzz corpora, format: before every commit, under 3 minutes
