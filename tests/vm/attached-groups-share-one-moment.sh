@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# soak: minutes on an emulated processor
 # vm: kernels=all disk=data=16M disk=logs=16M disk=area_data=48M disk=area_logs=48M disk=home=32M disk=to_data=16M disk=to_logs=16M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era timeout=200
 #
 # A snapshot of two volumes at once, one with tracker era and one with cow, while one writer goes from one to the other: one cut point explains

@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# soak: minutes on an emulated processor
 # vm: kernels=all disk=source=16M,sector=512 disk=area=96M disk=home=32M disk=target=16M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era timeout=300
 #
 # Random writes, write-zeroes and discards (which are refused) of every size and alignment, direct and buffered, between syncs of an
