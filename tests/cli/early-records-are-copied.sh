@@ -4,9 +4,10 @@
 # all the same, so that the boot passes its device through; without a name there is nothing to do.
 . "$(dirname "$0")/../lib/cli.sh"
 
-# The script reads /etc/blkrep/early: here a copy of it reads the test's.
-sed "s|^early=.*|early=$T/early|" "$T_TOP/scripts/initramfs/blkrep-early-copy" >"$T/copy"
-export BLKREP_STATE=$T/state
+# The script reads /etc/blkrep/early and the records of the system: here a copy of it reads the test's. What the environment of who builds the
+# initramfs says of a state folder must not count, for a boot has none.
+sed "s|^early=.*|early=$T/early|; s|^state=[^ ]*|state=$T/state|" "$T_TOP/scripts/initramfs/blkrep-early-copy" >"$T/copy"
+export BLKREP_STATE=$T/elsewhere
 
 # record NAME TRACKER KIND AREA DEVICE RETABLED
 record() {

@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# soak: minutes on an emulated processor
 # vm: kernels=6.12 disk=data=8M disk=logs=8M disk=area_data=32M disk=area_logs=96M disk=to_data=8M disk=to_logs=8M disk=home=32M,sector=4096 tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era timeout=900 power-cut
 #
 # Is every replica of an attached volume what one moment of its writes left, and the volume itself after the power was cut and the stack built
