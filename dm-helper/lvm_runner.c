@@ -249,29 +249,6 @@ static void dmh_lvm_run(const struct dmh_lvm_call *call, int output_fd, int erro
     }
 }
 
-// @file_fd  passed along; -1 none
-static bool dmh_lvm_reply(int fd, struct dmh_lvm_answer *answer, int file_fd)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    size_t len = offsetof(struct dmh_lvm_answer, output) + strlen(answer->output) + 1;
-    struct iovec iov = {.iov_base = answer, .iov_len = len};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (file_fd >= 0) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof(control);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &file_fd, sizeof(int));
-    }
-    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)len;
-}
-
 static int dmh_lvm_serve(void *fd_pointer)
 {
     int fd = *(const int *)fd_pointer;
@@ -291,10 +268,11 @@ static int dmh_lvm_serve(void *fd_pointer)
         int error_fd = memfd_create("lvm-errors", MFD_CLOEXEC);
         dmh_lvm_run(&call, output_fd, error_fd, answer);
         bool file = call.verb == DMH_LVM_RUN_THIN_DELTA && !answer->error && !answer->exit_status;
-        bool sent = dmh_lvm_reply(fd, answer, file ? output_fd : -1);
+        size_t len_bytes = offsetof(struct dmh_lvm_answer, output) + strlen(answer->output) + 1;
+        int gone = dmh_process_send(fd, answer, len_bytes, file ? output_fd : -1);
         close(output_fd);
         close(error_fd);
-        if (!sent) {
+        if (gone) {
             break;
         }
     }

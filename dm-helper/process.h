@@ -40,6 +40,12 @@ void dmh_process_spare(void);
  * Returns 0 or a negative errno.
  */
 int dmh_process_lock(void);
+/**
+ * dmh_process_send - one message over a SOCK_SEQPACKET socket, with a descriptor unless @pass_fd is -1
+ * Blocks: while the socket is full    Owner: @pass_fd stays the caller's
+ * Returns 0, or -1 when it did not go out whole: the peer is gone.
+ */
+BR_MUST_CHECK int dmh_process_send(int fd, void *bytes, size_t len_bytes, int pass_fd);
 /** dmh_process_sleep_ms, dmh_process_now_ns - on the monotonic clock */
 void dmh_process_sleep_ms(unsigned ms);
 uint64_t dmh_process_now_ns(void);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "dm-helper/dm.h"
+#include "dm-helper/process.h"
 #include "dm-helper/wire.h"
 
 struct dmh_handler {
@@ -130,31 +131,6 @@ static int dmh_encode_reply(const struct dmh_header *request, const struct dmh_t
     return dmh_encode_error(&header, err, out);
 }
 
-static int dmh_send_reply(int fd, const struct br_buf *out, int reply_fd)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {.iov_base = out->data, .iov_len = out->len};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (reply_fd >= 0) {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof(control);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &reply_fd, sizeof(int));
-    }
-    ssize_t sent;
-    do {
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent == (ssize_t)out->len ? 0 : -1;
-}
-
 static int dmh_answer(struct dmh_server *server, const struct dmh_header *header, const uint8_t *payload,
                       struct br_err *reterr)
 {
@@ -182,7 +158,7 @@ static int dmh_answer(struct dmh_server *server, const struct dmh_header *header
         turn.reply_fd = -1;
     }
     error = dmh_encode_reply(header, &turn, error, &err, &out);
-    if (!error && dmh_send_reply(server->fd, &out, turn.reply_fd)) {
+    if (!error && dmh_process_send(server->fd, out.data, out.len, turn.reply_fd)) {
         error = br_err_set(reterr, BR_E_PEER, "answering %s: %s", dmh_op_name(header->op), strerror(errno));
     }
     if (turn.reply_fd >= 0) {
