@@ -424,13 +424,20 @@ static int attach_see(struct volume *volume, struct br_ring *ring, struct contin
     return error;
 }
 
+// Gives back what a stack that is down still holds: its place, and its name with the helper.
+static int attach_release(struct volume *volume, struct br_err *reterr)
+{
+    int error = stack_area_drop(volume, reterr);
+
+    return error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
+}
+
 // Takes away what a first attach made; the record is the caller's.
 static int attach_take_away(struct volume *volume, struct br_err *reterr)
 {
     int error = stack_down(volume, reterr);
 
-    error = error ? error : stack_area_drop(volume, reterr);
-    return error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
+    return error ? error : attach_release(volume, reterr);
 }
 
 static void attach_undo(struct volume *volume)
@@ -499,7 +506,7 @@ static bool attach_same_device(const char *a, const char *b)
 }
 
 // A first attach of the same device that was killed before its stack stood, or that waits for the next boot: nobody has marks or
-// snapshots of it, so it is taken away and begun anew, with what is wished for now.
+// snapshots of it, so it is taken away and begun anew, as it is wished for this time.
 static int attach_start_over(struct volume *volume, const struct attach_wish *wish, struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
@@ -962,9 +969,8 @@ static int attach_keep(struct volume *volume, struct br_err *reterr)
 
 static int attach_forget(struct volume *volume, struct br_err *reterr)
 {
-    int error = stack_area_drop(volume, reterr);
+    int error = attach_release(volume, reterr);
 
-    error = error ? error : dmh_unregister(volume->helper, volume->record.name, reterr);
     return error ? error : volume_remove(volume, reterr);
 }
 
