@@ -11,18 +11,6 @@ set -u
 # shellcheck source=lib/root.sh
 . /vm/lib/root.sh
 
+# shellcheck disable=SC2034 # for lib/root.sh
 builder=initramfs-tools
-case $VM_BOOT in
-    0) root_make ;;
-    1) root_in ;;
-    2)
-        root_in
-        next_boot same root=/dev/mapper/root blkrep=off
-        ;;
-    3)
-        root_is plain
-        run blkrep attach --all
-        is tracking_lost switched-off-at-boot
-        audited switched-off-at-boot
-        ;;
-esac
+root_in_and_off

@@ -113,3 +113,52 @@ root_was_out() {
     [[ ! -L /dev/mapper/root ]] || fail "left behind: $(ls -l /dev/mapper)"
     ! dmsetup ls | grep -qv 'No devices' || fail "left behind: $(dmsetup ls)"
 }
+
+# root_in_and_off - boots 0 to 3: into the stack, over a power cut, and from the plain device with blkrep=off, which is named
+root_in_and_off() {
+    case $VM_BOOT in
+        0) root_make ;;
+        1) root_in ;;
+        2)
+            root_in
+            next_boot same root=/dev/mapper/root blkrep=off
+            ;;
+        3)
+            root_is plain
+            run blkrep attach --all
+            is tracking_lost switched-off-at-boot
+            audited switched-off-at-boot
+            ;;
+    esac
+}
+
+# root_comes_up_whatever_is_broken - seven boots: the same, then broken metadata, a missing helper, and the way out
+root_comes_up_whatever_is_broken() {
+    case $VM_BOOT in
+        [0-2]) root_in_and_off ;;
+        3)
+            root_in_and_off
+            write_some three
+            dd if=/dev/urandom of=/dev/vm/meta bs=64k count=16 conv=fsync status=none || fail "dd"
+            next_boot same root=/dev/mapper/root
+            ;;
+        4) # the metadata are no metadata
+            root_is dm
+            run blkrep attach --all
+            write_some four
+            sync_says switched-off-at-boot
+            sync_says null
+            mount -o remount,ro / || fail "remount"
+            next_boot "$builder" root without=/usr/libexec/blkrep/blkrep-dm-helper root=/dev/mapper/root
+            ;;
+        5) # no helper in the initramfs
+            root_is plain
+            [[ -e /dev/mapper/root ]] || fail "the plain device is not passed through: $(early_log)"
+            ! blkrep attach --all >"$T/out" 2>&1 || fail "a stack over a mounted device: $(cat "$T/out")"
+            audited stack-not-built
+            [[ -e /dev/mapper/root ]] || fail "the name that the root is mounted by went away"
+            root_out
+            ;;
+        6) root_was_out ;;
+    esac
+}
