@@ -379,17 +379,15 @@ static int sync_once(struct cli *cli, int before, struct sync_run *run, struct b
                    .dry_run = cli_flag(cli, "dry-run")},
     };
     int error = sync_open(run, cli_flag(cli, "dry-run"), reterr);
+    bool opened = !error;
+    error = opened ? sync_engine(run, reterr) : error;
     if (error == -BR_E_NO_SPACE) {
         sync_name_full(run, reterr);
     }
-    if (error) {
-        sync_remember_failure(run, error, reterr);
-    } else {
-        error = sync_engine(run, reterr);
-        if (error == -BR_E_NO_SPACE) {
-            sync_name_full(run, reterr);
-        }
+    if (opened) {
         sync_remember(run, error, reterr);
+    } else {
+        sync_remember_failure(run, error, reterr);
     }
     sync_report(run);
     if (!error && (!cli_text(cli, "every") || cli_heard())) {
