@@ -419,12 +419,11 @@ static int br_delta_open_stage(struct br_replica *replica, struct br_delta *delt
         .sync_bytes = replica->sync_bytes,
         .what = replica->what,
     };
-    if (replica->begin.keeps_nothing && (br_dir_exists(replica->dir, BR_STAGE_NAME, NULL) == 1 ||
-                                         br_dir_exists(replica->dir, BR_CUT_NAME, NULL) == 1)) {
-        br_cut_drop(replica->dir); // else all that is shipped anew would be put behind it, as often as it is cut
-    }
     if (!replica->begin.keeps_nothing) {
         delta->cut = br_cut_open(replica->ring, replica->dir, &replica->identity, &replica->geometry, replica->what);
+    } else if (br_dir_exists(replica->dir, BR_STAGE_NAME, NULL) == 1 ||
+               br_dir_exists(replica->dir, BR_CUT_NAME, NULL) == 1) {
+        br_cut_drop(replica->dir); // else all that is shipped anew would be put behind it, as often as it is cut
     }
     if (delta->cut) {
         struct br_stage_params data = params;
