@@ -55,7 +55,7 @@ CFLAGS   ?= -O2 -g
 ALL_CFLAGS  := -std=gnu11 -fno-omit-frame-pointer $(CFLAGS) $(WARNINGS) $(HARDEN) $(SAN) $(EXTRA_CFLAGS)
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN) $(LDFLAGS)
 DMH_LIBS := -ldevmapper -lseccomp -lcap-ng
-LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -ljansson -linih -lxxhash -lpthread
+LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -ljansson -linih -lxxhash -llmdb -lpthread
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
 ENGINE_SRC := $(sort $(wildcard engine/*.c engine/*/*.c kmod-compat/*.c))
@@ -117,6 +117,8 @@ $(DM_HELPER): $(call obj,dm-helper/main.c) $(DMH_LIB) $(LIB)
 $(TEST_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(TLIB) $(TOOLS_LIB) $(DMH_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(TLIB) $(TOOLS_LIB) $(DMH_LIB) $(LIB) -lcmocka $(LIBS)
+
+$(BUILD)/tests/unit/test_sandbox: LIBS += -lseccomp -lcap-ng # not libdevmapper: that is the helper's alone
 
 FUZZ_MAIN := $(if $(LIBFUZZER),,$(call obj,tests/fuzz/replay.c))
 $(FUZZ_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_MAIN) $(TLIB) $(DMH_LIB) $(LIB)

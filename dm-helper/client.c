@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dm-helper/process.h"
 #include "dm-helper/wire.h"
 #include "engine/base/units.h"
 
@@ -23,7 +24,9 @@
 #define DMH_CALL_MS       UINT64_C(120000) // on top of what a request may take by its own members
 #define DMH_GOODBYE_MS    1000
 #define DMH_THIN_DELTA_MS UINT64_C(120000) // waiting for the pool's metadata snapshot, and thin_delta itself
-#define DMH_SOCKET_BUFFER (2 * DMH_MESSAGE_MAX)
+// A connection on which the server takes nothing holds the kernel's farewell up for its timeout, and so may one request before it.
+#define DMH_NBD_DISCONNECT_MS (UINT64_C(2) * DMH_NBD_TIMEOUT_MAX_S * 1000)
+#define DMH_SOCKET_BUFFER     (2 * DMH_MESSAGE_MAX)
 
 struct dmh_client {
     int fd;
@@ -35,6 +38,15 @@ struct dmh_client {
     uint8_t in[DMH_MESSAGE_MAX];
 };
 
+// What goes along with a request and comes with its reply.
+struct dmh_descriptors {
+    const int *give; // stay the caller's
+    size_t give_count;
+    int *ret_taken; // NULL: a descriptor is a breach of the protocol
+};
+
+static const struct dmh_descriptors dmh_no_descriptors;
+
 // ---- one request -----------------------------------------------------------------------------------------------------
 
 static int dmh_broken(struct dmh_client *client, int error)
@@ -43,20 +55,18 @@ static int dmh_broken(struct dmh_client *client, int error)
     return error;
 }
 
-static int dmh_send_request(struct dmh_client *client, uint16_t op, const void *request, struct br_err *reterr)
+static int dmh_send_request(struct dmh_client *client, uint16_t op, const void *request,
+                            const struct dmh_descriptors *descriptors, struct br_err *reterr)
 {
-    struct dmh_header header = {.op = op, .sequence = ++client->sequence};
+    struct dmh_header header = {
+        .op = op, .flags = descriptors->give_count ? DMH_FLAG_FD : 0, .sequence = ++client->sequence};
 
     br_buf_reset(&client->out);
     int error = dmh_encode(&header, dmh_request_layout(op), request, &client->out, reterr);
     if (error) {
         return error;
     }
-    ssize_t sent;
-    do {
-        sent = send(client->fd, client->out.data, client->out.len, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent < 0) {
+    if (dmh_process_send(client->fd, client->out.data, client->out.len, descriptors->give, descriptors->give_count)) {
         return dmh_broken(client, br_err_set(reterr, BR_E_PEER, "sending %s to blkrep-dm-helper: %s", dmh_op_name(op),
                                              strerror(errno)));
     }
@@ -80,59 +90,26 @@ static int dmh_await_reply(int fd, uint64_t timeout_ms)
     }
 }
 
-// Takes the descriptor out of a message; more than one closes them all.
-static int dmh_take_fd(struct msghdr *message)
-{
-    int fd = -1;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int got;
-            memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof(got));
-            if (fd >= 0) {
-                close(got);
-            } else {
-                fd = got;
-            }
-        }
-    }
-    return fd;
-}
-
 static int dmh_receive_reply(struct dmh_client *client, uint16_t op, uint64_t timeout_ms, size_t *ret_len, int *ret_fd,
                              struct br_err *reterr)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = {.iov_base = client->in, .iov_len = sizeof(client->in)};
-    struct msghdr message = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    int fds[DMH_PASS_FDS_MAX];
+    size_t fd_count = 0;
+    bool whole = false;
 
     int ready = dmh_await_reply(client->fd, timeout_ms);
     if (ready <= 0) {
         return dmh_broken(client, br_err_set(reterr, ready ? BR_E_PEER : BR_E_TIMEOUT,
                                              "blkrep-dm-helper did not answer %s", dmh_op_name(op)));
     }
-    ssize_t len;
-    do {
-        len = recvmsg(client->fd, &message, MSG_CMSG_CLOEXEC);
-    } while (len < 0 && errno == EINTR);
-    int fd = len > 0 ? dmh_take_fd(&message) : -1;
-    if (len <= 0 || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-        if (fd >= 0) {
-            close(fd);
-        }
+    ssize_t len = dmh_process_receive(client->fd, client->in, sizeof(client->in), fds, &fd_count, &whole);
+    if (len <= 0 || !whole || fd_count > 1) {
+        dmh_process_close(fds, fd_count);
         return dmh_broken(
             client, br_err_set(reterr, BR_E_PEER, "blkrep-dm-helper ended while it was asked for %s", dmh_op_name(op)));
     }
     *ret_len = (size_t)len;
-    *ret_fd = fd;
+    *ret_fd = fd_count ? fds[0] : -1;
     return 0;
 }
 
@@ -166,24 +143,25 @@ static int dmh_read_reply(struct dmh_client *client, uint16_t op, size_t len, bo
     return -remote.code;
 }
 
-// One request and its reply. @ret_fd NULL: a descriptor is a breach of the protocol.
-static int dmh_exchange(struct dmh_client *client, uint16_t op, const void *request, void *reply, int *ret_fd,
-                        uint64_t timeout_ms, struct br_err *reterr)
+// One request and its reply.
+static int dmh_exchange(struct dmh_client *client, uint16_t op, const void *request, void *reply,
+                        const struct dmh_descriptors *descriptors, uint64_t timeout_ms, struct br_err *reterr)
 {
+    bool takes_fd = descriptors->ret_taken != NULL;
     size_t len = 0;
     int fd = -1;
 
     if (client->broken) {
         return br_err_set(reterr, BR_E_PEER, "the connection to blkrep-dm-helper is broken");
     }
-    int error = dmh_send_request(client, op, request, reterr);
+    int error = dmh_send_request(client, op, request, descriptors, reterr);
     if (!error) {
         error = dmh_receive_reply(client, op, timeout_ms, &len, &fd, reterr);
     }
     if (!error) {
         error = dmh_read_reply(client, op, len, fd >= 0, reply, reterr);
     }
-    if (!error && (fd >= 0) != (ret_fd != NULL)) {
+    if (!error && (fd >= 0) != takes_fd) {
         error =
             dmh_broken(client, br_err_set(reterr, BR_E_PROTOCOL, "blkrep-dm-helper's answer to %s has %s descriptor",
                                           dmh_op_name(op), fd >= 0 ? "a" : "no"));
@@ -191,15 +169,15 @@ static int dmh_exchange(struct dmh_client *client, uint16_t op, const void *requ
     if (error && fd >= 0) {
         close(fd);
     }
-    if (!error && ret_fd) {
-        *ret_fd = fd;
+    if (!error && takes_fd) {
+        *descriptors->ret_taken = fd;
     }
     return error;
 }
 
-// The same into memory of its own, so that a caller's result is written on success only.
-static int dmh_call(struct dmh_client *client, uint16_t op, const void *request, void *ret_reply, uint64_t more_ms,
-                    struct br_err *reterr)
+// An exchange whose result goes into memory of its own, so that a caller's is written on success only.
+static int dmh_call_with(struct dmh_client *client, uint16_t op, const void *request, void *ret_reply,
+                         const struct dmh_descriptors *descriptors, uint64_t more_ms, struct br_err *reterr)
 {
     size_t size = dmh_layout_size(dmh_reply_layout(op));
     BR_AUTO_FREE void *reply = calloc(1, size);
@@ -207,11 +185,17 @@ static int dmh_call(struct dmh_client *client, uint16_t op, const void *request,
     if (!reply) {
         return br_err_set(reterr, BR_E_NOMEM, "asking blkrep-dm-helper for %s", dmh_op_name(op));
     }
-    int error = dmh_exchange(client, op, request, reply, NULL, DMH_CALL_MS + more_ms, reterr);
+    int error = dmh_exchange(client, op, request, reply, descriptors, DMH_CALL_MS + more_ms, reterr);
     if (!error && ret_reply) {
         memcpy(ret_reply, reply, size);
     }
     return error;
+}
+
+static int dmh_call(struct dmh_client *client, uint16_t op, const void *request, void *ret_reply, uint64_t more_ms,
+                    struct br_err *reterr)
+{
+    return dmh_call_with(client, op, request, ret_reply, &dmh_no_descriptors, more_ms, reterr);
 }
 
 // ---- connecting ------------------------------------------------------------------------------------------------------
@@ -230,7 +214,7 @@ static int dmh_client_start(int fd, pid_t pid, struct dmh_client **ret_client, s
     client->pid = pid;
     // Fails where the system allows less; a message that does not fit then is an error of its own.
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    int error = dmh_exchange(client, DMH_OP_HELLO, &hello, &client->welcome, NULL, DMH_HELLO_MS, reterr);
+    int error = dmh_exchange(client, DMH_OP_HELLO, &hello, &client->welcome, &dmh_no_descriptors, DMH_HELLO_MS, reterr);
     if (error) {
         dmh_client_close(client);
         return error;
@@ -506,13 +490,8 @@ int dmh_thaw(struct dmh_client *client, struct dmh_thawed *ret_thawed, struct br
 int dmh_open(struct dmh_client *client, const struct dmh_open *open, int *ret_fd, struct dmh_opened *ret_opened,
              struct br_err *reterr)
 {
-    struct dmh_opened opened;
-    int error = dmh_exchange(client, DMH_OP_OPEN, open, &opened, ret_fd, DMH_CALL_MS, reterr);
-
-    if (!error) {
-        *ret_opened = opened;
-    }
-    return error;
+    return dmh_call_with(client, DMH_OP_OPEN, open, ret_opened, &(struct dmh_descriptors){.ret_taken = ret_fd}, 0,
+                         reterr);
 }
 
 int dmh_zero_head(struct dmh_client *client, const struct dmh_ref *device, struct br_err *reterr)
@@ -567,13 +546,8 @@ int dmh_lvm_activate(struct dmh_client *client, const struct dmh_lvm_change *cha
 int dmh_thin_delta(struct dmh_client *client, const struct dmh_thin_delta *delta, int *ret_fd,
                    struct dmh_thin_told *ret_told, struct br_err *reterr)
 {
-    struct dmh_thin_told told;
-    int error = dmh_exchange(client, DMH_OP_THIN_DELTA, delta, &told, ret_fd, DMH_CALL_MS + DMH_THIN_DELTA_MS, reterr);
-
-    if (!error) {
-        *ret_told = told;
-    }
-    return error;
+    return dmh_call_with(client, DMH_OP_THIN_DELTA, delta, ret_told, &(struct dmh_descriptors){.ret_taken = ret_fd},
+                         DMH_THIN_DELTA_MS, reterr);
 }
 
 int dmh_volumes(struct dmh_client *client, struct dmh_volumes *ret_volumes, struct br_err *reterr)
@@ -587,14 +561,14 @@ int dmh_record_open(struct dmh_client *client, const char *volume, uint32_t file
 {
     struct dmh_record_open open = {.file = file};
     struct dmh_volume_ref ref;
-    struct dmh_done done;
     int error = dmh_volume_ref_of(volume, &ref, reterr);
 
     if (error) {
         return error;
     }
     memcpy(open.volume, ref.volume, sizeof(open.volume));
-    return dmh_exchange(client, DMH_OP_RECORD_OPEN, &open, &done, ret_fd, DMH_CALL_MS, reterr);
+    return dmh_call_with(client, DMH_OP_RECORD_OPEN, &open, NULL, &(struct dmh_descriptors){.ret_taken = ret_fd}, 0,
+                         reterr);
 }
 
 int dmh_record_keep(struct dmh_client *client, const char *volume, struct br_err *reterr)
@@ -603,4 +577,89 @@ int dmh_record_keep(struct dmh_client *client, const char *volume, struct br_err
     int error = dmh_volume_ref_of(volume, &ref, reterr);
 
     return error ? error : dmh_call(client, DMH_OP_RECORD_KEEP, &ref, NULL, 0, reterr);
+}
+
+// ---- NBD -------------------------------------------------------------------------------------------------------------
+
+int dmh_nbd_connect(struct dmh_client *client, const struct dmh_nbd_connect *connect, const int *fds, size_t fd_count,
+                    struct dmh_nbd_info *ret_info, struct br_err *reterr)
+{
+    struct dmh_descriptors descriptors = {.give = fds, .give_count = fd_count};
+
+    return dmh_call_with(client, DMH_OP_NBD_CONNECT, connect, ret_info, &descriptors, 0, reterr);
+}
+
+int dmh_nbd_reconnect(struct dmh_client *client, const struct dmh_nbd_reconnect *reconnect, const int *fds,
+                      size_t fd_count, struct dmh_nbd_reconnected *ret_done, struct br_err *reterr)
+{
+    struct dmh_descriptors descriptors = {.give = fds, .give_count = fd_count};
+
+    return dmh_call_with(client, DMH_OP_NBD_RECONNECT, reconnect, ret_done, &descriptors, reconnect->retry_ms, reterr);
+}
+
+int dmh_nbd_disconnect(struct dmh_client *client, const struct dmh_nbd_disconnect *disconnect, struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_NBD_DISCONNECT, disconnect, NULL, DMH_NBD_DISCONNECT_MS, reterr);
+}
+
+int dmh_nbd_status(struct dmh_client *client, const struct dmh_ref *device, struct dmh_nbd_info *ret_info,
+                   struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_NBD_STATUS, device, ret_info, 0, reterr);
+}
+
+int dmh_nbd_list(struct dmh_client *client, const struct dmh_list *list, struct dmh_nbd_listed *ret_listed,
+                 struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_NBD_LIST, list, ret_listed, 0, reterr);
+}
+
+// ---- ublk ------------------------------------------------------------------------------------------------------------
+
+int dmh_ublk_add(struct dmh_client *client, const struct dmh_ublk_add *add, int *ret_fd, struct dmh_ublk_info *ret_info,
+                 struct br_err *reterr)
+{
+    return dmh_call_with(client, DMH_OP_UBLK_ADD, add, ret_info, &(struct dmh_descriptors){.ret_taken = ret_fd}, 0,
+                         reterr);
+}
+
+int dmh_ublk_start(struct dmh_client *client, const struct dmh_ublk_serve *serve, struct dmh_ublk_info *ret_info,
+                   struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_UBLK_START, serve, ret_info, serve->deadline_ms, reterr);
+}
+
+int dmh_ublk_stop(struct dmh_client *client, const struct dmh_ublk_end *end, struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_UBLK_STOP, end, NULL, end->deadline_ms, reterr);
+}
+
+int dmh_ublk_delete(struct dmh_client *client, const struct dmh_ublk_end *end, struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_UBLK_DELETE, end, NULL, end->deadline_ms, reterr);
+}
+
+int dmh_ublk_recover(struct dmh_client *client, const struct dmh_ublk_recover *recover, int *ret_fd,
+                     struct dmh_ublk_info *ret_info, struct br_err *reterr)
+{
+    return dmh_call_with(client, DMH_OP_UBLK_RECOVER, recover, ret_info, &(struct dmh_descriptors){.ret_taken = ret_fd},
+                         recover->retry_ms, reterr);
+}
+
+int dmh_ublk_recovered(struct dmh_client *client, const struct dmh_ublk_serve *serve, struct dmh_ublk_info *ret_info,
+                       struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_UBLK_RECOVERED, serve, ret_info, serve->deadline_ms, reterr);
+}
+
+int dmh_ublk_status(struct dmh_client *client, const struct dmh_ref *device, struct dmh_ublk_info *ret_info,
+                    struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_UBLK_STATUS, device, ret_info, 0, reterr);
+}
+
+int dmh_ublk_list(struct dmh_client *client, const struct dmh_list *list, struct dmh_ublk_listed *ret_listed,
+                  struct br_err *reterr)
+{
+    return dmh_call(client, DMH_OP_UBLK_LIST, list, ret_listed, 0, reterr);
 }

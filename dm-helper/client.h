@@ -116,7 +116,7 @@ BR_MUST_CHECK int dmh_list(struct dmh_client *client, const struct dmh_list *lis
  * allocated and locked. On success all tops are ACTIVE with their new table if they had one, all that is inside is live.
  * On failure, whatever it was, all tops are ACTIVE; those with an inactive table run the old one where the failure came before their
  * resume and the new one after it (the text says which); and what is inside was removed if it is a snapshot part, or keeps its inactive
- * table if the window was not begun.
+ * table if the window was not begun. A snapshot of LVM's that was to be renewed is then of no moment: dmh_lvm_remove() it.
  * Errors: -BR_E_FREEZE_SLOW not begun, write-back is too slow for a freeze within the deadline; -BR_E_FREEZE_DEADLINE begun and
  * undone; -BR_E_VERIFY a fresh snapshot's store was not empty; -BR_E_BUSY a top is suspended already
  */
@@ -188,5 +188,83 @@ BR_MUST_CHECK int dmh_lvm_activate(struct dmh_client *client, const struct dmh_l
  */
 BR_MUST_CHECK int dmh_thin_delta(struct dmh_client *client, const struct dmh_thin_delta *delta, int *ret_fd,
                                  struct dmh_thin_told *ret_told, struct br_err *reterr);
+
+// ---- NBD ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * dmh_nbd_connect - make a block device of the kernel's whose I/O goes over sockets: root only
+ * @fds, @fd_count  1 to DMH_SOCKETS_MAX, see request.h; stay the caller's, who closes them
+ * The device is there on return, and there was no I/O yet but what udev may have asked for since: the server must be serving.
+ * Errors: -BR_E_BUSY the volume has a device of this name; -BR_E_USAGE size, flags or a socket are not as request.h says;
+ * -BR_E_UNSUPPORTED the kernel has no NBD, or one older than 5.14; nothing is left of a failed call
+ */
+BR_MUST_CHECK int dmh_nbd_connect(struct dmh_client *client, const struct dmh_nbd_connect *connect, const int *fds,
+                                  size_t fd_count, struct dmh_nbd_info *ret_info, struct br_err *reterr);
+/**
+ * dmh_nbd_reconnect - give the device new sockets in place of dead ones: root only
+ * Requests that were under way are sent anew, so a server may see one twice. Also after dead_s: then what waited has failed, what comes goes on.
+ * Errors: -BR_E_NOT_FOUND; -BR_E_BUSY its connections are alive, as far as the kernel has noticed within retry_ms
+ */
+BR_MUST_CHECK int dmh_nbd_reconnect(struct dmh_client *client, const struct dmh_nbd_reconnect *reconnect,
+                                    const int *fds, size_t fd_count, struct dmh_nbd_reconnected *ret_done,
+                                    struct br_err *reterr);
+/**
+ * dmh_nbd_disconnect - the server is told to end (NBD_CMD_DISC), I/O that waits fails, the device has no size any more: root only
+ * What is open stays until it is closed: the name is taken as long.
+ * Errors: -BR_E_NOT_FOUND; -BR_E_TARGET_IN_USE it is mounted or held, and force is off
+ */
+BR_MUST_CHECK int dmh_nbd_disconnect(struct dmh_client *client, const struct dmh_nbd_disconnect *disconnect,
+                                     struct br_err *reterr);
+/** dmh_nbd_status - the device of a name; -BR_E_NOT_FOUND */
+BR_MUST_CHECK int dmh_nbd_status(struct dmh_client *client, const struct dmh_ref *device, struct dmh_nbd_info *ret_info,
+                                 struct br_err *reterr);
+/** dmh_nbd_list - all of a volume, or of blkrep, by number; those whose volume is not registered only root sees */
+BR_MUST_CHECK int dmh_nbd_list(struct dmh_client *client, const struct dmh_list *list,
+                               struct dmh_nbd_listed *ret_listed, struct br_err *reterr);
+
+// ---- ublk --------------------------------------------------------------------------------------------------------------------
+
+/**
+ * dmh_ublk_add - make a ublk device, not started yet: root only
+ * @ret_fd  of /dev/ublkcN, for the server and nobody else: the kernel allows one; the caller's
+ * Errors: -BR_E_BUSY the volume has a device of this name; -BR_E_USAGE something is not as request.h says; -BR_E_UNSUPPORTED the kernel has no
+ * ublk, or not all of it; nothing is left of a failed call
+ */
+BR_MUST_CHECK int dmh_ublk_add(struct dmh_client *client, const struct dmh_ublk_add *add, int *ret_fd,
+                               struct dmh_ublk_info *ret_info, struct br_err *reterr);
+/**
+ * dmh_ublk_start - make its block device, once the server has fetched from all queues: root only
+ * It may only be started once; what was stopped is deleted and made anew. Must not be called by the thread that serves.
+ * Errors: -BR_E_TIMEOUT the server did not fetch in time: nothing was changed; -BR_E_BUSY it is started
+ */
+BR_MUST_CHECK int dmh_ublk_start(struct dmh_client *client, const struct dmh_ublk_serve *serve,
+                                 struct dmh_ublk_info *ret_info, struct br_err *reterr);
+/**
+ * dmh_ublk_stop - take its block device away; I/O that waits fails, the server's fetches are aborted: root only
+ * Errors: -BR_E_TARGET_IN_USE it is mounted or held, and force is off; -BR_E_TIMEOUT the server keeps requests: the kernel goes on stopping
+ */
+BR_MUST_CHECK int dmh_ublk_stop(struct dmh_client *client, const struct dmh_ublk_end *end, struct br_err *reterr);
+/** dmh_ublk_delete - stop it and remove the rest; as dmh_ublk_stop(), and -BR_E_TIMEOUT too while the server keeps its descriptor open */
+BR_MUST_CHECK int dmh_ublk_delete(struct dmh_client *client, const struct dmh_ublk_end *end, struct br_err *reterr);
+/**
+ * dmh_ublk_recover - begin to replace a dead server: root only
+ * @ret_fd  as of dmh_ublk_add(), for the new one; when it fetches dmh_ublk_recovered() ends it. If that one dies too, begin again.
+ * Errors: -BR_E_BUSY the old server lives, as far as the kernel has noticed within retry_ms; -BR_E_REFUSED the device has no recovery, or
+ * is stopped
+ */
+BR_MUST_CHECK int dmh_ublk_recover(struct dmh_client *client, const struct dmh_ublk_recover *recover, int *ret_fd,
+                                   struct dmh_ublk_info *ret_info, struct br_err *reterr);
+/**
+ * dmh_ublk_recovered - let I/O go on, once the new server has fetched from all queues: root only
+ * Errors: -BR_E_TIMEOUT as of dmh_ublk_start(); -BR_E_BUSY nobody has the descriptor of dmh_ublk_recover(); -BR_E_USAGE the old server's pid
+ */
+BR_MUST_CHECK int dmh_ublk_recovered(struct dmh_client *client, const struct dmh_ublk_serve *serve,
+                                     struct dmh_ublk_info *ret_info, struct br_err *reterr);
+/** dmh_ublk_status - the device of a name; -BR_E_NOT_FOUND */
+BR_MUST_CHECK int dmh_ublk_status(struct dmh_client *client, const struct dmh_ref *device,
+                                  struct dmh_ublk_info *ret_info, struct br_err *reterr);
+/** dmh_ublk_list - all of a volume, or of blkrep, by number; those whose volume is not registered only root sees */
+BR_MUST_CHECK int dmh_ublk_list(struct dmh_client *client, const struct dmh_list *list,
+                                struct dmh_ublk_listed *ret_listed, struct br_err *reterr);
 
 #endif

@@ -4,12 +4,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "dm-helper/nbd.h"
 #include "dm-helper/target.h"
+#include "dm-helper/ublk.h"
 
 #define DMH_STACK_DEPTH_MAX 16
 
@@ -170,6 +175,47 @@ static int dmh_find_lv_store(struct dmh_device *device, struct br_err *reterr)
     return dmh_dm_find("", row.store_major, row.store_minor, &device->dm, NULL, reterr);
 }
 
+static int dmh_find_nbd(const struct dmh_volume *volume, struct dmh_device *device, struct br_err *reterr)
+{
+    struct dmh_disk disk;
+    char name[32];
+    uint32_t index;
+
+    if (dmh_nbd_find(&kmc_running, device->where.dm_uuid, &index)) {
+        snprintf(name, sizeof(name), "nbd%" PRIu32, index);
+        if (dmh_disk_read(&kmc_running, name, &disk)) {
+            device->major = disk.major;
+            device->minor = disk.minor;
+            return 0;
+        }
+    }
+    return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no NBD device for its part %s", volume->volume,
+                      device->where.part);
+}
+
+static int dmh_find_ublk(const struct dmh_volume *volume, struct dmh_device *device, struct br_err *reterr)
+{
+    struct ublksrv_ctrl_dev_info dev;
+    struct dmh_disk disk;
+    char name[32];
+    bool found;
+
+    int error = dmh_ublk_find(dmh_ublk_tag(volume, device->where.part), &found, &dev, reterr);
+    if (error) {
+        return error;
+    }
+    if (found) {
+        snprintf(name, sizeof(name), "ublkb%" PRIu32, dev.dev_id);
+        if (dmh_disk_read(&kmc_running, name, &disk)) {
+            device->major = disk.major;
+            device->minor = disk.minor;
+            return 0;
+        }
+    }
+    return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no ublk device for its part %s, or it is not started",
+                      volume->volume, device->where.part);
+}
+
 int dmh_device_resolve(const struct dmh_volume *volume, const char *where, uint32_t kinds,
                        struct dmh_device *ret_device, struct br_err *reterr)
 {
@@ -195,6 +241,8 @@ int dmh_device_resolve(const struct dmh_volume *volume, const char *where, uint3
     case DMH_WHERE_BLOCK: error = dmh_find_path(device.where.path, &device, reterr); break;
     case DMH_WHERE_LVM: error = dmh_find_lv(&device, reterr); break;
     case DMH_WHERE_LVM_STORE: error = dmh_find_lv_store(&device, reterr); break;
+    case DMH_WHERE_UBLK: error = dmh_find_ublk(volume, &device, reterr); break;
+    case DMH_WHERE_NBD: error = dmh_find_nbd(volume, &device, reterr); break;
     case DMH_WHERE_POOL: error = dmh_find_pool(volume, false, &device, reterr); break;
     case DMH_WHERE_POOL_META: error = dmh_find_pool(volume, true, &device, reterr); break;
     default: return br_err_set(reterr, BR_E_USAGE, "%s is not a device", where);
@@ -269,6 +317,25 @@ int dmh_device_open(uint32_t major, uint32_t minor, int flags, int *ret_fd, stru
     }
     *ret_fd = fd;
     return 0;
+}
+
+int dmh_device_zero_head(int fd, struct br_err *reterr)
+{
+    _Alignas(4096) static const char zeros[4096]; // not in one write, so that the buffer can be small
+    uint64_t size_bytes = 0;
+
+    if (ioctl(fd, BLKGETSIZE64, &size_bytes) || size_bytes < DMH_HEAD_BYTES) {
+        return br_err_set(reterr, BR_E_USAGE, "a store of %llu bytes is smaller than its head",
+                          (unsigned long long)size_bytes);
+    }
+    for (uint64_t at = 0; at < DMH_HEAD_BYTES; at += sizeof(zeros)) {
+        ssize_t len = pwrite(fd, zeros, sizeof(zeros), (off_t)at);
+        if (len != (ssize_t)sizeof(zeros)) {
+            return len < 0 ? br_err_os(reterr, errno, "zeroing the head of a store")
+                           : br_err_set(reterr, BR_E_IO, "zeroing the head of a store: cut short");
+        }
+    }
+    return fsync(fd) ? br_err_os(reterr, errno, "flushing the head of a store") : 0;
 }
 
 // ---- what stands on what ---------------------------------------------------------------------------------------------

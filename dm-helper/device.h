@@ -57,6 +57,11 @@ void dmh_device_vg(const struct dmh_volume *volume, char vg[DMH_DM_NAME_MAX]);
  */
 BR_MUST_CHECK int dmh_device_open(uint32_t major, uint32_t minor, int flags, int *ret_fd, struct br_err *reterr);
 /**
+ * dmh_device_zero_head - zero the first DMH_HEAD_BYTES of a device that is open for writing, past the page cache (O_DIRECT)
+ * Durable: flushed on return    Errors: -BR_E_USAGE it is smaller; -BR_E_IO
+ */
+BR_MUST_CHECK int dmh_device_zero_head(int fd, struct br_err *reterr);
+/**
  * dmh_device_stands_on - does a device lie, wholly or in part, on another, through any number of device-mapper, MD, LVM, loop or partition
  * layers? (Block devices' slaves in /sys; a loop device's file by its filesystem.) A device stands on itself.
  */

@@ -10,12 +10,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dm-helper/process.h"
 #include "engine/base/bytes.h"
 #include "engine/base/units.h"
 
 #define DMH_PARTS_FLAGS \
     (DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG | DM_UDEV_DISABLE_OTHER_RULES_FLAG)
-#define DMH_NODE_WAIT_MS 10000
+#define DMH_UDEV_WAIT_MS 10000u // for udevd, which may be stopped, or gone and have left its socket
+#define DMH_UDEV_LATE_MS 200u   // the same after it was not there in time once
+#define DMH_UDEV_NAP_MS  5u
+#define DMH_LOAD_BUSY_MS 2000u // a table is loaded again so long while one of its devices is held by somebody
+#define DMH_LOAD_NAP_MS  20u
+
+static const uint32_t dmh_event_flags[] = {
+    [DMH_EVENT_PART] = DMH_PARTS_FLAGS, [DMH_EVENT_SNAPSHOT] = DM_UDEV_LOW_PRIORITY_FLAG};
 
 // ---- libdevmapper's words --------------------------------------------------------------------------------------------
 
@@ -118,17 +126,47 @@ static int dmh_run(struct dm_task *task, const char *what, const char *name, str
     return dm_task_run(task) ? 0 : dmh_dm_error(dm_task_get_errno(task), what, name, reterr);
 }
 
+static bool dmh_udev_was_late;
+
+static uint32_t dmh_udev_wait_ms(void)
+{
+    return dmh_udev_was_late ? DMH_UDEV_LATE_MS : DMH_UDEV_WAIT_MS;
+}
+
+// Until udev has done what the task asked of it; the library itself would wait for ever. A udev that is late is done without: the library then
+// makes or removes the node.
+static void dmh_await_udev(uint32_t cookie)
+{
+    int ready = 0;
+
+    if (!cookie || !dmh_dm_has_udev()) {
+        dm_udev_wait(cookie); // the library makes the nodes, at once
+        return;
+    }
+    for (uint32_t ms = 0; ms < dmh_udev_wait_ms(); ms += DMH_UDEV_NAP_MS) {
+        if (!dm_udev_wait_immediate(cookie, &ready) || ready) {
+            dmh_udev_was_late = false;
+            return;
+        }
+        dmh_process_sleep_ms(DMH_UDEV_NAP_MS);
+    }
+    dmh_udev_was_late = true;
+    if (dm_udev_complete(cookie)) {
+        dm_udev_wait(cookie);
+    }
+}
+
 // Runs a task that makes or removes a node, and waits until that has happened.
-static int dmh_run_with_node(struct dm_task *task, bool part_only, const char *what, const char *name,
+static int dmh_run_with_node(struct dm_task *task, enum dmh_dm_event event, const char *what, const char *name,
                              struct br_err *reterr)
 {
     uint32_t cookie = 0;
 
-    if (!dm_task_set_cookie(task, &cookie, part_only ? DMH_PARTS_FLAGS : 0)) {
+    if (!dm_task_set_cookie(task, &cookie, (uint16_t)dmh_event_flags[event])) {
         return dmh_no_task(what, name, reterr);
     }
     int error = dmh_run(task, what, name, reterr);
-    dm_udev_wait(cookie);
+    dmh_await_udev(cookie);
     return error;
 }
 
@@ -152,9 +190,9 @@ bool dmh_dm_is_major(uint32_t major)
     return dm_is_dm_major(major);
 }
 
-uint32_t dmh_dm_event_flags(bool part_only)
+uint32_t dmh_dm_event_flags(enum dmh_dm_event event)
 {
-    uint32_t flags = DM_UDEV_PRIMARY_SOURCE_FLAG | (part_only ? DMH_PARTS_FLAGS : 0);
+    uint32_t flags = DM_UDEV_PRIMARY_SOURCE_FLAG | dmh_event_flags[event];
 
     if (!dmh_dm_has_udev()) {
         flags |= DM_UDEV_DISABLE_DM_RULES_FLAG | DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG;
@@ -221,8 +259,8 @@ int dmh_dm_create(const char *name, const char *uuid, struct dmh_dm *ret_dm, str
     return error ? error : dmh_dm_find(uuid, 0, 0, ret_dm, NULL, reterr);
 }
 
-int dmh_dm_load(const struct dmh_dm *dm, const struct dmh_dm_target *targets, uint32_t target_count, bool read_only,
-                struct br_err *reterr)
+static int dmh_dm_load_once(const struct dmh_dm *dm, const struct dmh_dm_target *targets, uint32_t target_count,
+                            bool read_only, struct br_err *reterr)
 {
     DMH_AUTO_TASK struct dm_task *task = dmh_task(DM_DEVICE_RELOAD, dm);
 
@@ -236,6 +274,37 @@ int dmh_dm_load(const struct dmh_dm *dm, const struct dmh_dm_target *targets, ui
         }
     }
     return dmh_run(task, "table load", dm->name, reterr);
+}
+
+// A device that a process had open for itself (O_EXCL) can be held a moment longer than that process knows: what io_uring had in its hands is
+// closed by the kernel's own workers. So busy is believed only when it stays so.
+int dmh_dm_load(const struct dmh_dm *dm, const struct dmh_dm_target *targets, uint32_t target_count, bool read_only,
+                struct br_err *reterr)
+{
+    int error = dmh_dm_load_once(dm, targets, target_count, read_only, reterr);
+
+    for (uint32_t ms = 0; error == -BR_E_BUSY && ms < DMH_LOAD_BUSY_MS; ms += DMH_LOAD_NAP_MS) {
+        dmh_process_sleep_ms(DMH_LOAD_NAP_MS);
+        error = dmh_dm_load_once(dm, targets, target_count, read_only, reterr);
+    }
+    return error;
+}
+
+static void dmh_add_length(void *user, uint64_t start_sectors, uint64_t length_sectors, const char *type,
+                           const char *params)
+{
+    (void)type;
+    (void)params;
+    *(uint64_t *)user = start_sectors + length_sectors;
+}
+
+int dmh_dm_load_error(const struct dmh_dm *dm, bool read_only, struct br_err *reterr)
+{
+    uint64_t sectors = 0;
+    int error = dmh_dm_lines(dm, true, false, dmh_add_length, &sectors, reterr);
+    struct dmh_dm_target target = {.length_sectors = sectors, .type = "error", .params = ""};
+
+    return error ? error : dmh_dm_load(dm, &target, 1, read_only, reterr);
 }
 
 int dmh_dm_copy_table(const struct dmh_dm *from, const struct dmh_dm *to, bool read_only, struct br_err *reterr)
@@ -272,12 +341,11 @@ int dmh_dm_clear(const struct dmh_dm *dm, struct br_err *reterr)
     return task ? dmh_run(task, "table clear", dm->name, reterr) : dmh_no_task("table clear", dm->name, reterr);
 }
 
-int dmh_dm_resume(const struct dmh_dm *dm, bool part_only, struct br_err *reterr)
+int dmh_dm_resume(const struct dmh_dm *dm, enum dmh_dm_event event, struct br_err *reterr)
 {
     DMH_AUTO_TASK struct dm_task *task = dmh_task(DM_DEVICE_RESUME, dm);
 
-    return task ? dmh_run_with_node(task, part_only, "resume", dm->name, reterr)
-                : dmh_no_task("resume", dm->name, reterr);
+    return task ? dmh_run_with_node(task, event, "resume", dm->name, reterr) : dmh_no_task("resume", dm->name, reterr);
 }
 
 static bool dmh_node_there(const struct dmh_dm *dm, const char *path)
@@ -292,8 +360,9 @@ int dmh_dm_make_node(const struct dmh_dm *dm, struct br_err *reterr)
     char path[DMH_DM_NAME_MAX + 16];
 
     snprintf(path, sizeof(path), "%s/%s", dm_dir(), dm->name);
-    for (int ms = 0; dmh_dm_has_udev() && ms < DMH_NODE_WAIT_MS && !dmh_node_there(dm, path); ms += 5) {
-        nanosleep(&(struct timespec){.tv_nsec = 5 * (long)BR_NS_PER_MS}, NULL);
+    for (uint32_t ms = 0; dmh_dm_has_udev() && ms < dmh_udev_wait_ms() && !dmh_node_there(dm, path);
+         ms += DMH_UDEV_NAP_MS) {
+        dmh_process_sleep_ms(DMH_UDEV_NAP_MS);
     }
     if (dmh_node_there(dm, path)) {
         return 0;
@@ -314,7 +383,7 @@ int dmh_dm_remove(const struct dmh_dm *dm, bool deferred, struct br_err *reterr)
     if (!task || (deferred && !dm_task_deferred_remove(task))) {
         return dmh_no_task("removal", dm->name, reterr);
     }
-    return dmh_run_with_node(task, true, "removal", dm->name, reterr);
+    return dmh_run_with_node(task, DMH_EVENT_PART, "removal", dm->name, reterr);
 }
 
 int dmh_dm_message(const struct dmh_dm *dm, const char *text, struct br_err *reterr)

@@ -5,7 +5,7 @@
 //
 // udev. The parts below the top hold the same filesystem, partition table or LVM signature as the top itself. So their events tell udev's
 // rules to make the /dev/mapper node and nothing else: no /dev/disk/by-uuid link may turn to a snapshot, no volume group may be activated
-// from one. Where no udevd runs, or DM_DISABLE_UDEV is set, libdevmapper makes the nodes.
+// from one. Where no udevd runs, or DM_DISABLE_UDEV is set, libdevmapper makes the nodes; also where udevd does not answer within seconds.
 #ifndef DMH_DM_H
 #define DMH_DM_H
 
@@ -41,8 +41,15 @@ bool dmh_dm_version(uint32_t ret_version[3]);
 bool dmh_dm_has_udev(void);
 /** dmh_dm_is_major - is it device-mapper's major number? */
 bool dmh_dm_is_major(uint32_t major);
-/** dmh_dm_event_flags - what a resume outside libdevmapper passes as event number, so that udev's rules treat the part as @part_only says */
-uint32_t dmh_dm_event_flags(bool part_only);
+// What udev's rules make of a device that was resumed.
+enum dmh_dm_event {
+    DMH_EVENT_WHOLE, // all that there is: the device is what people use
+    DMH_EVENT_PART,  // the node and nothing else
+    DMH_EVENT_SNAPSHOT, // LVM's of a volume: its links, but none that its origin has too (a file system's uuid) turns to it
+};
+
+/** dmh_dm_event_flags - what a resume outside libdevmapper passes as event number, so that udev's rules treat the device as @event says */
+uint32_t dmh_dm_event_flags(enum dmh_dm_event event);
 
 /**
  * dmh_dm_find - the device with a uuid, or with a number
@@ -54,16 +61,18 @@ BR_MUST_CHECK int dmh_dm_find(const char *uuid, uint32_t major, uint32_t minor, 
                               struct dmh_info *ret_info, struct br_err *reterr);
 /** dmh_dm_create - make a device without a table; -BR_E_BUSY name or uuid exists */
 BR_MUST_CHECK int dmh_dm_create(const char *name, const char *uuid, struct dmh_dm *ret_dm, struct br_err *reterr);
-/** dmh_dm_load - load into the inactive slot */
+/** dmh_dm_load - load into the inactive slot; -BR_E_BUSY one of its devices is held by somebody else, and stayed so for two seconds */
 BR_MUST_CHECK int dmh_dm_load(const struct dmh_dm *dm, const struct dmh_dm_target *targets, uint32_t target_count,
                               bool read_only, struct br_err *reterr);
+/** dmh_dm_load_error - load an error target as long as the live table: what resumes it cuts the device off from what it maps */
+BR_MUST_CHECK int dmh_dm_load_error(const struct dmh_dm *dm, bool read_only, struct br_err *reterr);
 /** dmh_dm_copy_table - load the live table of @from into the inactive slot of @to, keys included */
 BR_MUST_CHECK int dmh_dm_copy_table(const struct dmh_dm *from, const struct dmh_dm *to, bool read_only,
                                     struct br_err *reterr);
 /** dmh_dm_clear - empty the inactive slot */
 BR_MUST_CHECK int dmh_dm_clear(const struct dmh_dm *dm, struct br_err *reterr);
 /** dmh_dm_resume - resume, waiting for the node; for a device that nothing uses yet */
-BR_MUST_CHECK int dmh_dm_resume(const struct dmh_dm *dm, bool part_only, struct br_err *reterr);
+BR_MUST_CHECK int dmh_dm_resume(const struct dmh_dm *dm, enum dmh_dm_event event, struct br_err *reterr);
 /** dmh_dm_make_node - make sure that /dev/mapper has the node of a device that was resumed by raw.h */
 BR_MUST_CHECK int dmh_dm_make_node(const struct dmh_dm *dm, struct br_err *reterr);
 /** dmh_dm_remove - remove once; -BR_E_BUSY it is open. @deferred: the kernel then removes it at the last close, and 0 is returned */

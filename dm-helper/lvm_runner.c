@@ -269,7 +269,7 @@ static int dmh_lvm_serve(void *fd_pointer)
         dmh_lvm_run(&call, output_fd, error_fd, answer);
         bool file = call.verb == DMH_LVM_RUN_THIN_DELTA && !answer->error && !answer->exit_status;
         size_t len_bytes = offsetof(struct dmh_lvm_answer, output) + strlen(answer->output) + 1;
-        int gone = dmh_process_send(fd, answer, len_bytes, file ? output_fd : -1);
+        int gone = dmh_process_send(fd, answer, len_bytes, &output_fd, file ? 1 : 0);
         close(output_fd);
         close(error_fd);
         if (gone) {

@@ -17,9 +17,11 @@
 #include "blkrep_version.h"
 #include "dm-helper/dm.h"
 #include "dm-helper/lvm_runner.h"
+#include "dm-helper/nbd.h"
 #include "dm-helper/process.h"
 #include "dm-helper/sandbox.h"
 #include "dm-helper/server.h"
+#include "dm-helper/ublk.h"
 #include "dm-helper/wire.h"
 
 #define DMH_EXIT_USAGE 2
@@ -73,6 +75,8 @@ static int dmh_start(struct dmh_server *server, struct br_err *reterr)
     signal(SIGCHLD, SIG_IGN); // watchdogs report by themselves, and nobody waits for them
     dmh_process_spare();
     dmh_dm_start();
+    server->nbd_fd = dmh_nbd_start();
+    dmh_ublk_ring_start();
     error = dmh_sandbox_drop(reterr);
     if (error) {
         return error;
@@ -83,7 +87,7 @@ static int dmh_start(struct dmh_server *server, struct br_err *reterr)
 
 int main(int argc, char **argv)
 {
-    struct dmh_server server = {.fd = -1, .lvm_fd = -1};
+    struct dmh_server server = {.fd = -1, .nbd_fd = -1, .lvm_fd = -1};
     struct br_err err = {0};
 
     if (argc == 2 && !strcmp(argv[1], "--version")) {
@@ -103,5 +107,6 @@ int main(int argc, char **argv)
     }
     dmh_lvm_stop(server.lvm_fd, server.lvm_pid);
     dmh_dm_stop();
+    dmh_ublk_ring_stop();
     return br_err_exit(error);
 }

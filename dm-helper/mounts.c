@@ -60,7 +60,7 @@ bool dmh_mount_parse(char *line, struct dmh_mount *ret_mount)
     return true;
 }
 
-static bool dmh_mount_is_on(const struct dmh_mount *mount, uint32_t major, uint32_t minor)
+bool dmh_mount_is_on(const struct dmh_mount *mount, uint32_t major, uint32_t minor)
 {
     struct stat st;
 

@@ -17,6 +17,8 @@ struct dmh_mount {
 
 /** dmh_mount_parse - take a line apart, in place; false when it is not one */
 bool dmh_mount_parse(char *line, struct dmh_mount *ret_mount);
+/** dmh_mount_is_on - is the filesystem on that block device? */
+bool dmh_mount_is_on(const struct dmh_mount *mount, uint32_t major, uint32_t minor);
 /**
  * dmh_mounts_open - a folder of the filesystem that is on a block device
  * @ret_mounted  is there one at all?

@@ -51,7 +51,8 @@ static int dmh_table_text(const struct dmh_volume *volume, const struct dmh_tabl
     for (uint32_t i = 0; !error && i < table->target_count; i++) {
         const struct dmh_target *target = &table->targets[i];
         char device[32], store[32];
-        uint32_t kinds = target->kind == DMH_TARGET_THIN ? DMH_WHERE_POOL : stores | DMH_WHERE_DEVICE;
+        uint32_t kinds = target->kind == DMH_TARGET_THIN ? DMH_WHERE_POOL
+                                                         : stores | DMH_WHERE_DEVICE | DMH_WHERE_NBD | DMH_WHERE_UBLK;
         error = dmh_number_of(volume, target->device, kinds, false, device, reterr);
         error = error ? error
                       : dmh_number_of(volume, target->store, stores, target->kind != DMH_TARGET_THIN, store, reterr);
@@ -103,7 +104,7 @@ int dmh_on_create(struct dmh_turn *turn, struct br_err *reterr)
         error = dmh_load_text(held.volume, &dm, &create->table, create->read_only, reterr);
     }
     if (!error && create->activate) {
-        error = dmh_dm_resume(&dm, dmh_part_only(&where), reterr);
+        error = dmh_dm_resume(&dm, dmh_part_only(&where) ? DMH_EVENT_PART : DMH_EVENT_WHOLE, reterr);
     }
     if (error) {
         (void)!dmh_dm_remove(&dm, false, NULL); // what failed is what counts
@@ -176,7 +177,8 @@ int dmh_on_resume(struct dmh_turn *turn, struct br_err *reterr)
     if (info.open_count && info.inactive_table && !info.suspended) {
         return br_err_set(reterr, BR_E_BUSY, "%s is in use; its table changes in a window only", dm.name);
     }
-    return dmh_dm_resume(&dm, dmh_dm_uuid_is_ours(dm.uuid, NULL) && strcmp(ref->where, "top") != 0, reterr);
+    bool part_only = dmh_dm_uuid_is_ours(dm.uuid, NULL) && strcmp(ref->where, "top") != 0;
+    return dmh_dm_resume(&dm, part_only ? DMH_EVENT_PART : DMH_EVENT_WHOLE, reterr);
 }
 
 int dmh_on_remove(struct dmh_turn *turn, struct br_err *reterr)
@@ -380,24 +382,6 @@ struct dmh_listing {
     const struct dmh_server *server;
 };
 
-struct dmh_owner_search {
-    struct dmh_info *info;
-};
-
-// Is it this registration's device?
-static bool dmh_try_owner(void *user, const struct dmh_volume *volume)
-{
-    struct dmh_owner_search *search = user;
-    char prefix[DMH_DM_UUID_MAX];
-
-    dmh_dm_uuid_of(volume, "", prefix);
-    if (strncmp(search->info->uuid, prefix, strlen(prefix)) != 0) {
-        return true;
-    }
-    snprintf(search->info->volume, sizeof(search->info->volume), "%s", volume->volume);
-    return false;
-}
-
 static void dmh_list_one(void *user, const char *name, uint32_t major, uint32_t minor)
 {
     struct dmh_listing *listing = user;
@@ -410,8 +394,7 @@ static void dmh_list_one(void *user, const char *name, uint32_t major, uint32_t 
     if (dmh_dm_find("", major, minor, &dm, &info, NULL) || !dmh_dm_uuid_is_ours(dm.uuid, &part)) {
         return;
     }
-    struct dmh_owner_search search = {.info = &info};
-    dmh_registry_each(&listing->server->registry, dmh_try_owner, &search);
+    dmh_registry_owner(&listing->server->registry, info.uuid, info.volume);
     if (*listing->list->volume ? strcmp(listing->list->volume, info.volume) != 0
                                : !*info.volume && !listing->server->peer_is_root) {
         return;

@@ -285,7 +285,7 @@ static int dmh_map_new(const struct dmh_file *file, const struct dmh_where *wher
     error = dmh_loop_make(file->fd, &major, &minor, &loop, reterr);
     if (!error) {
         error = dmh_load_loop(&dm, major, minor, file->size_bytes, reterr);
-        error = error ? error : dmh_dm_resume(&dm, true, reterr);
+        error = error ? error : dmh_dm_resume(&dm, DMH_EVENT_PART, reterr);
         close(loop); // the part holds it now, or it goes
     }
     if (error) {

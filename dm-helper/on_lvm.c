@@ -6,6 +6,7 @@
 
 #include "dm-helper/device.h"
 #include "dm-helper/lvm_runner.h"
+#include "dm-helper/renew.h"
 #include "dm-helper/server.h"
 
 // The volume group that a request may use: the one it names, if a registration gives it, or the one of "@device".
@@ -129,7 +130,7 @@ static void dmh_lvm_leave_active(const struct dmh_volume *volume)
         struct dmh_dm dm;
         if (!dmh_device_resolve_dm(volume, touched[i], DMH_WHERE_DEVICE | DMH_WHERE_POOL, &dm, &info, NULL) &&
             info.suspended) {
-            (void)!dmh_dm_resume(&dm, false, NULL);
+            (void)!dmh_dm_resume(&dm, DMH_EVENT_WHOLE, NULL);
         }
     }
 }
@@ -246,6 +247,11 @@ static int dmh_lvm_change_one(struct dmh_turn *turn, uint32_t verb, struct br_er
     }
     int error = dmh_hold_volume(&turn->server->registry, change->volume, true, &held, reterr);
     error = error ? error : dmh_lvm_target(held.volume, change->vg, change->part, &call, reterr);
+    if (!error && verb == DMH_LVM_RUN_REMOVE) {
+        char where[DMH_WHERE_MAX];
+        snprintf(where, sizeof(where), "lvm:%s/%s", call.vg, change->part);
+        dmh_renew_forget(held.volume, where);
+    }
     error = error ? error : dmh_lvm_change_run(turn->server, held.volume, &call, true, answer, reterr);
     bool large_enough =
         error == -BR_E_IO && verb == DMH_LVM_RUN_EXTEND &&
@@ -271,4 +277,17 @@ int dmh_on_lvm_remove(struct dmh_turn *turn, struct br_err *reterr)
 int dmh_on_lvm_activate(struct dmh_turn *turn, struct br_err *reterr)
 {
     return dmh_lvm_change_one(turn, DMH_LVM_RUN_ACTIVATE, reterr);
+}
+
+int dmh_lvm_activate_lv(struct dmh_server *server, const char *vg, const char *lv, struct br_err *reterr)
+{
+    BR_AUTO_FREE struct dmh_lvm_answer *answer = malloc(sizeof(*answer));
+    struct dmh_lvm_call call = {.verb = DMH_LVM_RUN_ACTIVATE};
+
+    if (!answer) {
+        return br_err_set(reterr, BR_E_NOMEM, "asking LVM");
+    }
+    snprintf(call.vg, sizeof(call.vg), "%s", vg);
+    snprintf(call.lv, sizeof(call.lv), "%s", lv);
+    return dmh_lvm_call_runner(server, &call, answer, reterr);
 }

@@ -12,9 +12,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-// Below this much is not zeroed in one write, so that the buffer can lie on the stack.
-#define DMH_ZERO_BYTES 4096
-
 static int dmh_open_flags(const struct dmh_open *open)
 {
     return (open->write ? O_RDWR | O_EXCL : O_RDONLY) | (open->direct ? O_DIRECT : 0);
@@ -67,12 +64,14 @@ static int dmh_open_configured(const struct dmh_registry *registry, const struct
     return dmh_device_open(major(st.st_rdev), minor(st.st_rdev), dmh_open_flags(request), ret_fd, reterr);
 }
 
-static int dmh_open_registered(const struct dmh_volume *volume, const struct dmh_open *request, int *ret_fd,
-                               struct br_err *reterr)
+static int dmh_open_registered(const struct dmh_volume *volume, const struct dmh_open *request, bool is_root,
+                               int *ret_fd, struct br_err *reterr)
 {
     uint32_t kinds = DMH_WHERE_PART | DMH_WHERE_DEVICE | DMH_WHERE_BLOCK | DMH_WHERE_LVM;
     struct dmh_device device;
 
+    // What is served is the volume itself as its users have it.
+    kinds |= !request->write || is_root ? DMH_WHERE_NBD | DMH_WHERE_UBLK : 0;
     if (!request->write) {
         kinds |= DMH_WHERE_POOL_META | DMH_WHERE_LVM_STORE;
     }
@@ -97,22 +96,8 @@ int dmh_on_open(struct dmh_turn *turn, struct br_err *reterr)
         }
     }
     error = error ? dmh_open_configured(registry, request, &turn->reply_fd, reterr)
-                  : dmh_open_registered(held.volume, request, &turn->reply_fd, reterr);
+                  : dmh_open_registered(held.volume, request, turn->server->peer_is_root, &turn->reply_fd, reterr);
     return error ? error : dmh_describe(turn->reply_fd, turn->reply, reterr);
-}
-
-static int dmh_write_zeros(int fd, struct br_err *reterr)
-{
-    _Alignas(4096) static const char zeros[DMH_ZERO_BYTES];
-
-    for (uint64_t at = 0; at < DMH_HEAD_BYTES; at += sizeof(zeros)) {
-        ssize_t len = pwrite(fd, zeros, sizeof(zeros), (off_t)at);
-        if (len != (ssize_t)sizeof(zeros)) {
-            return len < 0 ? br_err_os(reterr, errno, "zeroing the head of a store")
-                           : br_err_set(reterr, BR_E_IO, "zeroing the head of a store: cut short");
-        }
-    }
-    return fsync(fd) ? br_err_os(reterr, errno, "flushing the head of a store") : 0;
 }
 
 int dmh_on_zero_head(struct dmh_turn *turn, struct br_err *reterr)
@@ -120,7 +105,6 @@ int dmh_on_zero_head(struct dmh_turn *turn, struct br_err *reterr)
     const struct dmh_ref *ref = turn->request;
     DMH_AUTO_VOLUME struct dmh_held_volume held = DMH_NO_VOLUME;
     struct dmh_device device;
-    uint64_t size_bytes = 0;
     int fd = -1;
 
     int error = dmh_hold_volume(&turn->server->registry, ref->volume, true, &held, reterr);
@@ -135,10 +119,7 @@ int dmh_on_zero_head(struct dmh_turn *turn, struct br_err *reterr)
     if (error) {
         return error;
     }
-    if (ioctl(fd, BLKGETSIZE64, &size_bytes) || size_bytes < DMH_HEAD_BYTES) {
-        error = br_err_set(reterr, BR_E_USAGE, "%s is smaller than what is to be zeroed", ref->where);
-    }
-    error = error ? error : dmh_write_zeros(fd, reterr);
+    error = dmh_device_zero_head(fd, reterr);
     close(fd);
     return error;
 }

@@ -38,6 +38,7 @@ enum dmh_verdict_kind {
     DMH_VERDICT_SLOW,     // write-back was too slow: nothing was begun
     DMH_VERDICT_SYNC,     // syncfs failed: nothing was begun
     DMH_VERDICT_MARK,     // rolling an era failed: nothing was begun
+    DMH_VERDICT_YIELD,    // a pool did not give up what is to be made anew: nothing was begun
     DMH_VERDICT_LOCK,     // memory could not be locked: nothing was begun
     DMH_VERDICT_SUSPEND,  // a suspend call failed
     DMH_VERDICT_INSIDE,   // something inside could not be resumed
@@ -46,12 +47,18 @@ enum dmh_verdict_kind {
     DMH_VERDICT_KILLED,   // the suspender died of something else
 };
 
+#define DMH_PLAN_MESSAGE_MAX 64
+
 struct dmh_plan_device {
     struct dmh_raw_name name;
     char label[DMH_DM_NAME_MAX]; // for texts
     uint32_t suspend_flags;
     uint32_t event_flags;
-    bool swap;                // has an inactive table that its resume makes live
+    bool swap; // has an inactive table that its resume makes live
+    bool tidy; // inside only: when it did not become live, its inactive table is cleared
+    // Inside only, of a thin pool: it is not resumed, it is told this; and this just before the window, when all is synced.
+    char message[DMH_PLAN_MESSAGE_MAX];
+    char message_before[DMH_PLAN_MESSAGE_MAX];
     uint64_t hash_before;     // of its live table; 0 not known
     uint64_t hash_after;      // of the table that it is to have when all went well; 0 not known
     _Atomic int state;        // enum dmh_device_state

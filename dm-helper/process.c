@@ -123,29 +123,87 @@ int dmh_process_lock(void)
     return mlockall(MCL_CURRENT | MCL_FUTURE) ? -errno : 0;
 }
 
-int dmh_process_send(int fd, void *bytes, size_t len_bytes, int pass_fd)
+// Room for the descriptors of one message.
+union dmh_pass_room {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(DMH_PASS_FDS_MAX * sizeof(int))];
+};
+
+int dmh_process_send(int fd, void *bytes, size_t len_bytes, const int *fds, size_t fd_count)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
+    union dmh_pass_room control = {0};
     struct iovec iov = {.iov_base = bytes, .iov_len = len_bytes};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-    if (pass_fd >= 0) {
+    if (fd_count > DMH_PASS_FDS_MAX) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (fd_count) {
         message.msg_control = &control;
-        message.msg_controllen = sizeof(control);
+        message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
         struct cmsghdr *c = CMSG_FIRSTHDR(&message);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &pass_fd, sizeof(int));
+        c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
     }
     ssize_t sent;
     do {
         sent = sendmsg(fd, &message, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return sent == (ssize_t)len_bytes ? 0 : -1;
+}
+
+// The kernel gives no more than there is room for; a peer may send them in several control messages.
+static void dmh_take_descriptors(struct msghdr *message, int fds[DMH_PASS_FDS_MAX], size_t *fd_count)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int got;
+            memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof(got));
+            if (*fd_count < DMH_PASS_FDS_MAX) {
+                fds[(*fd_count)++] = got;
+            } else {
+                close(got);
+                message->msg_flags |= MSG_CTRUNC;
+            }
+        }
+    }
+}
+
+ssize_t dmh_process_receive(int fd, void *bytes, size_t size, int ret_fds[DMH_PASS_FDS_MAX], size_t *ret_fd_count,
+                            bool *ret_whole)
+{
+    union dmh_pass_room control;
+    struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    struct msghdr message;
+    ssize_t len;
+
+    *ret_fd_count = 0;
+    *ret_whole = true;
+    do {
+        message = (struct msghdr){
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        len = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    } while (len < 0 && errno == EINTR);
+    if (len < 0) {
+        return len;
+    }
+    dmh_take_descriptors(&message, ret_fds, ret_fd_count);
+    *ret_whole = !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    return len;
+}
+
+void dmh_process_close(const int *fds, size_t fd_count)
+{
+    for (size_t i = 0; i < fd_count; i++) {
+        close(fds[i]);
+    }
 }
 
 void dmh_process_sleep_ms(unsigned ms)

@@ -18,6 +18,8 @@
 
 #include "engine/base/err.h"
 
+#define DMH_PASS_FDS_MAX 16 // descriptors with one message
+
 /** dmh_process_start - remember argv, so that processes can be told apart in `ps`, and what a shutdown must not kill; once, in main() */
 void dmh_process_start(char **argv);
 /**
@@ -41,11 +43,23 @@ void dmh_process_spare(void);
  */
 int dmh_process_lock(void);
 /**
- * dmh_process_send - one message over a SOCK_SEQPACKET socket, with a descriptor unless @pass_fd is -1
- * Blocks: while the socket is full    Owner: @pass_fd stays the caller's
- * Returns 0, or -1 when it did not go out whole: the peer is gone.
+ * dmh_process_send - one message over a SOCK_SEQPACKET socket, with descriptors
+ * @fds, @fd_count  at most DMH_PASS_FDS_MAX; NULL for none
+ * Blocks: while the socket is full    Owner: @fds stay the caller's
+ * Returns 0, or -1 with errno when it did not go out whole: the peer is gone.
  */
-BR_MUST_CHECK int dmh_process_send(int fd, void *bytes, size_t len_bytes, int pass_fd);
+BR_MUST_CHECK int dmh_process_send(int fd, void *bytes, size_t len_bytes, const int *fds, size_t fd_count);
+/**
+ * dmh_process_receive - one message, with the descriptors that came with it, close-on-exec
+ * @ret_fds    room for DMH_PASS_FDS_MAX; the caller's, of a message that was cut too
+ * @ret_whole  false when it was longer than @size, or brought more descriptors than there is room for
+ * Blocks: until one comes
+ * Returns its length, 0 at the connection's end, -1 with errno.
+ */
+ssize_t dmh_process_receive(int fd, void *bytes, size_t size, int ret_fds[DMH_PASS_FDS_MAX], size_t *ret_fd_count,
+                            bool *ret_whole);
+/** dmh_process_close - close descriptors */
+void dmh_process_close(const int *fds, size_t fd_count);
 /** dmh_process_sleep_ms, dmh_process_now_ns - on the monotonic clock */
 void dmh_process_sleep_ms(unsigned ms);
 uint64_t dmh_process_now_ns(void);

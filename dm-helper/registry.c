@@ -316,6 +316,32 @@ void dmh_registry_each(const struct dmh_registry *registry, bool (*each)(void *u
     closedir(dir);
 }
 
+struct dmh_owner_search {
+    const char *dm_uuid;
+    char *volume;
+};
+
+static bool dmh_try_owner(void *user, const struct dmh_volume *volume)
+{
+    const struct dmh_owner_search *search = user;
+    char prefix[DMH_DM_UUID_MAX];
+
+    dmh_dm_uuid_of(volume, "", prefix);
+    if (strncmp(search->dm_uuid, prefix, strlen(prefix)) != 0) {
+        return true;
+    }
+    snprintf(search->volume, DMH_VOLUME_MAX, "%s", volume->volume);
+    return false;
+}
+
+void dmh_registry_owner(const struct dmh_registry *registry, const char *dm_uuid, char ret_volume[DMH_VOLUME_MAX])
+{
+    struct dmh_owner_search search = {.dm_uuid = dm_uuid, .volume = ret_volume};
+
+    *ret_volume = 0;
+    dmh_registry_each(registry, dmh_try_owner, &search);
+}
+
 // ---- the configuration -----------------------------------------------------------------------------------------------
 
 struct dmh_wanted_path {

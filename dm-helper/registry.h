@@ -31,6 +31,8 @@ BR_MUST_CHECK int dmh_registry_remove(const struct dmh_registry *registry, const
 /** dmh_registry_each - tell of every readable registration, until @each returns false */
 void dmh_registry_each(const struct dmh_registry *registry, bool (*each)(void *user, const struct dmh_volume *volume),
                        void *user);
+/** dmh_registry_owner - the volume to which a device with such a uuid belongs (volume.h, dmh_dm_uuid_of()); "" none that is registered */
+void dmh_registry_owner(const struct dmh_registry *registry, const char *dm_uuid, char ret_volume[DMH_VOLUME_MAX]);
 /** dmh_registry_configured - the path that `[section name]` of the configuration gives; -BR_E_NOT_FOUND, and errors of br_ini_load() */
 BR_MUST_CHECK int dmh_registry_configured(const struct dmh_registry *registry, const char *section, const char *name,
                                           char ret_path[DMH_WHERE_MAX], struct br_err *reterr);

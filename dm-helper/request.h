@@ -13,6 +13,8 @@
 //     "lvm:VG/P"                       the logical volume blkrep-NAME-P in the volume group VG, which must be one of the volume's places
 //                                      or the group that "@device" lies in
 //     "lvm-store:VG/P"                 of such a logical volume that is a snapshot with a store: the store; for reading
+//     "nbd:P"                          the NBD device for which a process of blkrep serves part P of the volume (31 characters at most)
+//     "ublk:P"                         the same by ublk; P has 6 characters at most
 //     "/absolute/path"                 a device or file that the registration of the volume names (its device, its places)
 //
 // Anything else is refused with -BR_E_PERMISSION and a text that says what and why: the helper touches nothing that no volume or replica
@@ -47,7 +49,7 @@
 
 #define DMH_HEAD_BYTES 65536 // what dmh_zero_head() zeroes
 
-// Requests, in ranges with room. 64-79 are kept for NBD control, 80-95 for ublk control.
+// Requests, in ranges with room.
 enum dmh_op {
     DMH_OP_HELLO = 1,
     DMH_OP_REGISTER = 2,
@@ -85,6 +87,21 @@ enum dmh_op {
     DMH_OP_LVM_REMOVE = 51,
     DMH_OP_LVM_ACTIVATE = 52,
     DMH_OP_THIN_DELTA = 53,
+
+    DMH_OP_NBD_CONNECT = 64,   // with 1 to DMH_SOCKETS_MAX sockets
+    DMH_OP_NBD_RECONNECT = 65, // likewise
+    DMH_OP_NBD_DISCONNECT = 66,
+    DMH_OP_NBD_STATUS = 67,
+    DMH_OP_NBD_LIST = 68,
+
+    DMH_OP_UBLK_ADD = 80,
+    DMH_OP_UBLK_START = 81,
+    DMH_OP_UBLK_STOP = 82,
+    DMH_OP_UBLK_DELETE = 83,
+    DMH_OP_UBLK_RECOVER = 84,
+    DMH_OP_UBLK_RECOVERED = 85,
+    DMH_OP_UBLK_STATUS = 86,
+    DMH_OP_UBLK_LIST = 87,
 };
 
 // ---- connection and registration ---------------------------------------------------------------------------------------------
@@ -349,8 +366,10 @@ struct dmh_window_top {
 };
 
 struct dmh_window_inside {
-    struct dmh_ref device; // a part with an inactive table
+    struct dmh_ref device; // a part with an inactive table; with `renew` a snapshot "lvm:VG/P" of the volume's device
     bool fresh; // a snapshot whose store must be empty (used == metadata); found otherwise the window is not begun
+    bool
+        renew; // LVM made it before, of an earlier moment, and nobody has read it: let it be of this window's (dm-helper/renew.h)
 };
 
 // All or nothing: sync filesystems, roll eras, suspend tops in order, resume what is inside in order, resume tops in reverse order.
@@ -362,7 +381,8 @@ struct dmh_window {
     uint32_t deadline_ms; // 1 to 60000: from the first suspend on; then the watchdog undoes everything
     uint32_t
         sync_budget_ms; // syncfs rounds before the window may take this long in all; 0: none is made and nothing is measured
-    uint32_t sync_good_ms; // a round as short as this is good enough to begin; 0: 100
+    uint32_t
+        sync_good_ms; // a round as short as this is good enough to begin; 0: 100. When rounds get no shorter, half the deadline is
 };
 
 struct dmh_window_top_done {
@@ -504,6 +524,165 @@ struct dmh_thin_told {
     uint64_t block_bytes;    // of the pool
     uint64_t transaction_id; // of the pool
     uint64_t output_bytes;
+};
+
+// ---- NBD --------------------------------------------------------------------------------------------------------------------
+//
+// A process of blkrep without privileges serves block I/O; the helper makes, finds and removes the kernel's device for it, and never
+// sees a byte. The device outlives server, helper and blkrep. It is found again by what the kernel keeps with it, the *backend
+// identifier* (since Linux 5.14): BLKREP-<the volume's uuid, 32 hex digits>-PART. A device that does not carry it is somebody else's.
+//
+//     server                     root's blkrep               helper                 kernel
+//     socketpair, one end  -->   dmh_nbd_connect()     -->   checks it        -->   /dev/nbdN, I/O goes to the server
+//     killed                                                                        I/O waits, dead_s seconds long
+//     a new one, new socket -->  dmh_nbd_reconnect()   -->   finds N          -->   what waited is sent to the new server
+//                                dmh_nbd_disconnect()  -->   nobody uses it?  -->   gone
+//
+// Only root may make, reconnect and disconnect: whoever serves a device decides what its users read, and what becomes of what they write.
+
+#define DMH_SOCKETS_MAX 16 // connections of one device
+
+#define DMH_NBD_TIMEOUT_MAX_S UINT32_C(300)
+#define DMH_NBD_DEAD_MAX_S    UINT32_C(3600)
+
+// The sockets are connected stream sockets (Unix or TCP) in NBD's transmission phase; the helper closes its copies. A connection on which a
+// request takes longer than timeout_s is given up, as if the server had died. When none is left, I/O waits for dmh_nbd_reconnect() as long
+// as dead_s says, and fails then.
+struct dmh_nbd_connect {
+    struct dmh_ref device; // "nbd:PART"
+    uint64_t size_bytes;   // a multiple of block_bytes
+    uint32_t block_bytes;  // 512 to 4096, a power of two
+    uint32_t timeout_s;    // 1 to DMH_NBD_TIMEOUT_MAX_S
+    uint32_t dead_s;       // 0 to DMH_NBD_DEAD_MAX_S
+    bool read_only;
+    bool flush;      // the server has a volatile cache and takes NBD_CMD_FLUSH
+    bool fua;        // and NBD_CMD_FLAG_FUA; only with flush
+    bool trim;       // it takes NBD_CMD_TRIM
+    bool multi_conn; // what was flushed on one connection is seen on all; needed for more than one socket
+};
+
+struct dmh_nbd_reconnect {
+    struct dmh_ref device;
+    uint32_t retry_ms; // 0 to 60000: until the kernel has noticed that the old connections are dead
+};
+
+struct dmh_nbd_reconnected {
+    uint32_t taken_count; // of the sockets, the first so many; at least 1
+};
+
+struct dmh_nbd_disconnect {
+    struct dmh_ref device;
+    bool force; // though it is mounted or held: its users get errors
+};
+
+// A device that is served.
+struct dmh_nbd_info {
+    char volume[DMH_VOLUME_MAX]; // "" when no registration has the uuid that it carries
+    char part[DMH_PART_MAX];
+    uint32_t index; // N of /dev/nbdN
+    uint32_t major;
+    uint32_t minor;
+    uint64_t size_bytes;
+    bool read_only;
+    bool connected; // it has a configuration; whether its sockets live the kernel does not tell
+    bool in_use;    // it, or a partition of it, is mounted, held by another device, or swapped to
+};
+
+struct dmh_nbd_listed {
+    uint32_t total_count;
+    uint32_t device_count;
+    struct dmh_nbd_info devices[DMH_LIST_MAX];
+};
+
+// ---- ublk -------------------------------------------------------------------------------------------------------------------
+//
+// The same with the kernel's ublk driver, where there is one (Linux 6.5): the server speaks to the kernel itself, through /dev/ublkcN, of
+// which it gets the open descriptor, and needs no privilege for it.
+//
+//     server                     root's blkrep               helper                 kernel
+//                                dmh_ublk_add()        -->   checks it        -->   /dev/ublkcN
+//     fetches requests      <--  the descriptor        <--
+//                                dmh_ublk_start()      -->                    -->   /dev/ublkbN, once all queues were fetched from
+//     killed                                                                        QUIESCED: I/O waits, as long as it takes
+//     fetches requests      <--  dmh_ublk_recover()    -->   finds N          -->   the queues are made new
+//                                dmh_ublk_recovered()  -->                    -->   LIVE: what waited goes on
+//                                dmh_ublk_delete()     -->   nobody uses it?  -->   the server's fetches are aborted; gone
+//
+// A device carries a tag of the volume and the part (ublk.h) that a later helper finds it by. Without `recovery` the death of the server stops
+// the device: its users get errors. Only root may do any of it but look.
+
+#define DMH_UBLK_PART_MAX   7 // a part's name with its final zero, for it has to fit into the tag
+#define DMH_UBLK_QUEUES_MAX 64
+#define DMH_UBLK_DEPTH_MAX  1024
+#define DMH_UBLK_IO_MAX     (UINT32_C(32) << 20)
+
+struct dmh_ublk_add {
+    struct dmh_ref device;   // "ublk:PART"
+    uint64_t size_bytes;     // a multiple of block_bytes
+    uint32_t block_bytes;    // 512 to 4096, a power of two
+    uint32_t physical_bytes; // block_bytes to 4096, a power of two
+    uint32_t queue_count;    // 1 to DMH_UBLK_QUEUES_MAX; the kernel makes no more than there are CPUs
+    uint32_t queue_depth;    // 1 to DMH_UBLK_DEPTH_MAX
+    uint32_t io_bytes_max;   // of one request: 4096 to DMH_UBLK_IO_MAX, a multiple of 4096
+    bool read_only;
+    bool flush;     // the server has a volatile cache and takes UBLK_IO_OP_FLUSH
+    bool fua;       // and UBLK_IO_F_FUA; only with flush
+    bool trim;      // it takes UBLK_IO_OP_DISCARD
+    bool zeroes;    // it takes UBLK_IO_OP_WRITE_ZEROES
+    bool recovery;  // another server may take a dead one's place
+    bool reissue;   // and gets the requests that the dead one had, maybe twice; else those fail. Only with recovery
+    bool user_copy; // the server reads and writes data through its descriptor (UBLK_F_USER_COPY)
+};
+
+enum dmh_ublk_state {
+    DMH_UBLK_DEAD = 1,     // not started yet, or stopped: there is no block device
+    DMH_UBLK_LIVE = 2,     // it is served
+    DMH_UBLK_QUIESCED = 3, // its server has died; I/O waits
+    DMH_UBLK_OTHER = 4,    // one of a later kernel
+};
+
+struct dmh_ublk_info {
+    char volume[DMH_VOLUME_MAX]; // "" when no registration fits the tag that it carries
+    char part[DMH_PART_MAX];
+    uint32_t index; // N of /dev/ublkcN and /dev/ublkbN
+    uint32_t state; // enum dmh_ublk_state
+    uint32_t major; // of /dev/ublkbN; 0:0 when there is none
+    uint32_t minor;
+    uint64_t size_bytes; // 0 when there is none
+    uint32_t server_pid; // that dmh_ublk_start() named; 0 none
+    uint32_t queue_count;
+    uint32_t queue_depth;
+    uint32_t io_bytes_max;
+    bool read_only;
+    bool in_use; // it, or a partition of it, is mounted, held by another device, or swapped to
+    bool recovery;
+    bool reissue;
+    bool user_copy;
+};
+
+struct dmh_ublk_listed {
+    uint32_t total_count;
+    uint32_t device_count;
+    struct dmh_ublk_info devices[DMH_LIST_MAX];
+};
+
+// START and RECOVERED
+struct dmh_ublk_serve {
+    struct dmh_ref device;
+    uint32_t pid;         // of the server
+    uint32_t deadline_ms; // 1 to 60000: for it to fetch from all queues
+};
+
+struct dmh_ublk_recover {
+    struct dmh_ref device;
+    uint32_t retry_ms; // 0 to 60000: until the kernel has noticed that the old server is dead
+};
+
+// STOP and DELETE. The server has as long as the deadline says to end the requests that it has, and for a deletion to close its descriptor.
+struct dmh_ublk_end {
+    struct dmh_ref device;
+    uint32_t deadline_ms; // 1 to 60000
+    bool force;           // though it is mounted or held: its users get errors
 };
 
 struct dmh_done {

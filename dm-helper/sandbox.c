@@ -10,9 +10,9 @@
 
 #include "engine/base/bytes.h"
 
-// What each is for; tests/vm/helper-sandbox.sh runs every request with these and no other.
+// What each is for. tests/unit/test_sandbox.c asks the kernel what is gone; tests/vm/helper-*.sh run every request with what is left.
 static const unsigned dmh_capabilities[] = {
-    CAP_SYS_ADMIN,       // device-mapper, FIFREEZE, FITHAW
+    CAP_SYS_ADMIN,       // device-mapper, FIFREEZE, FITHAW, NBD, ublk
     CAP_IPC_LOCK,        // mlockall
     CAP_SYS_NICE,        // SCHED_FIFO
     CAP_SYS_RESOURCE,    // oom_score_adj, PR_SET_IO_FLUSHER
@@ -68,7 +68,9 @@ static const int dmh_common_calls[] = {
 static const int dmh_suspender_calls[] = {SCMP_SYS(syncfs), SCMP_SYS(fsync), SCMP_SYS(pread64)};
 static const int dmh_watchdog_calls[] = {SCMP_SYS(wait4), SCMP_SYS(kill), SCMP_SYS(poll), SCMP_SYS(ppoll)};
 
-// The helper's: files by name, its socket, processes and their locks, System V semaphores (udev's cookies).
+// The helper's: files by name, its socket, processes and their locks, System V semaphores (udev's cookies). No socket can be made: the one to
+// the kernel's generic netlink (nbd.h) was opened before, with the capability that the kernel looks for when it is used; sendto and
+// recvfrom are for it too.
 static const int dmh_helper_calls[] = {
     SCMP_SYS(access),
     SCMP_SYS(chown),
@@ -161,6 +163,10 @@ static const int dmh_helper_calls[] = {
     SCMP_SYS(wait4),
 };
 
+// And its ring's (ublk.h). No io_uring can be made in the sandbox, for what a ring does goes past this filter: the one for ublk was made before,
+// and restricted to the commands of a driver.
+static const int dmh_ring_calls[] = {SCMP_SYS(io_uring_enter)};
+
 // The ioctls of a window or freeze.
 static const unsigned long dmh_window_ioctls[] = {DM_DEV_SUSPEND, DM_DEV_STATUS, DM_TABLE_STATUS, DM_TABLE_CLEAR,
                                                   DM_TARGET_MSG,  FIFREEZE,      FITHAW};
@@ -196,6 +202,7 @@ int dmh_sandbox_enter(enum dmh_sandbox sandbox)
     switch (sandbox) {
     case DMH_SANDBOX_HELPER:
         error = error ? error : dmh_allow(filter, dmh_helper_calls, BR_ARRAY_LEN(dmh_helper_calls));
+        error = error ? error : dmh_allow(filter, dmh_ring_calls, BR_ARRAY_LEN(dmh_ring_calls));
         break;
     case DMH_SANDBOX_SUSPENDER:
         error = error ? error : dmh_allow(filter, dmh_suspender_calls, BR_ARRAY_LEN(dmh_suspender_calls));

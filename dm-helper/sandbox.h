@@ -3,7 +3,8 @@
 // What each process may still do once it has what it needs. Capabilities through libcap-ng, system calls through libseccomp; no process gets
 // anything back (NO_NEW_PRIVS), and only the LVM runner, which is started before, may execute a program.
 //
-//     helper      device-mapper and block ioctls, files by name, no program, no other identity, no module, no mount
+//     helper      device-mapper and block ioctls, files by name, NBD and ublk commands over what it opened before; no program, no socket, no
+//                 other identity, no module, no mount
 //     suspender   ioctls of device-mapper on the descriptor that it has, syncfs, and freeze; opens nothing
 //     watchdog    the same ioctls, wait and kill
 #ifndef DMH_SANDBOX_H

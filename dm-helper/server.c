@@ -2,8 +2,6 @@
 #include "dm-helper/server.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "dm-helper/dm.h"
@@ -50,6 +48,19 @@ static const struct dmh_handler dmh_handlers[] = {
     {DMH_OP_LVM_REMOVE, false, false, dmh_on_lvm_remove},
     {DMH_OP_LVM_ACTIVATE, false, false, dmh_on_lvm_activate},
     {DMH_OP_THIN_DELTA, false, false, dmh_on_thin_delta},
+    {DMH_OP_NBD_CONNECT, true, true, dmh_on_nbd_connect},
+    {DMH_OP_NBD_RECONNECT, true, true, dmh_on_nbd_reconnect},
+    {DMH_OP_NBD_DISCONNECT, true, true, dmh_on_nbd_disconnect},
+    {DMH_OP_NBD_STATUS, false, true, dmh_on_nbd_status},
+    {DMH_OP_NBD_LIST, false, true, dmh_on_nbd_list},
+    {DMH_OP_UBLK_ADD, true, true, dmh_on_ublk_add},
+    {DMH_OP_UBLK_START, true, true, dmh_on_ublk_start},
+    {DMH_OP_UBLK_STOP, true, true, dmh_on_ublk_stop},
+    {DMH_OP_UBLK_DELETE, true, true, dmh_on_ublk_delete},
+    {DMH_OP_UBLK_RECOVER, true, true, dmh_on_ublk_recover},
+    {DMH_OP_UBLK_RECOVERED, true, true, dmh_on_ublk_recovered},
+    {DMH_OP_UBLK_STATUS, false, true, dmh_on_ublk_status},
+    {DMH_OP_UBLK_LIST, false, true, dmh_on_ublk_list},
 };
 
 static const struct dmh_handler *dmh_handler_of(uint16_t op)
@@ -85,7 +96,7 @@ static int dmh_check_allowed(const struct dmh_server *server, const struct dmh_h
     uint32_t version[3];
 
     if (handler->root_only && !server->peer_is_root) {
-        return br_err_set(reterr, BR_E_PERMISSION, "only root may %s a volume", dmh_op_name((uint16_t)handler->op));
+        return br_err_set(reterr, BR_E_PERMISSION, "only root may ask for %s", dmh_op_name((uint16_t)handler->op));
     }
     if (!handler->without_dm && !dmh_dm_version(version)) {
         return br_err_set(reterr, BR_E_UNSUPPORTED, "%s: this kernel's device-mapper can't be used",
@@ -132,13 +143,13 @@ static int dmh_encode_reply(const struct dmh_header *request, const struct dmh_t
 }
 
 static int dmh_answer(struct dmh_server *server, const struct dmh_header *header, const uint8_t *payload,
-                      struct br_err *reterr)
+                      const struct dmh_given *given, struct br_err *reterr)
 {
     const struct dmh_layout *request_layout = dmh_request_layout(header->op);
     const struct dmh_layout *reply_layout = dmh_reply_layout(header->op);
     BR_AUTO_FREE void *request = calloc(1, request_layout ? dmh_layout_size(request_layout) : 1);
     BR_AUTO_FREE void *reply = calloc(1, reply_layout ? dmh_layout_size(reply_layout) : 1);
-    struct dmh_turn turn = {.server = server, .request = request, .reply = reply, .reply_fd = -1};
+    struct dmh_turn turn = {.server = server, .request = request, .reply = reply, .given = given, .reply_fd = -1};
     struct br_err err = {0};
     struct br_buf out = {0};
     int error = 0;
@@ -158,7 +169,7 @@ static int dmh_answer(struct dmh_server *server, const struct dmh_header *header
         turn.reply_fd = -1;
     }
     error = dmh_encode_reply(header, &turn, error, &err, &out);
-    if (!error && dmh_process_send(server->fd, out.data, out.len, turn.reply_fd)) {
+    if (!error && dmh_process_send(server->fd, out.data, out.len, &turn.reply_fd, turn.reply_fd >= 0)) {
         error = br_err_set(reterr, BR_E_PEER, "answering %s: %s", dmh_op_name(header->op), strerror(errno));
     }
     if (turn.reply_fd >= 0) {
@@ -170,44 +181,52 @@ static int dmh_answer(struct dmh_server *server, const struct dmh_header *header
 
 // ---- the connection --------------------------------------------------------------------------------------------------
 
-// One message: its length, 0 at the connection's end. No descriptor is taken: the kernel drops what has no room.
-static int dmh_receive(int fd, uint8_t *bytes, size_t size, struct br_err *reterr)
+// One message: its length, 0 at the connection's end.
+static int dmh_receive(int fd, uint8_t *bytes, size_t size, struct dmh_given *given, struct br_err *reterr)
 {
-    struct iovec iov = {.iov_base = bytes, .iov_len = size};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    ssize_t len;
+    bool whole;
+    ssize_t len = dmh_process_receive(fd, bytes, size, given->fds, &given->count, &whole);
 
-    do {
-        len = recvmsg(fd, &message, 0);
-    } while (len < 0 && errno == EINTR);
     if (len < 0) {
         return errno == ECONNRESET ? 0 : br_err_os(reterr, errno, "receiving a request");
     }
-    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-        return br_err_set(reterr, BR_E_PROTOCOL, "a request is too long, or brings a descriptor");
+    if (!whole) {
+        return br_err_set(reterr, BR_E_PROTOCOL, "a request is too long, or brings too many descriptors");
     }
     return (int)len;
+}
+
+static int dmh_check_order(const struct dmh_header *header, const struct dmh_given *given, bool greeted,
+                           struct br_err *reterr)
+{
+    if ((header->flags & ~DMH_FLAG_FD) || header->failed || (header->op == DMH_OP_HELLO) == greeted) {
+        return br_err_set(reterr, BR_E_PROTOCOL, "a request out of order: %s", dmh_op_name(header->op));
+    }
+    if (((header->flags & DMH_FLAG_FD) != 0) != (given->count != 0) || given->count > dmh_request_fds_max(header->op)) {
+        return br_err_set(reterr, BR_E_PROTOCOL, "a request with descriptors that it does not take: %s",
+                          dmh_op_name(header->op));
+    }
+    return 0;
 }
 
 static int dmh_serve_one(struct dmh_server *server, uint8_t *bytes, bool *ret_greeted, bool *ret_ended,
                          struct br_err *reterr)
 {
+    struct dmh_given given = {.count = 0};
     struct dmh_header header;
-    int len = dmh_receive(server->fd, bytes, DMH_MESSAGE_MAX, reterr);
+    int len = dmh_receive(server->fd, bytes, DMH_MESSAGE_MAX, &given, reterr);
 
     *ret_ended = len == 0;
-    if (len <= 0) {
-        return len;
+    int error = len > 0 ? dmh_decode_header(bytes, (size_t)len, &header, reterr) : len;
+    if (len > 0 && !error) {
+        error = dmh_check_order(&header, &given, *ret_greeted, reterr);
     }
-    int error = dmh_decode_header(bytes, (size_t)len, &header, reterr);
-    if (!error && (header.flags || header.failed || (header.op == DMH_OP_HELLO) == *ret_greeted)) {
-        error = br_err_set(reterr, BR_E_PROTOCOL, "a request out of order: %s", dmh_op_name(header.op));
+    if (len > 0 && !error) {
+        *ret_greeted = true;
+        error = dmh_answer(server, &header, bytes + DMH_HEADER_BYTES, &given, reterr);
     }
-    if (error) {
-        return error;
-    }
-    *ret_greeted = true;
-    return dmh_answer(server, &header, bytes + DMH_HEADER_BYTES, reterr);
+    dmh_process_close(given.fds, given.count);
+    return error;
 }
 
 int dmh_server_run(struct dmh_server *server, struct br_err *reterr)

@@ -8,6 +8,7 @@
 #ifndef DMH_SERVER_H
 #define DMH_SERVER_H
 
+#include "dm-helper/process.h"
 #include "dm-helper/registry.h"
 #include "dm-helper/request.h"
 
@@ -16,16 +17,24 @@ struct dmh_freeze_run; // freeze.c
 struct dmh_server {
     int fd; // the connection
     bool peer_is_root;
+    int nbd_fd; // to the kernel, see nbd.h; -1 none
     int lvm_fd; // to the LVM runner
     pid_t lvm_pid;
     struct dmh_registry registry;
     struct dmh_freeze_run *frozen; // the filesystem that this connection has frozen, or NULL
 };
 
+// The descriptors that came with a request; closed once it is answered.
+struct dmh_given {
+    int fds[DMH_PASS_FDS_MAX];
+    size_t count;
+};
+
 // What a request has to work with.
 struct dmh_turn {
     struct dmh_server *server;
     const void *request;
+    const struct dmh_given *given;
     void *reply;
     int reply_fd; // passed along with the reply and closed; -1 none
 };
@@ -73,8 +82,25 @@ BR_MUST_CHECK int dmh_on_lvm_create(struct dmh_turn *turn, struct br_err *reterr
 BR_MUST_CHECK int dmh_on_lvm_extend(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_lvm_remove(struct dmh_turn *turn, struct br_err *reterr);
 BR_MUST_CHECK int dmh_on_lvm_activate(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_lvm_activate_lv - lvchange --activate of one of blkrep's, whose names were checked; -BR_E_NOT_FOUND LVM does not know it */
+BR_MUST_CHECK int dmh_lvm_activate_lv(struct dmh_server *server, const char *vg, const char *lv, struct br_err *reterr);
 /** dmh_on_thin_delta - in on_thin.c. dmh_thin_end gives a metadata snapshot back that a crash left to a volume which is forgotten */
 BR_MUST_CHECK int dmh_on_thin_delta(struct dmh_turn *turn, struct br_err *reterr);
 void dmh_thin_end(const struct dmh_registry *registry, const struct dmh_volume *volume);
+/** dmh_on_nbd_connect .. dmh_on_nbd_list - in on_nbd.c */
+BR_MUST_CHECK int dmh_on_nbd_connect(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_nbd_reconnect(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_nbd_disconnect(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_nbd_status(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_nbd_list(struct dmh_turn *turn, struct br_err *reterr);
+/** dmh_on_ublk_add .. dmh_on_ublk_list - in on_ublk.c */
+BR_MUST_CHECK int dmh_on_ublk_add(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_start(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_stop(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_delete(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_recover(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_recovered(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_status(struct dmh_turn *turn, struct br_err *reterr);
+BR_MUST_CHECK int dmh_on_ublk_list(struct dmh_turn *turn, struct br_err *reterr);
 
 #endif

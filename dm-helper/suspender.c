@@ -12,6 +12,8 @@
 
 // Writes and flushes that a freeze makes one after the other: ext4 on a slow disk was measured to take about five (KERNEL.md), XFS logs twice.
 #define DMH_FREEZE_SERIAL_IOS 8
+#define DMH_BEARABLE_SHARE    2 // of the deadline: a round this short lets the freeze begin when no shorter one can be had
+#define DMH_ROUNDS_IN_VAIN    3 // that got no shorter
 
 // ---- before the window -----------------------------------------------------------------------------------------------
 
@@ -80,14 +82,26 @@ static bool dmh_sync_round(struct dmh_plan *plan)
     return true;
 }
 
+// Whoever writes through the page cache as fast as he can leaves each round as long as the one before: then what is bearable has to do, and
+// trying longer is no use. The freeze has to write back what such a round did, with nobody writing beside it.
 static bool dmh_sync_until_good(struct dmh_plan *plan)
 {
+    uint64_t bearable_ns = BR_MAX(plan->sync_good_ns, plan->deadline_ns / DMH_BEARABLE_SHARE);
+    uint64_t best_ns = UINT64_MAX;
+    unsigned in_vain = 0;
+
     do {
         if (!dmh_sync_round(plan)) {
             return false;
         }
+        bool better = plan->sync_last_ns < best_ns - best_ns / 8;
+        best_ns = BR_MIN(best_ns, plan->sync_last_ns);
+        in_vain = better ? 0 : in_vain + 1;
+        if (in_vain >= DMH_ROUNDS_IN_VAIN && plan->sync_last_ns <= bearable_ns) {
+            break;
+        }
     } while (plan->sync_last_ns > plan->sync_good_ns && plan->sync_ns < plan->sync_budget_ns);
-    if (plan->sync_last_ns > plan->sync_good_ns) {
+    if (plan->sync_last_ns > bearable_ns) {
         dmh_plan_verdict(plan, DMH_VERDICT_SLOW, 0, -1);
         return false;
     }
@@ -139,10 +153,28 @@ static bool dmh_mark(struct dmh_plan *plan)
     return true;
 }
 
+// What is done as late as can be, because a machine that stops after it has lost something: a snapshot of an earlier moment.
+static bool dmh_yield(struct dmh_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->inside_count; i++) {
+        const struct dmh_plan_device *device = &plan->inside[i];
+        if (!*device->message_before) {
+            continue;
+        }
+        int error = dmh_raw_message(plan->control_fd, &device->name, device->message_before, plan->suspender_buffer,
+                                    sizeof(plan->suspender_buffer));
+        if (error) {
+            dmh_plan_verdict(plan, DMH_VERDICT_YIELD, -error, (int)i);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool dmh_prepare(struct dmh_plan *plan)
 {
     if (!plan->sync_budget_ns) {
-        return dmh_mark(plan);
+        return dmh_mark(plan) && dmh_yield(plan);
     }
     if (!dmh_sync_until_good(plan) || !dmh_mark(plan) || !dmh_sync_until_good(plan)) {
         return false;
@@ -152,7 +184,7 @@ static bool dmh_prepare(struct dmh_plan *plan)
         dmh_plan_verdict(plan, DMH_VERDICT_SLOW, 0, -1);
         return false;
     }
-    return true;
+    return dmh_yield(plan);
 }
 
 // ---- the window ------------------------------------------------------------------------------------------------------
@@ -193,12 +225,28 @@ static bool dmh_suspend_tops(struct dmh_plan *plan)
     return true;
 }
 
+// A table that somebody else made live meanwhile (LVM's, by a command of its own) is of another moment than this window's.
+static int dmh_do_inside(struct dmh_plan *plan, struct dmh_plan_device *device)
+{
+    struct dmh_raw_state state;
+
+    if (*device->message) {
+        return dmh_raw_message(plan->control_fd, &device->name, device->message, plan->suspender_buffer,
+                               sizeof(plan->suspender_buffer));
+    }
+    int error = dmh_raw_state(plan->control_fd, &device->name, &state);
+    if (error || state.gone) {
+        return error ? error : -ENXIO;
+    }
+    return state.inactive_table ? dmh_resume_until_active(plan->control_fd, device) : -ESTALE;
+}
+
 static bool dmh_resume_inside(struct dmh_plan *plan)
 {
     for (uint32_t i = 0; i < plan->inside_count; i++) {
         struct dmh_plan_device *device = &plan->inside[i];
         atomic_store(&device->state, DMH_STATE_RESUMING);
-        int error = dmh_resume_until_active(plan->control_fd, device);
+        int error = dmh_do_inside(plan, device);
         atomic_store(&device->state, error ? DMH_STATE_FAILED : DMH_STATE_RESUMED);
         if (error) {
             dmh_plan_verdict(plan, DMH_VERDICT_INSIDE, -error, (int)i);

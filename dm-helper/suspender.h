@@ -2,7 +2,8 @@
 //
 // The suspender makes the calls of a window that may block in the kernel, so that nobody else does.
 //
-// Before: syncfs in rounds until one is short, then eras are rolled, then one more round, then a probe of the disk. A freeze of ext4 or
+// Before: syncfs in rounds until one is short, or none gets any shorter and half the deadline is enough for one; then eras are rolled, then one
+// more round, then a probe of the disk. A freeze of ext4 or
 // XFS makes a handful of writes one after the other (journal, its superblock, flushes), and none of them can be hurried: so the window
 // is not begun when that many times the disk's latency, as it was measured in the last round, is longer than the deadline.
 //

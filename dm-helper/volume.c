@@ -319,6 +319,17 @@ static int dmh_resolve_kind(const struct dmh_volume *volume, const char *text, c
         where->kind = DMH_WHERE_LVM_STORE;
         return error;
     }
+    if (!strncmp(text, "nbd:", 4) && dmh_part_ok(text + 4)) {
+        where->kind = DMH_WHERE_NBD;
+        snprintf(where->part, sizeof(where->part), "%s", text + 4);
+        dmh_dm_uuid_of(volume, text + 4, where->dm_uuid);
+        return 0;
+    }
+    if (!strncmp(text, "ublk:", 5) && dmh_part_ok(text + 5) && strlen(text + 5) < DMH_UBLK_PART_MAX) {
+        where->kind = DMH_WHERE_UBLK;
+        snprintf(where->part, sizeof(where->part), "%s", text + 5);
+        return 0;
+    }
     if (!strcmp(text, "@device") || !strcmp(text, "@pool") || !strcmp(text, "@pool-meta")) {
         where->kind = text[1] == 'd' ? DMH_WHERE_DEVICE : text[5] ? DMH_WHERE_POOL_META : DMH_WHERE_POOL;
         snprintf(where->path, sizeof(where->path), "%s", volume->device);

@@ -32,14 +32,16 @@ enum dmh_where_kind {
     DMH_WHERE_BLOCK = 32,      // a registered block device for stores
     DMH_WHERE_FILE = 64,       // a registered file for stores
     DMH_WHERE_LVM_STORE = 128, // the store of a snapshot that is a logical volume of blkrep's own
+    DMH_WHERE_NBD = 256,       // an NBD device that blkrep serves
+    DMH_WHERE_UBLK = 512,      // a ublk device that blkrep serves
 };
 
 // What a `where` names.
 struct dmh_where {
     uint32_t kind;
-    char part[DMH_PART_MAX];       // of PART, LVM and LVM_STORE
+    char part[DMH_PART_MAX];       // of PART, LVM, LVM_STORE, NBD and UBLK
     char dm_name[DMH_DM_NAME_MAX]; // of PART
-    char dm_uuid[DMH_DM_UUID_MAX]; // of PART
+    char dm_uuid[DMH_DM_UUID_MAX]; // of PART; of NBD the same, as its backend identifier
     char vg[DMH_DM_NAME_MAX];      // of LVM and LVM_STORE
     char path[DMH_WHERE_MAX];      // of DEVICE, BLOCK, FILE, LVM and LVM_STORE
 };

@@ -123,6 +123,17 @@ static void dmh_watch(struct dmh_plan *plan, pid_t suspender)
     atomic_compare_exchange_strong(&plan->window_ended_ns, &zero, dmh_process_now_ns());
 }
 
+// What LVM's commands would stumble over.
+static void dmh_tidy(struct dmh_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->inside_count; i++) {
+        const struct dmh_plan_device *device = &plan->inside[i];
+        if (device->tidy && atomic_load(&device->state) != DMH_STATE_RESUMED) {
+            (void)dmh_raw_clear(plan->control_fd, &device->name);
+        }
+    }
+}
+
 int dmh_watchdog_run(void *watchdog_pointer)
 {
     struct dmh_watchdog *watchdog = watchdog_pointer;
@@ -144,6 +155,7 @@ int dmh_watchdog_run(void *watchdog_pointer)
         atomic_store(&plan->watched, !error);
         dmh_watch(plan, suspender);
     }
+    dmh_tidy(plan);
     atomic_store(&plan->settled, true);
     (void)!write(watchdog->report_fd, "", 1);
     return 0;

@@ -6,6 +6,7 @@
 // swap can't find the snapshot open, as a removal could (udev looks at every device that changes), and the device itself is removed
 // afterwards, when nobody waits.
 #include "dm-helper/process.h"
+#include "dm-helper/renew.h"
 #include "dm-helper/server.h"
 #include "dm-helper/target.h"
 #include "dm-helper/window_run.h"
@@ -124,8 +125,21 @@ static int dmh_plan_inside_of(struct dmh_window_run *run, const struct dmh_windo
     return error || !inside->fresh ? error : dmh_check_fresh(&dm, reterr);
 }
 
-static int dmh_plan_window(struct dmh_window_run *run, const struct dmh_registry *registry,
-                           const struct dmh_window *window, struct br_err *reterr)
+static int dmh_plan_renewal_of(struct dmh_window_run *run, struct dmh_renewals *renewals,
+                               const struct dmh_window_inside *inside, struct br_err *reterr)
+{
+    const struct dmh_volume *volume = dmh_window_volume(run, inside->device.volume);
+
+    if (!volume) {
+        return br_err_set(reterr, BR_E_USAGE, "volume %s is not suspended in this window", inside->device.volume);
+    }
+    int error = dmh_renew_begin(renewals, volume, inside->device.where, run, reterr);
+    uint32_t last = run->plan->inside_count - 1;
+    return error || !run->plan->inside[last].swap ? error : dmh_check_fresh(&run->inside_dms[last], reterr);
+}
+
+static int dmh_plan_window(struct dmh_window_run *run, struct dmh_renewals *renewals,
+                           const struct dmh_registry *registry, const struct dmh_window *window, struct br_err *reterr)
 {
     const char *names[DMH_TOPS_MAX];
 
@@ -137,7 +151,8 @@ static int dmh_plan_window(struct dmh_window_run *run, const struct dmh_registry
         error = dmh_plan_top_of(run, &window->tops[i], reterr);
     }
     for (uint32_t i = 0; !error && i < window->inside_count; i++) {
-        error = dmh_plan_inside_of(run, &window->inside[i], reterr);
+        error = window->inside[i].renew ? dmh_plan_renewal_of(run, renewals, &window->inside[i], reterr)
+                                        : dmh_plan_inside_of(run, &window->inside[i], reterr);
     }
     uint32_t good_ms = window->sync_good_ms ? window->sync_good_ms : DMH_SYNC_GOOD_MS;
     run->plan->deadline_ns = window->deadline_ms * BR_NS_PER_MS;
@@ -159,23 +174,6 @@ static int dmh_remove_patiently(const struct dmh_dm *dm, uint32_t wait_ms, struc
     return error == -BR_E_NOT_FOUND ? 0 : error;
 }
 
-static void dmh_add_length(void *user, uint64_t start_sectors, uint64_t length_sectors, const char *type,
-                           const char *params)
-{
-    (void)type;
-    (void)params;
-    *(uint64_t *)user = start_sectors + length_sectors;
-}
-
-static int dmh_load_error(const struct dmh_dm *dm, struct br_err *reterr)
-{
-    uint64_t sectors = 0;
-    int error = dmh_dm_lines(dm, true, false, dmh_add_length, &sectors, reterr);
-    struct dmh_dm_target target = {.length_sectors = sectors, .type = "error", .params = ""};
-
-    return error ? error : dmh_dm_load(dm, &target, 1, false, reterr);
-}
-
 // Takes every device of @dms that has a live table away from its origin, in a window of the tops that @run holds, then removes all.
 static int dmh_take_away(struct dmh_window_run *run, const struct dmh_dm *dms, uint32_t count, struct br_err *reterr)
 {
@@ -188,7 +186,7 @@ static int dmh_take_away(struct dmh_window_run *run, const struct dmh_dm *dms, u
         if (dmh_dm_find(dms[i].uuid, 0, 0, &dm, &info, NULL) || !info.live_table) {
             continue; // gone, or never activated: no origin knows of it
         }
-        error = dmh_load_error(&dm, reterr);
+        error = dmh_dm_load_error(&dm, false, reterr);
         info.inactive_table = true;
         error = error ? error : dmh_window_add_inside(run, &dm, &info, reterr);
     }
@@ -215,13 +213,20 @@ static int dmh_take_away(struct dmh_window_run *run, const struct dmh_dm *dms, u
 
 // ---- requests --------------------------------------------------------------------------------------------------------
 
-// After a window that failed: nothing of it may stay. Tops are suspended without a freeze: no view is taken, and it is short on any disk.
+// After a window that failed: nothing of it may stay but what LVM made, which LVM removes. Tops are suspended without a freeze: no view is taken, and it is short on any disk.
 static void dmh_undo_inside(struct dmh_window_run *failed, struct br_err *reterr)
 {
     struct br_err err = {0};
     struct dmh_window_run *run = NULL;
     bool ok = !dmh_window_start(&run, &err);
+    struct dmh_dm ours[DMH_INSIDE_MAX];
+    uint32_t count = 0;
 
+    for (uint32_t i = 0; i < failed->plan->inside_count; i++) {
+        if (!failed->inside_is_lvm[i]) {
+            ours[count++] = failed->inside_dms[i];
+        }
+    }
     for (uint32_t i = 0; ok && i < failed->plan->top_count; i++) {
         struct dmh_info info;
         struct dmh_dm dm;
@@ -231,7 +236,7 @@ static void dmh_undo_inside(struct dmh_window_run *failed, struct br_err *reterr
     }
     if (ok) {
         run->plan->deadline_ns = DMH_UNDO_DEADLINE_MS * BR_NS_PER_MS;
-        ok = !dmh_take_away(run, failed->inside_dms, failed->plan->inside_count, &err);
+        ok = !dmh_take_away(run, ours, count, &err);
     }
     if (!ok && reterr) {
         size_t used = strlen(reterr->text);
@@ -245,24 +250,30 @@ int dmh_on_window(struct dmh_turn *turn, struct br_err *reterr)
 {
     const struct dmh_window *window = turn->request;
     DMH_AUTO_RUN struct dmh_window_run *run = NULL;
+    BR_AUTO_FREE struct dmh_renewals *renewals = calloc(1, sizeof(*renewals));
     bool begun = false;
 
+    if (!renewals) {
+        return br_err_set(reterr, BR_E_NOMEM, "preparing a window");
+    }
     int error = dmh_check_times(window->deadline_ms, window->sync_budget_ms, reterr);
     if (!error && !window->top_count) {
         error = br_err_set(reterr, BR_E_USAGE, "a window needs a device to suspend");
     }
     error = error ? error : dmh_window_start(&run, reterr);
-    error = error ? error : dmh_plan_window(run, &turn->server->registry, window, reterr);
+    error = error ? error : dmh_plan_window(run, renewals, &turn->server->registry, window, reterr);
     error = error ? error : dmh_window_run(run, &begun, reterr);
     if (error) {
         if (begun && atomic_load(&run->plan->settled)) {
             dmh_undo_inside(run, reterr);
         }
+        dmh_renew_undo(renewals);
         return error;
     }
     for (uint32_t i = 0; !error && i < run->plan->inside_count; i++) {
-        error = dmh_dm_make_node(&run->inside_dms[i], reterr);
+        error = run->inside_is_lvm[i] ? 0 : dmh_dm_make_node(&run->inside_dms[i], reterr);
     }
+    error = error ? error : dmh_renew_end(renewals, turn->server, reterr);
     dmh_window_report(run, turn->reply);
     return error;
 }

@@ -112,14 +112,15 @@ static uint64_t dmh_hash_of(struct dmh_plan *plan, const struct dmh_raw_name *na
 }
 
 static void dmh_plan_device(struct dmh_plan *plan, const struct dmh_dm *dm, const struct dmh_info *info,
-                            struct dmh_plan_device *device)
+                            enum dmh_dm_event of_others, struct dmh_plan_device *device)
 {
     const char *part = "";
     bool ours = dmh_dm_uuid_is_ours(dm->uuid, &part);
+    enum dmh_dm_event event = !ours ? of_others : strcmp(part, "top") != 0 ? DMH_EVENT_PART : DMH_EVENT_WHOLE;
 
     dmh_raw_name_of(dm, &device->name);
     snprintf(device->label, sizeof(device->label), "%s", dm->name);
-    device->event_flags = dmh_dm_event_flags(ours && strcmp(part, "top") != 0);
+    device->event_flags = dmh_dm_event_flags(event);
     device->swap = info->inactive_table;
     device->hash_before = info->live_table ? dmh_hash_of(plan, &device->name, false) : 0;
     device->hash_after = dmh_hash_of(plan, &device->name, info->inactive_table);
@@ -156,7 +157,7 @@ int dmh_window_add_top(struct dmh_window_run *run, const struct dmh_dm *dm, cons
     top->mount_fd = top->stat_fd = top->device_fd = -1;
     run->top_dms[plan->top_count] = *dm;
     plan->top_count++;
-    dmh_plan_device(plan, dm, info, &top->device);
+    dmh_plan_device(plan, dm, info, DMH_EVENT_WHOLE, &top->device);
     top->device.suspend_flags = (freeze ? 0 : DM_SKIP_LOCKFS_FLAG) | (no_flush ? DM_NOFLUSH_FLAG : 0);
     if (freeze && !no_flush && info->open_count) {
         dmh_plan_sync(top, dm, &run->mounted[plan->top_count - 1]);
@@ -177,9 +178,30 @@ int dmh_window_add_inside(struct dmh_window_run *run, const struct dmh_dm *dm, c
     }
     struct dmh_plan_device *device = &plan->inside[plan->inside_count];
     run->inside_dms[plan->inside_count] = *dm;
+    run->inside_is_lvm[plan->inside_count] = !dmh_dm_uuid_is_ours(dm->uuid, NULL);
     plan->inside_count++;
-    dmh_plan_device(plan, dm, info, device);
+    dmh_plan_device(plan, dm, info, DMH_EVENT_SNAPSHOT, device);
     device->suspend_flags = DM_SKIP_LOCKFS_FLAG | DM_NOFLUSH_FLAG;
+    device->tidy = run->inside_is_lvm[plan->inside_count - 1];
+    return 0;
+}
+
+int dmh_window_add_message(struct dmh_window_run *run, const struct dmh_dm *pool, const char *before,
+                           const char *message, struct br_err *reterr)
+{
+    struct dmh_plan *plan = run->plan;
+
+    if (plan->inside_count == DMH_INSIDE_MAX) {
+        return br_err_set(reterr, BR_E_LIMIT, "more than %d devices inside one window", DMH_INSIDE_MAX);
+    }
+    struct dmh_plan_device *device = &plan->inside[plan->inside_count];
+    run->inside_dms[plan->inside_count] = *pool;
+    run->inside_is_lvm[plan->inside_count] = true;
+    plan->inside_count++;
+    dmh_raw_name_of(pool, &device->name);
+    snprintf(device->label, sizeof(device->label), "%s", pool->name);
+    snprintf(device->message_before, sizeof(device->message_before), "%s", before);
+    snprintf(device->message, sizeof(device->message), "%s", message);
     return 0;
 }
 
@@ -282,7 +304,8 @@ static const char *dmh_verdict_label(const struct dmh_plan *plan, int kind)
     if (index < 0) {
         return plan->tops[0].device.label;
     }
-    return kind == DMH_VERDICT_INSIDE ? plan->inside[index].label : plan->tops[index].device.label;
+    return kind == DMH_VERDICT_INSIDE || kind == DMH_VERDICT_YIELD ? plan->inside[index].label
+                                                                   : plan->tops[index].device.label;
 }
 
 static int dmh_suspend_error(int failed, const char *label, struct br_err *reterr)
@@ -292,6 +315,14 @@ static int dmh_suspend_error(int failed, const char *label, struct br_err *reter
     case EBUSY: return br_err_set(reterr, BR_E_BUSY, "suspending %s: something else has frozen its filesystem", label);
     default: return br_err_os(reterr, failed, "suspending %s", label);
     }
+}
+
+static int dmh_inside_error(int failed, const char *label, struct br_err *reterr)
+{
+    if (failed == ESTALE) {
+        return br_err_set(reterr, BR_E_BUSY, "%s: somebody else made it live before the window", label);
+    }
+    return br_err_os(reterr, failed, "making a snapshot live on %s while its origin was suspended", label);
 }
 
 static int dmh_verdict_error(const struct dmh_plan *plan, struct br_err *reterr)
@@ -313,10 +344,13 @@ static int dmh_verdict_error(const struct dmh_plan *plan, struct br_err *reterr)
                           "%s: writing back what is dirty takes too long (%u rounds, the last %s)", label,
                           plan->sync_rounds, text);
     case DMH_VERDICT_SYNC: return br_err_os(reterr, failed, "syncing the filesystem on %s before its freeze", label);
-    case DMH_VERDICT_MARK: return br_err_os(reterr, failed, "rolling the era of %s", label);
+    case DMH_VERDICT_MARK:
+        return br_err_os(reterr, failed, "rolling the era of %s, whose metadata may have failed (see blkrep status)",
+                         label);
+    case DMH_VERDICT_YIELD: return br_err_os(reterr, failed, "%s: giving up a snapshot that is to be made anew", label);
     case DMH_VERDICT_LOCK: return br_err_os(reterr, failed, "preparing the processes of a window");
     case DMH_VERDICT_SUSPEND: return dmh_suspend_error(failed, label, reterr);
-    case DMH_VERDICT_INSIDE: return br_err_os(reterr, failed, "activating %s while its origin was suspended", label);
+    case DMH_VERDICT_INSIDE: return dmh_inside_error(failed, label, reterr);
     case DMH_VERDICT_RESUME:
         return failed == ENXIO ? br_err_set(reterr, BR_E_NOT_FOUND, "resuming %s: it is gone", label)
                                : br_err_os(reterr, failed, "resuming %s at once; it is active now", label);

@@ -15,6 +15,7 @@ struct dmh_window_run {
     uint32_t held_count;
     struct dmh_dm top_dms[DMH_TOPS_MAX];
     struct dmh_dm inside_dms[DMH_INSIDE_MAX];
+    bool inside_is_lvm[DMH_INSIDE_MAX]; // a pool or snapshot of LVM's: never removed from here
     bool mounted[DMH_TOPS_MAX];
 };
 
@@ -36,6 +37,13 @@ BR_MUST_CHECK int dmh_window_add_top(struct dmh_window_run *run, const struct dm
                                      bool freeze, bool no_flush, struct br_err *reterr);
 BR_MUST_CHECK int dmh_window_add_inside(struct dmh_window_run *run, const struct dmh_dm *dm,
                                         const struct dmh_info *info, struct br_err *reterr);
+/**
+ * dmh_window_add_message - in place of a resume: a message to a thin pool
+ * @before   told it just before the window, when all is synced; if it fails nothing is begun
+ * @message  told it while all tops are suspended
+ */
+BR_MUST_CHECK int dmh_window_add_message(struct dmh_window_run *run, const struct dmh_dm *pool, const char *before,
+                                         const char *message, struct br_err *reterr);
 /** dmh_window_add_checkpoint - roll this era before the window; belongs to the top that was added last */
 void dmh_window_add_checkpoint(struct dmh_window_run *run, const struct dmh_dm *era);
 /**

@@ -4,6 +4,8 @@
 // decoder walk them. So a new member or op is a line in a table, and there is one place where bytes from outside are checked.
 #include "dm-helper/wire.h"
 
+#include "dm-helper/process.h"
+
 #define DMH_MAGIC UINT32_C(0x31686d64) // "dmh1"
 
 enum dmh_field_kind { DMH_FIELD_U32, DMH_FIELD_U64, DMH_FIELD_BOOL, DMH_FIELD_TEXT, DMH_FIELD_STRUCT, DMH_FIELD_LIST };
@@ -102,7 +104,8 @@ LAYOUT(dmh_list, TEXT(dmh_list, volume), U32(dmh_list, skip));
 LAYOUT(dmh_listed, U32(dmh_listed, total_count), LIST(dmh_listed, device_count, devices, dmh_info));
 LAYOUT(dmh_window_top, STRUCT(dmh_window_top, device, dmh_ref), BOOL(dmh_window_top, freeze),
        BOOL(dmh_window_top, no_flush), TEXT(dmh_window_top, checkpoint));
-LAYOUT(dmh_window_inside, STRUCT(dmh_window_inside, device, dmh_ref), BOOL(dmh_window_inside, fresh));
+LAYOUT(dmh_window_inside, STRUCT(dmh_window_inside, device, dmh_ref), BOOL(dmh_window_inside, fresh),
+       BOOL(dmh_window_inside, renew));
 LAYOUT(dmh_window, LIST(dmh_window, top_count, tops, dmh_window_top),
        LIST(dmh_window, inside_count, inside, dmh_window_inside), U32(dmh_window, deadline_ms),
        U32(dmh_window, sync_budget_ms), U32(dmh_window, sync_good_ms));
@@ -135,8 +138,35 @@ LAYOUT(dmh_thin_delta, TEXT(dmh_thin_delta, volume), TEXT(dmh_thin_delta, older)
 LAYOUT(dmh_thin_told, U64(dmh_thin_told, older_id), U64(dmh_thin_told, newer_id),
        U64(dmh_thin_told, older_mapped_bytes), U64(dmh_thin_told, newer_mapped_bytes), U64(dmh_thin_told, block_bytes),
        U64(dmh_thin_told, transaction_id), U64(dmh_thin_told, output_bytes));
+LAYOUT(dmh_nbd_connect, STRUCT(dmh_nbd_connect, device, dmh_ref), U64(dmh_nbd_connect, size_bytes),
+       U32(dmh_nbd_connect, block_bytes), U32(dmh_nbd_connect, timeout_s), U32(dmh_nbd_connect, dead_s),
+       BOOL(dmh_nbd_connect, read_only), BOOL(dmh_nbd_connect, flush), BOOL(dmh_nbd_connect, fua),
+       BOOL(dmh_nbd_connect, trim), BOOL(dmh_nbd_connect, multi_conn));
+LAYOUT(dmh_nbd_reconnect, STRUCT(dmh_nbd_reconnect, device, dmh_ref), U32(dmh_nbd_reconnect, retry_ms));
+LAYOUT(dmh_nbd_reconnected, U32(dmh_nbd_reconnected, taken_count));
+LAYOUT(dmh_nbd_disconnect, STRUCT(dmh_nbd_disconnect, device, dmh_ref), BOOL(dmh_nbd_disconnect, force));
+LAYOUT(dmh_nbd_info, TEXT(dmh_nbd_info, volume), TEXT(dmh_nbd_info, part), U32(dmh_nbd_info, index),
+       U32(dmh_nbd_info, major), U32(dmh_nbd_info, minor), U64(dmh_nbd_info, size_bytes), BOOL(dmh_nbd_info, read_only),
+       BOOL(dmh_nbd_info, connected), BOOL(dmh_nbd_info, in_use));
+LAYOUT(dmh_nbd_listed, U32(dmh_nbd_listed, total_count), LIST(dmh_nbd_listed, device_count, devices, dmh_nbd_info));
+LAYOUT(dmh_ublk_add, STRUCT(dmh_ublk_add, device, dmh_ref), U64(dmh_ublk_add, size_bytes),
+       U32(dmh_ublk_add, block_bytes), U32(dmh_ublk_add, physical_bytes), U32(dmh_ublk_add, queue_count),
+       U32(dmh_ublk_add, queue_depth), U32(dmh_ublk_add, io_bytes_max), BOOL(dmh_ublk_add, read_only),
+       BOOL(dmh_ublk_add, flush), BOOL(dmh_ublk_add, fua), BOOL(dmh_ublk_add, trim), BOOL(dmh_ublk_add, zeroes),
+       BOOL(dmh_ublk_add, recovery), BOOL(dmh_ublk_add, reissue), BOOL(dmh_ublk_add, user_copy));
+LAYOUT(dmh_ublk_info, TEXT(dmh_ublk_info, volume), TEXT(dmh_ublk_info, part), U32(dmh_ublk_info, index),
+       U32(dmh_ublk_info, state), U32(dmh_ublk_info, major), U32(dmh_ublk_info, minor), U64(dmh_ublk_info, size_bytes),
+       U32(dmh_ublk_info, server_pid), U32(dmh_ublk_info, queue_count), U32(dmh_ublk_info, queue_depth),
+       U32(dmh_ublk_info, io_bytes_max), BOOL(dmh_ublk_info, read_only), BOOL(dmh_ublk_info, in_use),
+       BOOL(dmh_ublk_info, recovery), BOOL(dmh_ublk_info, reissue), BOOL(dmh_ublk_info, user_copy));
+LAYOUT(dmh_ublk_listed, U32(dmh_ublk_listed, total_count), LIST(dmh_ublk_listed, device_count, devices, dmh_ublk_info));
+LAYOUT(dmh_ublk_serve, STRUCT(dmh_ublk_serve, device, dmh_ref), U32(dmh_ublk_serve, pid),
+       U32(dmh_ublk_serve, deadline_ms));
+LAYOUT(dmh_ublk_recover, STRUCT(dmh_ublk_recover, device, dmh_ref), U32(dmh_ublk_recover, retry_ms));
+LAYOUT(dmh_ublk_end, STRUCT(dmh_ublk_end, device, dmh_ref), U32(dmh_ublk_end, deadline_ms), BOOL(dmh_ublk_end, force));
 LAYOUT(dmh_done, U32(dmh_done, unused));
 
+_Static_assert(DMH_SOCKETS_MAX <= DMH_PASS_FDS_MAX, "its sockets fit into one message");
 _Static_assert(DMH_LVM_JSON_MAX < DMH_MESSAGE_MAX - 1024, "what LVM printed fits into one message");
 
 static const struct dmh_op_row {
@@ -144,6 +174,7 @@ static const struct dmh_op_row {
     const char *name;
     const struct dmh_layout *request;
     const struct dmh_layout *reply;
+    size_t fds_max; // with the request
 } dmh_ops[] = {
     {DMH_OP_HELLO, "hello", &dmh_hello_layout, &dmh_welcome_layout},
     {DMH_OP_REGISTER, "register", &dmh_volume_layout, &dmh_done_layout},
@@ -178,6 +209,19 @@ static const struct dmh_op_row {
     {DMH_OP_LVM_REMOVE, "lvm-remove", &dmh_lvm_change_layout, &dmh_done_layout},
     {DMH_OP_LVM_ACTIVATE, "lvm-activate", &dmh_lvm_change_layout, &dmh_done_layout},
     {DMH_OP_THIN_DELTA, "thin-delta", &dmh_thin_delta_layout, &dmh_thin_told_layout},
+    {DMH_OP_NBD_CONNECT, "nbd-connect", &dmh_nbd_connect_layout, &dmh_nbd_info_layout, DMH_SOCKETS_MAX},
+    {DMH_OP_NBD_RECONNECT, "nbd-reconnect", &dmh_nbd_reconnect_layout, &dmh_nbd_reconnected_layout, DMH_SOCKETS_MAX},
+    {DMH_OP_NBD_DISCONNECT, "nbd-disconnect", &dmh_nbd_disconnect_layout, &dmh_done_layout},
+    {DMH_OP_NBD_STATUS, "nbd-status", &dmh_ref_layout, &dmh_nbd_info_layout},
+    {DMH_OP_NBD_LIST, "nbd-list", &dmh_list_layout, &dmh_nbd_listed_layout},
+    {DMH_OP_UBLK_ADD, "ublk-add", &dmh_ublk_add_layout, &dmh_ublk_info_layout},
+    {DMH_OP_UBLK_START, "ublk-start", &dmh_ublk_serve_layout, &dmh_ublk_info_layout},
+    {DMH_OP_UBLK_STOP, "ublk-stop", &dmh_ublk_end_layout, &dmh_done_layout},
+    {DMH_OP_UBLK_DELETE, "ublk-delete", &dmh_ublk_end_layout, &dmh_done_layout},
+    {DMH_OP_UBLK_RECOVER, "ublk-recover", &dmh_ublk_recover_layout, &dmh_ublk_info_layout},
+    {DMH_OP_UBLK_RECOVERED, "ublk-recovered", &dmh_ublk_serve_layout, &dmh_ublk_info_layout},
+    {DMH_OP_UBLK_STATUS, "ublk-status", &dmh_ref_layout, &dmh_ublk_info_layout},
+    {DMH_OP_UBLK_LIST, "ublk-list", &dmh_list_layout, &dmh_ublk_listed_layout},
 };
 
 static const struct dmh_op_row *dmh_op_find(uint16_t op)
@@ -200,6 +244,12 @@ const struct dmh_layout *dmh_reply_layout(uint16_t op)
 {
     const struct dmh_op_row *row = dmh_op_find(op);
     return row ? row->reply : NULL;
+}
+
+size_t dmh_request_fds_max(uint16_t op)
+{
+    const struct dmh_op_row *row = dmh_op_find(op);
+    return row ? row->fds_max : 0;
 }
 
 size_t dmh_layout_size(const struct dmh_layout *layout)

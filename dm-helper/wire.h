@@ -5,8 +5,8 @@
 //     off len                                  What it bounds
 //       0   4  magic "dmh1"                    a message is at most DMH_MESSAGE_MAX bytes; longer ones are cut by the socket and refused
 //       4   2  op (enum dmh_op)                an op that the helper does not know is answered with -BR_E_UNSUPPORTED
-//       6   2  flags: 1 reply, 2 a descriptor  a request carries no flag and no descriptor; one that does ends the connection
-//              comes with it (SCM_RIGHTS)
+//       6   2  flags: 1 reply, 2 descriptors   a reply brings at most one, a request as many as its op takes (none but for the few that
+//              come with it (SCM_RIGHTS)       say so in request.h); one that brings others, or is a reply, ends the connection
 //       8   4  sequence                        of the request; its reply carries the same
 //      12   4  failed                          0, or 1 in the reply to a request that failed
 //      16   4  payload length                  exactly the rest of the message
@@ -53,6 +53,8 @@ struct dmh_layout; // how one struct of request.h lies in a payload
 /** dmh_request_layout, dmh_reply_layout - the layout of an op's request or reply; NULL for an op that is not in the table */
 const struct dmh_layout *dmh_request_layout(uint16_t op);
 const struct dmh_layout *dmh_reply_layout(uint16_t op);
+/** dmh_request_fds_max - how many descriptors may come with a request; it takes at least one then, which its handler checks */
+size_t dmh_request_fds_max(uint16_t op);
 /** dmh_layout_size - sizeof the struct that a layout describes */
 size_t dmh_layout_size(const struct dmh_layout *layout);
 /** dmh_op_name - "window", ... for texts; "unknown" */

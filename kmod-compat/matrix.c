@@ -83,7 +83,7 @@ const struct kmc_row kmc_matrix[KMC_FEATURE_MAX] = {
         .get = "a kernel with CONFIG_BLK_DEV_UBLK; on Debian 12 the one of bookworm-backports"},
     [KMC_NBD] = {
         .what = "mirror through nbd",
-        .needs = {KMC_NEED_NBD}, .base = KMC_FEATURE_MAX,
+        .needs = {KMC_NEED_NBD}, .base = KMC_FEATURE_MAX, .since = {5, 14},
         .debian_6_1 = true, .debian_6_12 = true,
         .without = "sync --every",
         .get = "a kernel with CONFIG_BLK_DEV_NBD"},

@@ -352,10 +352,12 @@ void cli_print(const struct cli *cli, const char *fmt, ...)
 
 void cli_event(const struct cli *cli, json_t *event)
 {
+    FILE *to = cli->events ? cli->events : stdout;
+
     if (cli->json) {
-        json_dumpf(event, stdout, CLI_JSON_FORMAT);
-        fputc('\n', stdout);
-        fflush(stdout);
+        json_dumpf(event, to, CLI_JSON_FORMAT);
+        fputc('\n', to);
+        fflush(to);
     }
     json_decref(event);
 }
@@ -497,7 +499,7 @@ int cli_end(struct cli *cli, int result, const struct br_err *err)
         json_object_set_new(exit_object, "status", json_integer(status));
         json_object_set_new(exit_object, "error", code ? cli_error_json(code, err) : json_null());
         json_object_update(exit_object, cli->report);
-        if (!cli_cancel || out_ready(STDOUT_FILENO, CLI_LAST_WAIT_MS)) {
+        if (!cli_cancel || out_ready(cli->events ? fileno(cli->events) : STDOUT_FILENO, CLI_LAST_WAIT_MS)) {
             cli_event(cli, exit_object);
         } else {
             json_decref(exit_object);
@@ -505,6 +507,10 @@ int cli_end(struct cli *cli, int result, const struct br_err *err)
     }
     json_decref(cli->report);
     cli->report = NULL;
+    if (cli->events) {
+        fclose(cli->events);
+        cli->events = NULL;
+    }
     return cli_flush(status);
 }
 

@@ -10,6 +10,7 @@
 #define BR_TOOLS_CLI_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "engine/base/bytes.h"
 #include "engine/base/err.h"
@@ -83,6 +84,7 @@ struct cli {
     char **args;
     int arg_count;
     bool json;
+    FILE *events;      // where lines of JSON go when stdout carries something else; NULL stdout. Closed by cli_end()
     bool exact_bytes;  // --bytes
     json_t *report;    // the exit object under construction
     struct conf *conf; // see conf.h; loaded at first use
@@ -112,7 +114,7 @@ void cli_say(const struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
 void cli_warn(struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
 /** cli_print - a line of data on stdout; never under --json */
 void cli_print(const struct cli *cli, const char *fmt, ...) BR_PRINTF(2, 3);
-/** cli_event - one NDJSON line on stdout under --json, nothing otherwise; takes the reference */
+/** cli_event - one NDJSON line on stdout (or @events) under --json, nothing otherwise; takes the reference */
 void cli_event(const struct cli *cli, json_t *event);
 /** cli_heard - stdout takes a line just now; a reader that stalls must not hold up what runs for ever */
 bool cli_heard(void);

@@ -256,8 +256,10 @@ const struct cli_verb cmd_attach = {
     .description =
         "attach builds a stack of device-mapper targets over DEVICE and presents it as /dev/mapper/NAME, which is to be used instead. From "
         "then on sync and send take a snapshot of it for each run, of a mounted file system too, and read only what changed since the "
-        "consumer's last run. A device-mapper device that is in use gets the stack slipped under it and keeps its path. A plain "
-        "partition must not be in use: blkrep doctor DEVICE prints the ways.\n\n"
+        "consumer's last run. A device-mapper device that is in use gets the stack slipped under it and keeps its path, until somebody "
+        "(LVM, to refresh or extend it) gives it another table: then runs say so, and attach NAME is needed again. A plain "
+        "partition must not be in use, neither mounted nor itself open for writing by a process (a virtual machine, a database), which would go on "
+        "writing past the stack: blkrep doctor DEVICE prints the ways.\n\n"
         "A logical volume keeps its path, its table and LVM's commands: its snapshots are LVM's own, called blkrep-NAME-snap.N and tagged "
         "blkrep, and LVM keeps them over a boot. A thin pool that is nearly full (90 %) gets no snapshot more, and those that "
         "only runs need are given back: by a run that finds no room, and by blkrep watch from 95 % on. Then the next run compares everything.\n\n"

@@ -7,18 +7,22 @@
 #include "engine/codec/dump.h"
 #include "engine/track/cow_store.h"
 #include "engine/track/era_meta.h"
-#include "tools/cli.h"
+#include "engine/repo/object_dump.h"
+#include "tools/repository.h"
 
 #define DUMP_READ_BYTES (256 * 1024)
 
 static const struct cli_option dump_options[] = {
-    {"blocks", CLI_FLAG, NULL, "Also a line for each block of a stream's data."},
+    {"blocks", CLI_FLAG, NULL, "Also a line for each block of a stream's data, for each chunk of a pack."},
+    {"object", CLI_TEXT, "NAME", "Of a repository: this object; without it the names of all are printed."},
+    REPOSITORY_OPTIONS,
     {NULL, CLI_FLAG, NULL, NULL},
 };
 
 static const struct cli_example dump_examples[] = {
     {"blkrep dump delta.blkrep", "A stream that blkrep send wrote."},
     {"blkrep dump /backup/disk.img.blkrep/identity", "What a replica says of itself."},
+    {"blkrep dump /backup/repo --object config", "An object of a repository; without --object the names of all."},
     {"blkrep dump /dev/mapper/data-era-meta", "Which blocks were written in which era."},
     {NULL, NULL},
 };
@@ -123,9 +127,39 @@ static int dump_metadata(struct cli *cli, int fd, enum dump_metadata kind, struc
     return error;
 }
 
+static int dump_name(void *ctx, const char *name)
+{
+    return dump_line(ctx, name);
+}
+
+static int dump_repository(struct cli *cli, struct br_err *reterr)
+{
+    const char *object = cli_text(cli, "object");
+    struct repository repository = {0};
+    struct br_ring *ring = NULL;
+    int error = place_ring(cli, &ring, reterr);
+
+    error = error ? error : repository_open(cli, ring, cli->args[0], true, &repository, reterr);
+    if (!error && object) {
+        error = br_object_dump(repository.repo, object, cli_flag(cli, "blocks"), dump_line, cli, reterr);
+    } else if (!error) {
+        error = repository.store.ops->list(repository.store.ctx, "", dump_name, cli, reterr);
+    }
+    repository_close(&repository);
+    br_ring_close(ring);
+    return error;
+}
+
 static int dump_run(struct cli *cli, struct br_err *reterr)
 {
     char name[512];
+
+    if (repository_is(cli, cli->args[0])) {
+        return dump_repository(cli, reterr);
+    }
+    if (cli_text(cli, "object")) {
+        return br_err_set(reterr, BR_E_USAGE, "%s is no repository: --object is out of place", cli->args[0]);
+    }
     bool from_stdin = !strcmp(cli->args[0], "-");
     int fd = from_stdin ? dup(STDIN_FILENO) : open(cli->args[0], O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
@@ -144,17 +178,18 @@ static int dump_run(struct cli *cli, struct br_err *reterr)
 
 const struct cli_verb cmd_dump = {
     .name = "dump",
-    .args = "FILE",
+    .args = "FILE|REPO",
     .args_min = 1,
     .args_max = 1,
     .summary = "Print one of blkrep's binary files, or a tracker's metadata, as text.",
     .description =
         "The kind is told by the first bytes: a delta stream, an identity record, a version tree, the exception store of a dm-snapshot, "
         "the metadata of dm-era. Every checksum is checked; what is damaged is said at its place. FILE may be - for standard input. The last "
-        "two are read from a device or a copy of one, never changed; while the kernel writes to them, what is shown is of several moments.",
+        "two are read from a device or a copy of one, never changed; while the kernel writes to them, what is shown is of several moments.\n\n"
+        "Of a repository each object can be printed, opened with its key; keys themselves never are.",
     .options = dump_options,
     .examples = dump_examples,
-    .see_also = "blkrep-stream(5), blkrep-send(1)",
+    .see_also = "blkrep-stream(5), blkrep-repository(5), blkrep-send(1)",
     .schema = "blkrep.dump/1",
     .lines = dump_lines,
     .run = dump_run,

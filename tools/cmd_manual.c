@@ -118,6 +118,11 @@ static void manual_overview_files(void)
         {"NAME.blkrep/to-UUID.*",
          "What a source knows of the replica UUID: the version that it was last brought to, and its hashes. A copy of what the replica "
          "has; when it is lost it is fetched again."},
+        {"NAME.blkrep-restore",
+         "A file that is being restored, until it is whole; what a restore that was cut left may be removed."},
+        {"STATE/repositories/UUID/",
+         "What this host remembers of a repository: that it was encrypted, the dedup domain of its volumes, and an index, "
+         "which is made anew from the repository when it is lost."},
         {"NAME.blkrep-new", "A whole new content on its way to replace a file, after --force-full."},
         {"STATE/audit.ndjson",
          "One line for every act that changed state or trust, each with the SHA-256 of the line before it. `blkrep status --audit` "
@@ -247,6 +252,10 @@ static void manual_overview(void)
         "BLKREP_STATE", "",
         "The state folder; default /var/lib/blkrep for root, else $XDG_STATE_HOME/blkrep or ~/.local/state/blkrep.");
     man_item("BLKREP_CONFIG", "", "The configuration; then it must exist. Default /etc/blkrep/blkrep.conf.");
+    man_item(
+        "BLKREP_PASSPHRASE", "",
+        "Opens a repository, unless --passphrase-file or --key-file say otherwise; a recovery key will do. BLKREP_NEW_PASSPHRASE "
+        "is the one that `blkrep key add` adds.");
     manual_overview_files();
     manual_overview_words();
     man_section("EXIT STATUS");

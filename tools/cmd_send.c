@@ -2,6 +2,7 @@
 //
 // blkrep send and blkrep receive: a sync in two halves, with a stream on stdout and stdin between them.
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -20,11 +21,14 @@ static const struct cli_option send_options[] = {
     {"live-source", CLI_FLAG, NULL,
      "Read a source that can change meanwhile. The version is marked `consistency: none` for ever: it may be a mix of moments."},
     {"continue-on-read-error", CLI_FLAG, NULL, "Mark blocks that can't be read and go on; the exit status is then 8."},
+    {"recheck", CLI_SIZE, "SIZE",
+     "Of an attached volume: how much of what its tracker calls unchanged to read and prove anew; default as for blkrep sync."},
     {"compress", CLI_CHOICE, "on|off", "zstd where it helps; default on."},
     {"bwlimit", CLI_SIZE, "SIZE", "Read out at most SIZE bytes of changed data per second."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
-    {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
+    {"progress", CLI_NUMBER, "FD",
+     "Write progress as newline-delimited JSON to this open descriptor; with --json the exit object too."},
     {NULL, CLI_FLAG, NULL, NULL},
 };
 
@@ -58,6 +62,7 @@ struct send_run {
     struct source_end source;
     struct progress progress;
     uint64_t begun_ns;
+    struct br_send_result result;
 };
 
 // After a call that failed: is it to be made again? A descriptor that another program made non-blocking (ssh does that to what it shares)
@@ -107,10 +112,19 @@ static void send_on_progress(void *ctx, const struct br_pipe_progress *at)
     progress_show(&run->progress, &sample);
 }
 
-static void send_report(struct cli *cli, const struct br_send_result *r)
+static void send_report(const struct send_run *run)
 {
+    struct cli *cli = run->cli;
+    const struct br_send_result *r = &run->result;
+    const struct br_tracker *tracker = source_end_tracker(&run->source);
     char text[2 * BR_HASH_BYTES + 1];
 
+    cli_report_text(cli, "tracker", tracker ? tracker->name : "scan");
+    cli_report_text(cli, "fallback_reason", r->tracked.reason);
+    cli_report_number(cli, "bytes_tracked", r->tracked.bytes_named);
+    cli_report_number(cli, "bytes_rechecked_source", r->tracked.bytes_rechecked);
+    cli_report_bool(cli, "tracker_caught", r->tracked.caught);
+    cli_report_seconds(cli, "seconds_window", source_end_window_ns(&run->source));
     cli_report_bool(cli, "full", r->full);
     cli_report_number(cli, "size_bytes", r->size_bytes);
     cli_report_number(cli, "stream_bytes", r->stream_bytes);
@@ -131,7 +145,12 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
     struct cli *cli = run->cli;
     const struct place *place = &run->source.place;
     const char *compress = cli_text(cli, "compress");
-    struct br_send_result result = {0};
+    uint64_t period_ns;
+    int error = source_end_recheck_period(&run->source, &period_ns, reterr);
+
+    if (error) {
+        return error;
+    }
     struct br_send_params params = {
         .ring = run->ring,
         .source = place->file,
@@ -139,7 +158,8 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
         .sector_bytes = place->object.sector_bytes,
         .consistency = source_end_consistency(&run->source),
         .tracker = source_end_tracker(&run->source),
-        .recheck_bytes = BR_RECHECK_DEFAULT,
+        .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
+        .recheck_period_ns = period_ns,
         .label = place->path,
         .dir = place->dir,
         .since = cli_text(cli, "since"),
@@ -155,32 +175,47 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
     };
 
     run->begun_ns = br_ring_now_ns(run->ring);
-    int error = br_send_run(&params, &result, reterr);
+    const struct br_send_result *r = &run->result;
+    error = br_send_run(&params, &run->result, reterr);
     progress_end(&run->progress);
+    send_report(run);
     if (error) {
         return source_end_blame(&run->source, error, reterr);
     }
-    send_report(cli, &result);
     char size[32];
-    cli_bytes(cli, result.stream_bytes, size, sizeof(size));
-    cli_say(cli, "%s: sent generation %llu, %s, %s", place->path, (unsigned long long)result.generation.counter,
-            result.full ? "full" : "delta", size);
-    return result.unreadable_blocks ? br_err_set(reterr, BR_E_GAPS, "%s: %llu blocks of 64 KiB could not be read",
-                                                 place->path, (unsigned long long)result.unreadable_blocks)
-                                    : 0;
+    cli_bytes(cli, r->stream_bytes, size, sizeof(size));
+    cli_say(cli, "%s: sent generation %llu, %s, %s%s%s", place->path, (unsigned long long)r->generation.counter,
+            r->full ? "full" : "delta", size, r->tracked.reason ? "; everything was compared: " : "",
+            r->tracked.reason ? r->tracked.reason : "");
+    return r->unreadable_blocks ? br_err_set(reterr, BR_E_GAPS, "%s: %llu blocks of 64 KiB could not be read",
+                                             place->path, (unsigned long long)r->unreadable_blocks)
+                                : 0;
+}
+
+// Standard output carries the stream, so what is for programs goes where progress goes.
+static int send_events(struct cli *cli, struct br_err *reterr)
+{
+    if (!cli->json) {
+        return 0;
+    }
+    if (!cli_text(cli, "progress")) {
+        return br_err_set(reterr, BR_E_USAGE,
+                          "stdout carries the stream: give --progress=FD too, and JSON goes to that descriptor");
+    }
+    int fd = fcntl((int)cli_number(cli, "progress", 0), F_DUPFD_CLOEXEC, 3);
+    cli->events = fd < 0 ? NULL : fdopen(fd, "w");
+    return cli->events ? 0 : br_err_os(reterr, errno, "--progress");
 }
 
 static int send_run(struct cli *cli, struct br_err *reterr)
 {
     struct send_run run = {.cli = cli, .source = {.place = {.look_fd = -1}}};
 
-    if (cli->json) {
-        return br_err_set(reterr, BR_E_USAGE, "stdout carries the stream; use --progress=FD instead of --json");
-    }
     if (isatty(STDOUT_FILENO)) {
         return br_err_set(reterr, BR_E_USAGE, "stdout is a terminal; send the stream to a file or a pipe");
     }
     int error = progress_begin(&run.progress, cli, reterr);
+    error = error ? error : send_events(cli, reterr);
     if (!error) {
         error = place_ring(cli, &run.ring, reterr);
     }
@@ -328,6 +363,13 @@ static int receive_run(struct cli *cli, struct br_err *reterr)
 }
 
 static const struct cli_field send_fields[] = {
+    {"tracker", "text", "What told which blocks to compare; scan reads all of the source."},
+    {"fallback_reason", "text|null",
+     "Why the tracker of an attached volume did not narrow what was read; null when it did, and with scan."},
+    {"bytes_tracked", "number", "What the tracker said may have changed, in whole blocks of 64 KiB; 0 with scan."},
+    {"bytes_rechecked_source", "number", "Of what the tracker called unchanged, read and proven all the same."},
+    {"tracker_caught", "boolean", "One of these had changed: the tracker is distrusted, and everything was compared."},
+    {"seconds_window", "number", "How long writes to an attached volume waited for the snapshot; 0 of others."},
     {"full", "boolean", "The stream stands alone; else it is the difference from --since."},
     {"size_bytes", "number", "Of the volume."},
     {"stream_bytes", "number", "Of the stream."},

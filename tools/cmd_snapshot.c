@@ -7,6 +7,7 @@
 #include "engine/codec/identity.h"
 #include "engine/net/registry.h"
 #include "tools/audit.h"
+#include "tools/volume/group.h"
 #include "tools/volume/lvm.h"
 #include "tools/volume/stack.h"
 #include "tools/volume/tend.h"
@@ -98,10 +99,12 @@ static void snapshot_undo(struct cli *cli, struct snapshot_group *group)
 {
     struct br_err err;
 
+    // The first one's record decides: while it may say that all have it, none of the others may go. The next run settles that.
     for (uint32_t i = 0; i < group->count; i++) {
         if (group->numbers[i] && stack_snapshot_drop(&group->volumes[i], group->numbers[i], true, &err)) {
             cli_warn(cli, "a part of the snapshot of %s is left (blkrep snapshot remove): %s",
                      group->volumes[i].record.name, err.text);
+            break;
         }
     }
 }
@@ -208,13 +211,15 @@ static void snapshot_list_one(struct cli *cli, struct volume *volume, const stru
     struct br_err err;
     char taken[32], used[32], total[32];
     int error = stack_snapshot_status(volume, snapshot->number, &status, &err);
-    bool valid = !error && status.snapshot_state == DMH_SNAPSHOT_VALID;
+    bool decided = snapshot->taken_unix_ns && group_is_whole(volume, snapshot);
+    bool valid = !error && status.snapshot_state == DMH_SNAPSHOT_VALID && decided;
+    const char *trouble = valid ? "" : decided ? ", lost" : ", not taken";
 
     br_time_text(snapshot->taken_unix_ns, taken, sizeof(taken));
     cli_bytes(cli, status.used_bytes, used, sizeof(used));
     cli_bytes(cli, status.total_bytes, total, sizeof(total));
     cli_print(cli, "%-20s %-12s %-5s %s  %s of %s%s", volume->record.name, snapshot->name[0] ? snapshot->name : "-",
-              volume_use_name(snapshot->use), taken, used, total, valid ? "" : ", lost");
+              volume_use_name(snapshot->use), taken, used, total, trouble);
     cli_event(cli, json_pack("{s:s,s:s,s:s?,s:s,s:I,s:I,s:I,s:I,s:b,s:s}", "type", "snapshot", "volume",
                              volume->record.name, "name", snapshot->name[0] ? snapshot->name : NULL, "use",
                              volume_use_name(snapshot->use), "number", (json_int_t)snapshot->number, "taken_unix",
@@ -274,6 +279,10 @@ static int snapshot_remove_locked(struct cli *cli, struct volume *volume, const 
     if (!snapshot) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no snapshot %s", volume->record.name, name);
     }
+    int error = snapshot->leader[0] ? 0 : group_settle_one(volume, snapshot, reterr);
+    if (error) {
+        return error;
+    }
     // A consumer's mark may need it: then it stays, as that.
     if (volume->record.tracker != VOLUME_ERA && !snapshot->gone &&
         volume_record_needed(&volume->record, snapshot->number)) {
@@ -319,7 +328,7 @@ static const struct cli_field snapshot_create_fields[] = {
     {"snapshots[].path", "text", "Its device, read it or mount it read-only."},
     {"snapshots[].consistency", "text", "clean when a mounted file system was frozen, else crash."},
     {"snapshots[].window_seconds", "number",
-     "How long writes to the volume waited; of LVM's own snapshots, how long its command ran, which is more."},
+     "How long writes to the volume waited; of one volume alone whose snapshots are LVM's own, how long its command ran, which is more."},
     {"snapshots[].freeze_seconds", "number", "Of that, in the freeze of the file system."},
     {"window_seconds", "number", "From the first suspend to the last resume."},
     {NULL, NULL, NULL},
@@ -330,10 +339,11 @@ static const struct cli_field snapshot_list_line_fields[] = {
     {"name", "text|null", "Of a user's; null for those that runs made."},
     {"use", "text", "user, view (of a run that is under way) or mark (held for a consumer's next run)."},
     {"number", "number", "Of the volume's snapshots."},
-    {"taken_unix", "number", "When it was taken."},
+    {"taken_unix", "number", "When it was taken; 0 not yet."},
     {"store_used_bytes", "number", "Old data that it keeps."},
     {"store_bytes", "number", "Room for it, which grows."},
-    {"valid", "boolean", "False: its store overflowed, it is lost."},
+    {"valid", "boolean",
+     "False: its store overflowed or was written past and it is lost; or it is not taken: its run is under way or was cut short, the next one drops it."},
     {"consistency", "text", "none, crash or clean."},
     {NULL, NULL, NULL},
 };
@@ -362,7 +372,9 @@ const struct cli_verb cmd_snapshot_create = {
     .summary = "Take a snapshot of attached volumes, of several at one moment.",
     .description =
         "All volumes named are suspended, their mounted file systems frozen, the snapshots made, and all go on: one window, all or nothing. "
-        "Beforehand file systems are synced, so that the window is short; when that is too slow nothing is begun.\n\n"
+        "Beforehand file systems are synced, so that the window is short; when that is too slow nothing is begun. A logical volume whose "
+        "snapshots are LVM's own can be one of several: LVM makes its snapshot first, in a short suspend of its own, and the window makes that "
+        "anew.\n\n"
         "A snapshot costs most of the write rate while it exists, and its store grows in the volume's place for it. When that is full the "
         "snapshot is lost; the volume goes on. The snapshot is listed as lost until it is removed, and a verb that reads it ends with status 6.",
     .options = snapshot_create_options,

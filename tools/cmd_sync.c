@@ -77,23 +77,11 @@ static void sync_on_progress(void *ctx, const struct br_sync_progress *at)
     progress_show(&run->progress, &sample);
 }
 
-// How soon every block must be proven anew: the volume's own setting when it was named by its section.
-static int sync_recheck_period(const struct sync_run *run, uint64_t *ret_ns, struct br_err *reterr)
-{
-    const struct conf *conf;
-    int error = conf_of(run->cli, &conf, reterr);
-
-    if (!error) {
-        *ret_ns = conf_duration_ns(conf, "volume", run->cli->args[0], "recheck-period");
-    }
-    return error;
-}
-
 static int sync_engine(struct sync_run *run, struct br_err *reterr)
 {
     const struct cli *cli = run->cli;
     uint64_t period_ns;
-    int error = sync_recheck_period(run, &period_ns, reterr);
+    int error = source_end_recheck_period(&run->source, &period_ns, reterr);
 
     if (error) {
         return error;
@@ -146,6 +134,7 @@ static void sync_report(struct sync_run *run)
     cli_report_bool(cli, "new_version", r->new_version);
     cli_report_number(cli, "size_bytes", r->size_bytes);
     cli_report_number(cli, "bytes_read", r->bytes_read);
+    cli_report_number(cli, "bytes_read_old", r->bytes_old);
     cli_report_number(cli, "bytes_changed", r->bytes_changed);
     cli_report_number(cli, "bytes_zeroed", r->zero_bytes);
     cli_report_number(cli, "bytes_shipped", r->bytes_shipped);
@@ -187,7 +176,7 @@ static void sync_say(const struct sync_run *run)
         cli_bytes(cli, r->bytes_resumed, rate, sizeof(rate));
         snprintf(resumed, sizeof(resumed), " (and %s by a run that was cut)", rate);
     }
-    cli_bytes(cli, r->bytes_changed + r->zero_bytes, changed, sizeof(changed));
+    cli_bytes(cli, r->bytes_changed, changed, sizeof(changed));
     cli_bytes(cli, r->bytes_shipped, shipped, sizeof(shipped));
     cli_bytes(cli, r->bytes_read, read, sizeof(read));
     double seconds = (double)BR_MAX(r->duration_ns, UINT64_C(1)) / 1e9;
@@ -201,14 +190,18 @@ static void sync_say(const struct sync_run *run)
         cli_print(cli, "%s: would ship %s (%s changed), nothing was written", run->target.name, shipped, changed);
         return;
     }
+    // A scan always compares everything; that a tracker did not spare it is news.
+    const char *compared = r->fallback_reason && source_end_tracker(&run->source) ? "; everything was compared: " : "";
     if (!r->new_version) {
-        cli_print(cli, "%s: is current, generation %llu; %s read in %s%s", run->target.name,
-                  (unsigned long long)r->generation.counter, read, took, r->verified ? ", verified" : "");
+        cli_print(cli, "%s: is current, generation %llu; %s read in %s%s%s%s", run->target.name,
+                  (unsigned long long)r->generation.counter, read, took, r->verified ? ", verified" : "", compared,
+                  *compared ? r->fallback_reason : "");
         return;
     }
-    cli_print(cli, "%s: generation %llu; %s changed, %s shipped%s, %s read in %s (%s/s)%s%s", run->target.name,
+    cli_print(cli, "%s: generation %llu; %s changed, %s shipped%s, %s read in %s (%s/s)%s%s%s%s", run->target.name,
               (unsigned long long)r->generation.counter, changed, shipped, resumed, read, took, rate,
-              r->verified ? ", verified" : "", r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "");
+              r->verified ? ", verified" : "", r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "",
+              compared, *compared ? r->fallback_reason : "");
 }
 
 // What is known of every run, also of one that could not begin.
@@ -279,7 +272,9 @@ static json_t *sync_audit_details(const struct sync_run *run, int result)
 static void sync_remember(struct sync_run *run, int result, const struct br_err *why)
 {
     struct br_err err = {0};
-    bool acted = run->result.new_version || run->result.recheck_mismatches || run->result.tracked.caught ||
+    // That a tracker could not be used is an event also where the compare found nothing.
+    bool fell_back = !result && run->result.tracked.reason;
+    bool acted = run->result.new_version || run->result.recheck_mismatches || run->result.tracked.caught || fell_back ||
                  run->result.mode == BR_MODE_REPLACE || (result && result != run->before);
 
     if (run->result.dry_run || !run->target.name[0]) {
@@ -609,8 +604,10 @@ static const struct cli_field sync_fields[] = {
     {"new_version", "boolean", "There was something to ship, and the replica is a new version now."},
     {"size_bytes", "number", "Of the volume."},
     {"bytes_read", "number", "Read from the source; holes are not."},
-    {"bytes_changed", "number", "In pages that differ and are not zeros."},
-    {"bytes_zeroed", "number", "In what became zeros."},
+    {"bytes_read_old", "number",
+     "Read of what an attached volume held before (trackers cow and thin), to find the pages that differ where this side has lost their hashes."},
+    {"bytes_changed", "number", "In pages that differ; with those that became zeros."},
+    {"bytes_zeroed", "number", "Of it, in what became zeros."},
     {"bytes_shipped", "number",
      "Data that was handed to the replica in this run, also when it failed: over a network what the pages came to, compressed and framed, "
      "as far as the network took it; without the talk about them."},

@@ -5,16 +5,23 @@
 #include "tools/progress.h"
 #include "tools/remote.h"
 #include "tools/replica_verb.h"
+#include "tools/verify_repository.h"
 
 static const struct cli_option verify_options[] = {
-    {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
-    {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
+    {"data", CLI_FLAG, NULL,
+     "Of a repository: also read all that is stored, and prove that it is what was written. Without it is looked whether everything is there."},
+    {"volume", CLI_TEXT, "VOLUME",
+     "Of a repository: only the points of this volume, its source's path or the last part of it, or the first digits of its uuid."},
+    REPOSITORY_OPTIONS,
     {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
     {NULL, CLI_FLAG, NULL, NULL},
 };
 
 static const struct cli_example verify_examples[] = {
     {"blkrep verify /backup/disk.img", "Prove that every block of the replica is what its version tree says."},
+    {"blkrep verify /backup/repo", "Is everything there that the points of the repository need?"},
+    {"blkrep verify /backup/repo --data", "Read it whole, too."},
+    {"blkrep verify /backup/repo@latest --volume disk.img", "Read the newest point of that volume, every block."},
     {"blkrep verify blkrep://backup.example.org/data",
      "The same of a replica there, which only a reader's role is needed for."},
     {NULL, NULL},
@@ -140,8 +147,18 @@ static int verify_run(struct cli *cli, struct br_err *reterr)
 {
     struct verify_show show = {0};
     struct place_address address;
+    char repo[PATH_MAX], point[256];
+    struct br_err none;
+
+    if (!repository_word(cli->args[0], repo, point, &none) && repository_is(cli, repo)) {
+        return verify_repository(cli, repo, point, reterr);
+    }
     int error = progress_begin(&show.progress, cli, reterr);
 
+    if (!error && (cli_flag(cli, "data") || cli_text(cli, "volume"))) {
+        error =
+            br_err_set(reterr, BR_E_USAGE, "%s is no repository: --data and --volume are out of place", cli->args[0]);
+    }
     error = error ? error : place_resolve(cli, cli->args[0], "replica", &address, reterr);
     if (error) {
         return error;
@@ -150,29 +167,42 @@ static int verify_run(struct cli *cli, struct br_err *reterr)
 }
 
 static const struct cli_field verify_fields[] = {
-    {"replica", "text", "Its path or address."},
-    {"bad_blocks", "number", "Blocks that are not what they should be."},
+    {"replica", "text", "Its path or address; of a repository its path."},
+    {"bad_blocks", "number", "Blocks that are not what they should be, or are missing."},
     {"gaps", "list|null",
      "Ranges that the source could not read, the first 64, as objects of offset_bytes and len_bytes; null when there are none, and of a "
      "replica behind a server, whose error text names them."},
     {"seconds", "number", "It took."},
+    {"complete", "boolean", "Of a repository: everything is there that its points need."},
+    {"intact", "boolean|null",
+     "Of a repository: all that was read is what was written; null when nothing was (without --data)."},
+    {"points", "number", "Of a repository: that were looked at."},
+    {"points_incomplete", "number", "Of them, that lack something, or don't open."},
+    {"chunks", "number", "Of a repository: that were looked for."},
+    {"chunks_missing", "number", "Of them, that are in no pack."},
+    {"packs", "number", "Of a repository: in it."},
+    {"packs_damaged", "number", "Of them, of which something can't be read."},
+    {"bytes_read", "number", "Of a repository: from its packs."},
     REPLICA_VERB_FIELDS,
     {NULL, NULL, NULL},
 };
 
 const struct cli_verb cmd_verify = {
     .name = "verify",
-    .args = "REPLICA",
+    .args = "REPLICA|REPO[@POINT]",
     .args_min = 1,
     .args_max = 1,
-    .summary = "Read a whole replica and prove every block.",
+    .summary = "Prove every block of a replica or a recovery point, or that a repository is whole.",
     .description =
         "Every block of the replica is read and compared with the version tree that the replica's state keeps. Exit status 0 "
         "means that all are what the last sync made durable; the date of this proof is what `blkrep status` shows as the last "
         "full proof. Exit status 4 names the first block that differs and how many there are, exit status 8 the gaps of a version whose source "
         "could not be read everywhere, when all else is proven.\n\n"
         "A replica behind blkrep serve is read by its server, as long as both keep the connection; the date of that proof is not kept.\n\n"
-        "`blkrep sync --verify` also reads the source again.",
+        "`blkrep sync --verify` also reads the source again.\n\n"
+        "Of a repository it is looked whether all is there that its points need (complete); with --data all of it is read too, and whether it is what "
+        "was written is told apart (intact). Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
+        "does. Exit status 4 when anything is missing or damaged, each point and pack named.",
     .options = verify_options,
     .examples = verify_examples,
     .see_also = "blkrep-sync(1), blkrep-status(1)",

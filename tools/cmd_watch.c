@@ -14,7 +14,8 @@
 #include "tools/volume/stack.h"
 #include "tools/volume/tend.h"
 
-#define WATCH_NOTE_NS (30 * BR_NS_PER_S)
+#define WATCH_NOTE_NS    (30 * BR_NS_PER_S)
+#define WATCH_AWAY_LOOKS 20u // in a row: whoever takes a stack down or builds it is done by then
 
 static const struct cli_option watch_options[] = {
     {"once", CLI_FLAG, NULL, "Look once and end."},
@@ -31,7 +32,10 @@ static const struct cli_example watch_examples[] = {
 // One volume, open for as long as it is attached: a connection to the helper is a process.
 struct watch_volume {
     struct volume volume;
-    bool seen; // in this look's list
+    bool seen;      // in this look's list
+    bool stale;     // what it is open through is gone: it is opened anew with the next note
+    uint32_t away;  // looks in a row at which the stack did not stand
+    char said[200]; // what is wrong with it, as it was said last: a look that finds the same says nothing
     struct watch_volume *next;
 };
 
@@ -88,23 +92,58 @@ static int watch_note(struct watch *watch, struct volume *volume, struct br_err 
     return error;
 }
 
-static void watch_one(struct watch *watch, struct volume *volume, bool note)
+// Looks come four times a second: what is wrong is said once, "" when nothing is any more.
+static void watch_say(struct watch *watch, struct watch_volume *of, const char *text)
 {
+    if (strncmp(of->said, text, sizeof(of->said) - 1) != 0 && text[0]) {
+        cli_say(watch->cli, "volume %s: %s", of->volume.record.name, text);
+    }
+    snprintf(of->said, sizeof(of->said), "%s", text);
+}
+
+// Nobody took it down in order, and nobody is building it: somebody gave the device another table, and nothing is tracked. What LVM keeps is
+// there or not with its volume.
+static bool watch_is_torn(struct volume *volume)
+{
+    struct volume *now = calloc(1, sizeof(*now));
+    struct br_err err;
+    bool torn = now && volume_beside(volume, volume->record.name, now, &err) > 0 && now->record.up &&
+                !volume_is_lvm(&now->record);
+
+    if (now) {
+        volume_close(now);
+    }
+    free(now);
+    return torn;
+}
+
+static void watch_one(struct watch *watch, struct watch_volume *of, bool note)
+{
+    struct volume *volume = &of->volume;
     const char *name = volume->record.name;
     struct tend_found found = {0};
-    struct br_err err;
+    struct br_err err = {0};
+    char text[sizeof(of->said)] = "";
     int up = stack_is_up(volume, &err);
     int error = up < 0 ? up : 0;
 
+    of->away = up ? 0 : of->away + 1;
     if (up > 0) {
         error = tend_volume(volume, 0, &found, &err);
     }
     if (!error && up > 0 && note) {
         error = watch_note(watch, volume, &err);
     }
-    if (error && error != -BR_E_NO_SPACE) {
-        cli_say(watch->cli, "volume %s: %s: %s", name, br_err_message(-error), err.text);
+    if (of->away && of->away != WATCH_AWAY_LOOKS) {
+        return;
     }
+    if (error && error != -BR_E_NO_SPACE) {
+        snprintf(text, sizeof(text), "%s: %.140s", br_err_message(-error), err.text);
+    } else if (of->away && watch_is_torn(volume)) {
+        snprintf(text, sizeof(text), "its stack does not stand, nothing tracks it: run blkrep attach %s", name);
+    }
+    of->stale = error == -BR_E_PEER || error == -BR_E_PROTOCOL || error == -BR_E_TIMEOUT || error == -BR_E_NOT_FOUND;
+    watch_say(watch, of, text);
     if (found.gone) {
         cli_say(watch->cli, "volume %s: snapshots %s overflowed and are gone; the volume goes on", name,
                 found.gone_numbers);
@@ -171,8 +210,8 @@ static int watch_look(struct watch *watch, struct br_err *reterr)
     {
         struct watch_volume *volume = watch_find(watch, json_string_value(name));
         if (volume) {
-            volume->seen = true;
-            watch_one(watch, &volume->volume, note);
+            volume->seen = !(note && volume->stale);
+            watch_one(watch, volume, note);
         }
     }
     watch_close(watch, false);
@@ -221,7 +260,7 @@ const struct cli_verb cmd_watch = {
         "With tracker cow a snapshot is held from one run to the next. watch makes its store larger before it is full, as long as the "
         "volume's place allows; when there is no more room the oldest held snapshot is given up for the others. It removes what overflowed all "
         "the same: then the next run compares everything, and the volume "
-        "itself goes on. It also notes what a file system's superblock says of its last mount, which after a crash tells a mount without the "
+        "itself goes on. A stack that somebody else took down, or gave another table, is named, once. It also notes what a file system's superblock says of its last mount, which after a crash tells a mount without the "
         "stack from those before.\n\nA run looks after its own snapshot.",
     .options = watch_options,
     .examples = watch_examples,

@@ -244,9 +244,12 @@ static void plan_scan(const struct kmc_device *device, struct doctor_advice *adv
     }
 }
 
-static void plan_commands(const struct doctor *doctor, const struct kmc_device *device, struct doctor_advice *advice)
+static void plan_commands(const struct doctor *doctor, size_t index, struct doctor_advice *advice)
 {
+    const struct kmc_device *device = &doctor->devices.list[index];
     bool can_attach = doctor->supports[KMC_ATTACH].answer != KMC_NO;
+    // A process has it open for writing, and attach would refuse it; the next boot comes before that process.
+    bool written = advice->way.way == KMC_WAY_IDLE && doctor->looks[index].users[0];
 
     switch (advice->way.way) {
     case KMC_WAY_NONE:
@@ -254,13 +257,13 @@ static void plan_commands(const struct doctor *doctor, const struct kmc_device *
     case KMC_WAY_ONLINE:
     case KMC_WAY_IDLE:
     case KMC_WAY_RELEASE:
-        if (can_attach) {
+        if (can_attach && !written) {
             plan_now(device, advice);
         }
         break;
     case KMC_WAY_BOOT: break;
     }
-    if ((advice->way.way == KMC_WAY_RELEASE || advice->way.way == KMC_WAY_BOOT) &&
+    if ((advice->way.way == KMC_WAY_RELEASE || advice->way.way == KMC_WAY_BOOT || written) &&
         doctor->supports[KMC_BOOT].answer != KMC_NO) {
         plan_boot(doctor, device, advice);
     }
@@ -279,5 +282,5 @@ void doctor_advise(const struct doctor *doctor, size_t index, struct doctor_advi
     ret_advice->chosen =
         kmc_trackers(&doctor->facts, device, ret_advice->way.way, &ret_advice->room.sum, ret_advice->trackers);
     plan_name(doctor, index, ret_advice->volume, sizeof(ret_advice->volume));
-    plan_commands(doctor, device, ret_advice);
+    plan_commands(doctor, index, ret_advice);
 }

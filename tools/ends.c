@@ -8,6 +8,7 @@
 #include "engine/net/registry.h"
 #include "engine/sync/local.h"
 #include "engine/sync/source.h"
+#include "tools/conf.h"
 #include "tools/remote.h"
 #include "tools/volume/view.h"
 
@@ -89,7 +90,8 @@ int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
     char name[VOLUME_NAME_MAX];
     char snapshot[VOLUME_NAME_MAX];
 
-    *end = (struct source_end){.place = {.look_fd = -1}, .live = cli_flag(cli, "live-source")};
+    *end =
+        (struct source_end){.place = {.look_fd = -1}, .live = cli_flag(cli, "live-source"), .cli = cli, .word = word};
     int error = source_end_volume(cli, word, name, snapshot, reterr);
     if (error > 0) {
         error = source_end_open_view(cli, ring, end, name, snapshot, look, reterr);
@@ -134,6 +136,18 @@ enum br_consistency source_end_consistency(const struct source_end *end)
 const struct br_tracker *source_end_tracker(const struct source_end *end)
 {
     return end->view ? &end->view->tracker : NULL;
+}
+
+int source_end_recheck_period(const struct source_end *end, uint64_t *ret_ns, struct br_err *reterr)
+{
+    const struct conf *conf;
+    int error = conf_of(end->cli, &conf, reterr);
+
+    if (!error) {
+        *ret_ns =
+            conf_duration_ns(conf, "volume", end->view ? end->view->volume.record.name : end->word, "recheck-period");
+    }
+    return error;
 }
 
 uint64_t source_end_window_ns(const struct source_end *end)

@@ -15,6 +15,8 @@ struct source_end {
     struct br_guard_watch watch;
     struct br_replica *replica; // what SOURCE.blkrep says of it as a replica; never NULL after opening
     bool live;                  // --live-source
+    struct cli *cli;            // of source_end_open()
+    const char *word;           // that named it
 };
 
 /**
@@ -43,6 +45,8 @@ enum br_consistency source_end_consistency(const struct source_end *end);
 const struct br_tracker *source_end_tracker(const struct source_end *end);
 /** source_end_window_ns - how long writes waited for the view; 0 without one */
 uint64_t source_end_window_ns(const struct source_end *end);
+/** source_end_recheck_period - how soon every block must be proven anew: the setting of the volume's section, or the default */
+BR_MUST_CHECK int source_end_recheck_period(const struct source_end *end, uint64_t *ret_ns, struct br_err *reterr);
 /**
  * source_end_blame - what a failed run failed of: a view whose store overflowed gives read errors, which are not the disk's
  * Returns @error, or what replaces it

@@ -130,7 +130,7 @@ void progress_show(struct progress *progress, const struct progress_sample *samp
     if (progress->fd >= 0) {
         progress_write(progress, sample);
     }
-    if (progress->cli->json) {
+    if (progress->cli->json && !progress->cli->events) {
         cli_news(progress->cli, progress_event(progress, sample));
     }
     if (progress->terminal) {

@@ -9,7 +9,6 @@
     X(sync)              \
     X(finish)            \
     X(status)            \
-    X(verify)            \
     X(serve)             \
     X(token_create)      \
     X(token_list)        \
@@ -18,6 +17,15 @@
     X(client_revoke)     \
     X(send)              \
     X(receive)           \
+    X(init)              \
+    X(key_list)          \
+    X(key_add)           \
+    X(key_remove)        \
+    X(key_rotate)        \
+    X(backup)            \
+    X(points)            \
+    X(restore)           \
+    X(verify)            \
     X(dump)              \
     X(attach)            \
     X(detach)            \

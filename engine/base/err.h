@@ -27,7 +27,7 @@ enum br_exit {
     BR_EXIT_GAPS = 8,
 };
 
-// X(name, errno class, exit status, message, hint). The hint says what the user can do; context comes with the error itself.
+// X(name, errno class, exit status, message, hint), new ones last: dm-helper's socket carries their numbers. The hint says what the user can do; context comes with the error itself.
 #define BR_ERR_TABLE(X)                                                                                             \
     X(IO, EIO, BR_EXIT_FAILED, "input/output error", "look at the kernel log (dmesg) for the device named")         \
     X(NOMEM, ENOMEM, BR_EXIT_FAILED, "out of memory", "free memory, or lower --buffers")                            \
@@ -59,7 +59,7 @@ enum br_exit {
       "run blkrep sync again to complete it")                                                                       \
     X(TRANSITION, ESTALE, BR_EXIT_REFUSED, "the replica is between two versions", "run blkrep finish REPLICA")      \
     X(VERIFY, EILSEQ, BR_EXIT_VERIFY, "verification failed",                                                        \
-      "the named blocks differ; run with --force-full after finding out why")                                       \
+      "find out why what is named differs; then make the replica anew (--force-full), or a point (--type full)")    \
     X(CORRUPT, EILSEQ, BR_EXIT_VERIFY, "damaged data",                                                              \
       "the object named can't be trusted; get it again from its origin")                                            \
     X(TRUNCATED, EILSEQ, BR_EXIT_VERIFY, "the stream ends too early", "get the stream again, whole")                \
@@ -83,7 +83,10 @@ enum br_exit {
       "run again when the disk is less busy, or allow a longer freeze")                                             \
     X(HOOK, ECANCELED, BR_EXIT_FAILED, "a hook failed",                                                             \
       "look at its own messages; without before-snapshot in the volume's section no hook is run")                   \
-    X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")
+    X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")       \
+    X(EXISTS, EEXIST, BR_EXIT_REFUSED, "exists already", "choose another name, or use what is there")               \
+    X(KEY, EACCES, BR_EXIT_FAILED, "no key at hand opens the repository",                                           \
+      "give the right passphrase ($BLKREP_PASSPHRASE, --passphrase-file) or key file")
 
 enum br_err_code {
     BR_E_NONE = 0,

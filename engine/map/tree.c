@@ -49,8 +49,10 @@ void br_tree_empty(const struct br_tree_geometry *geometry, const struct br_hash
     br_tree_shape_uniform(&shape, leaf, geometry->levels, 0, &ret_tree->top);
 }
 
-int br_tree_keep_nothing(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr)
+int br_tree_keep_nothing(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                         struct br_err *reterr)
 {
+    (void)hash;
     (void)ctx;
     (void)bytes;
     (void)len;

@@ -119,15 +119,20 @@ void br_tree_empty(const struct br_tree_geometry *geometry, const struct br_hash
 
 // Where nodes are kept: an append-only file (engine/track/tree_file.h), a repository's packs, memory in tests.
 struct br_tree_store {
-    /** fetch - the encoded node at @ref into @bytes (BR_TREE_NODE_BYTES_MAX); returns its length or -BR_E_*; a damaged one is CORRUPT */
-    int (*fetch)(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *reterr);
-    /** keep - stores an encoded node, gives its ref; durability is the store's owner's business */
-    int (*keep)(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr);
+    /**
+     * fetch - the encoded node that @link names, by its ref or by its hash, into @bytes (BR_TREE_NODE_BYTES_MAX)
+     * Returns its length or -BR_E_*; a damaged one is CORRUPT. The caller proves it against the hash.
+     */
+    int (*fetch)(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr);
+    /** keep - stores an encoded node, whose hash is @hash, gives its ref; durability is the store's owner's business */
+    int (*keep)(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                struct br_err *reterr);
     void *ctx;
 };
 
 /** br_tree_keep_nothing - a keep() for versions that are only looked at: drops the node, gives a ref that leads nowhere */
-int br_tree_keep_nothing(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr);
+int br_tree_keep_nothing(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                         struct br_err *reterr);
 
 // Reading -----------------------------------------------------------------------------------------------------------------------------
 
@@ -203,11 +208,11 @@ BR_MUST_CHECK int br_tree_finish(struct br_tree_writer *writer, struct br_tree *
 // Copying -----------------------------------------------------------------------------------------------------------------------------
 
 #define BR_TREE_FETCH_MAX 64u // nodes asked for at once
-/** br_tree_fetch_fn - @count (1..BR_TREE_FETCH_MAX) encoded nodes by ref, each appended to its empty buffer; 0 or -BR_E_* */
-typedef int br_tree_fetch_fn(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+/** br_tree_fetch_fn - @count (1..BR_TREE_FETCH_MAX) encoded nodes, each appended to its empty buffer; 0 or -BR_E_* */
+typedef int br_tree_fetch_fn(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                              struct br_err *reterr);
 /** br_tree_store_fetch_many - a br_tree_fetch_fn over a local store; ctx is the struct br_tree_store */
-int br_tree_store_fetch_many(void *store, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+int br_tree_store_fetch_many(void *store, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                              struct br_err *reterr);
 /**
  * br_tree_copy - the nodes of one version into another store: from a replica's far end, or for compaction

@@ -26,17 +26,16 @@ static int copy_batch(struct copy *copy, uint8_t level, uint64_t index, const un
 {
     struct br_tree_node *node = copy->nodes[level];
     struct br_buf *bytes = copy->fetched[level - 1];
-    uint64_t refs[BR_TREE_FETCH_MAX];
+    struct br_tree_link links[BR_TREE_FETCH_MAX] = {0};
 
     for (unsigned i = 0; i < count; i++) {
-        refs[i] = node->refs[children[i]];
+        links[i] = (struct br_tree_link){node->hashes[children[i]], node->refs[children[i]]};
         br_buf_reset(&bytes[i]);
     }
-    int rc = copy->fetch(copy->fetch_ctx, refs, count, bytes, reterr);
+    int rc = copy->fetch(copy->fetch_ctx, links, count, bytes, reterr);
     for (unsigned i = 0; i < count && rc >= 0; i++) {
-        struct br_tree_link link = {node->hashes[children[i]], refs[i]};
-        rc = copy_node(copy, &bytes[i], level - 1, index * BR_FANOUT + children[i], &link, reterr);
-        node->refs[children[i]] = link.ref;
+        rc = copy_node(copy, &bytes[i], level - 1, index * BR_FANOUT + children[i], &links[i], reterr);
+        node->refs[children[i]] = links[i].ref;
     }
     return rc < 0 ? rc : 0;
 }
@@ -87,7 +86,7 @@ static int copy_node(struct copy *copy, const struct br_buf *bytes, uint8_t leve
         len = br_tree_node_encode(node, copy->scratch);
         encoded = copy->scratch;
     }
-    return copy->to->keep(copy->to->ctx, encoded, len, &link->ref, reterr);
+    return copy->to->keep(copy->to->ctx, &link->hash, encoded, len, &link->ref, reterr);
 }
 
 static int copy_top(struct copy *copy, uint8_t level, uint64_t index, struct br_tree_link *link, struct br_err *reterr)
@@ -105,7 +104,7 @@ static int copy_top(struct copy *copy, uint8_t level, uint64_t index, struct br_
             return br_err_set(reterr, BR_E_NOMEM, "tree copy");
         }
     }
-    int rc = copy->fetch(copy->fetch_ctx, &link->ref, 1, &copy->fetched[level][0], reterr);
+    int rc = copy->fetch(copy->fetch_ctx, link, 1, &copy->fetched[level][0], reterr);
     return rc < 0 ? rc : copy_node(copy, &copy->fetched[level][0], level, index, link, reterr);
 }
 
@@ -149,7 +148,7 @@ int br_tree_copy(const struct br_tree *tree, br_tree_fetch_fn *fetch, void *fetc
     return rc;
 }
 
-int br_tree_store_fetch_many(void *store, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+int br_tree_store_fetch_many(void *store, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                              struct br_err *reterr)
 {
     const struct br_tree_store *from = store;
@@ -158,7 +157,7 @@ int br_tree_store_fetch_many(void *store, const uint64_t *refs, unsigned count, 
         if (!br_buf_reserve(&ret_nodes[i], BR_TREE_NODE_BYTES_MAX)) {
             return br_err_set(reterr, BR_E_NOMEM, "tree copy");
         }
-        int len = from->fetch(from->ctx, refs[i], ret_nodes[i].data + ret_nodes[i].len, reterr);
+        int len = from->fetch(from->ctx, &links[i], ret_nodes[i].data + ret_nodes[i].len, reterr);
         if (len < 0) {
             return len;
         }

@@ -343,7 +343,7 @@ int br_tree_load(const struct br_tree_shape *shape, const struct br_tree_store *
         return br_err_set(reterr, BR_E_CORRUPT, "tree node of level %u for block %llu is not stored", level,
                           (unsigned long long)br_tree_first_block(level, index));
     }
-    int len = store->fetch(store->ctx, link->ref, scratch, reterr);
+    int len = store->fetch(store->ctx, link, scratch, reterr);
     if (len < 0) {
         return len;
     }

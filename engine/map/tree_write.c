@@ -226,7 +226,7 @@ static int keep_node(struct br_tree_writer *writer, const struct open_node *open
     }
     br_tree_node_hash(open->node, &ret_link->hash);
     size_t len = br_tree_node_encode(open->node, writer->scratch);
-    return writer->store.keep(writer->store.ctx, writer->scratch, len, &ret_link->ref, reterr);
+    return writer->store.keep(writer->store.ctx, &ret_link->hash, writer->scratch, len, &ret_link->ref, reterr);
 }
 
 // The children that are still the parent's, in its other store.

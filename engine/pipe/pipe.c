@@ -6,6 +6,9 @@
 //     [gap ready][window ready][window comparing][window reading][window reading]
 //        `-> sink, tree writer                                      `<- plan
 //
+// A window that wants old data goes on as: comparing -> wants old -> reading old -> settling -> ready, beside the others. Only as many as
+// there are buffers for it read at once; none waits for the head, so the head always gets there.
+//
 // A window holds one buffer of the ring's pool from its read until the sink released every batch made of it, which may be after this
 // function returned: that loan lives on its own (struct br_loan). Half of the pool at most is on this side of the sink, so that reads
 // and writes overlap instead of taking turns.
@@ -24,8 +27,17 @@
 #define BR_PIPE_BURST_NS    (50 * BR_NS_PER_MS) // so much time that nothing used counts for the bandwidth limit
 #define BR_PIPE_GAP_LEAVES  256u
 #define BR_PIPE_HELD        4096u // held blocks asked for at once
+#define BR_PIPE_OLD         4u    // windows whose old data is read at once
 
-enum br_slot_state { BR_SLOT_READING, BR_SLOT_READ_FAILED, BR_SLOT_COMPARING, BR_SLOT_READY };
+enum br_slot_state {
+    BR_SLOT_READING,
+    BR_SLOT_READ_FAILED,
+    BR_SLOT_COMPARING,
+    BR_SLOT_WANTS_OLD,
+    BR_SLOT_READING_OLD,
+    BR_SLOT_SETTLING,
+    BR_SLOT_READY,
+};
 
 struct br_pipe;
 
@@ -38,7 +50,9 @@ struct br_slot {
     struct br_io ios[BR_PIPE_READS_MAX];
     unsigned io_count;
     unsigned io_open;
-    bool paid; // for the bandwidth limit
+    uint8_t *old;          // one of the pipe's old buffers, NULL none
+    uint16_t old_readable; // blocks that were read into it
+    bool paid;             // for the bandwidth limit
 };
 
 struct br_loan {
@@ -61,8 +75,14 @@ struct br_pipe {
     unsigned used;
     unsigned buffers; // held by slots
     unsigned buffers_max;
-    struct br_run run;          // not yet told to the sink; count 0: none
-    struct br_keep keep;        // the same; at most one of the two has anything
+    struct br_run run;                 // not yet told to the sink; count 0: none
+    struct br_keep keep;               // the same; at most one of the two has anything
+    struct br_file *old;               // what the parent's blocks held; NULL: not asked for, or none
+    bool old_asked;                    // it was opened, or there was none
+    bool old_over;                     // nothing more is read of it
+    unsigned old_users;                // slots that have one of
+    uint8_t *old_buffers[BR_PIPE_OLD]; // BR_BATCH_DATA_MAX, made when first needed
+    bool old_taken[BR_PIPE_OLD];
     struct br_held_block *held; // the next ones that the far end holds: BR_PIPE_HELD of room, NULL when nothing is held
     unsigned held_at, held_count;
     struct br_pipe_progress progress;
@@ -101,7 +121,7 @@ static void br_slot_compared(struct br_job *job)
 {
     struct br_slot *slot = job->ctx;
 
-    slot->state = BR_SLOT_READY;
+    slot->state = slot->window.wanted ? BR_SLOT_WANTS_OLD : BR_SLOT_READY;
 }
 
 static void br_slot_queue_compare(struct br_slot *slot)
@@ -127,18 +147,19 @@ static void br_slot_read_done(struct br_io *io)
     br_slot_queue_compare(slot);
 }
 
-// One read for each stretch of blocks that have data.
-static void br_slot_read(struct br_slot *slot)
+// One read for each stretch of the window's blocks in @mask, to its place in @buffer.
+static void br_slot_submit(struct br_slot *slot, struct br_file *file, uint8_t *buffer, uint16_t mask,
+                           br_io_done_fn *done)
 {
     const struct br_pipe_params *params = slot->pipe->params;
 
     slot->io_count = 0;
     for (unsigned i = 0; i < slot->window.count; i++) {
-        if (!(slot->window.data >> i & 1)) {
+        if (!(mask >> i & 1)) {
             continue;
         }
         unsigned end = i;
-        while (end < slot->window.count && (slot->window.data >> end & 1)) {
+        while (end < slot->window.count && (mask >> end & 1)) {
             end++;
         }
         uint64_t from = (slot->window.first + i) * BR_BLOCK_BYTES;
@@ -146,21 +167,28 @@ static void br_slot_read(struct br_slot *slot)
 
         slot->ios[slot->io_count++] = (struct br_io){
             .op = BR_IO_READ,
-            .file = params->source,
-            .buf = slot->window.buffer + (size_t)i * BR_BLOCK_BYTES,
+            .file = file,
+            .buf = buffer + (size_t)i * BR_BLOCK_BYTES,
             .len_bytes = (size_t)(to - from),
             .offset_bytes = from,
-            .done = br_slot_read_done,
+            .done = done,
             .ctx = slot,
         };
-        slot->pipe->progress.bytes_read += to - from;
         i = end;
     }
     slot->io_open = slot->io_count;
-    slot->state = BR_SLOT_READING;
     // A read may complete inside submit, but its callback runs in br_ring_wait() only, so the count is whole before the first.
     for (unsigned i = 0; i < slot->io_count; i++) {
         br_ring_submit(params->ring, &slot->ios[i]);
+    }
+}
+
+static void br_slot_read(struct br_slot *slot)
+{
+    slot->state = BR_SLOT_READING;
+    br_slot_submit(slot, slot->pipe->params->source, slot->window.buffer, slot->window.data, br_slot_read_done);
+    for (unsigned i = 0; i < slot->io_count; i++) {
+        slot->pipe->progress.bytes_read += slot->ios[i].len_bytes;
     }
 }
 
@@ -223,6 +251,20 @@ static int br_slot_held(struct br_pipe *pipe, struct br_window *window, struct b
     return 0;
 }
 
+// A block that has another length now can't be told by pages.
+static uint16_t br_slot_old_at_hand(const struct br_pipe *pipe, const struct br_window *window)
+{
+    const struct br_tree_geometry *old = &pipe->params->parent->geometry;
+    uint16_t mask = 0;
+
+    for (unsigned i = 0; pipe->params->old.open && !pipe->old_over && i < window->count; i++) {
+        uint64_t index = window->first + i;
+        bool same = index < old->block_count && br_block_bytes(old, index) == br_block_bytes(window->geometry, index);
+        mask |= same ? (uint16_t)(1u << i) : 0;
+    }
+    return mask;
+}
+
 static int br_slot_start(struct br_pipe *pipe, struct br_slot *slot, const struct br_plan_step *step, void *buffer,
                          struct br_err *reterr)
 {
@@ -236,6 +278,7 @@ static int br_slot_start(struct br_pipe *pipe, struct br_slot *slot, const struc
     window->data = step->data;
     window->unreadable = 0;
     window->buffer = buffer;
+    window->old_at_hand = br_slot_old_at_hand(pipe, window);
     int rc = br_tree_read(pipe->ahead, step->first, window->count, window->old_leaves, window->old_pages, reterr);
     if (!rc) {
         br_slot_forget_tail(pipe, window);
@@ -358,6 +401,113 @@ static int br_slot_retry(struct br_slot *slot, struct br_err *reterr)
     slot->pipe->progress.unreadable_blocks += (unsigned)__builtin_popcount(slot->window.unreadable);
     br_slot_queue_compare(slot);
     return 0;
+}
+
+// Old data ----------------------------------------------------------------------------------------------------------------------------
+
+static void br_slot_settle(struct br_job *job)
+{
+    struct br_slot *slot = job->ctx;
+
+    br_window_settle(&slot->window, slot->old, slot->old_readable);
+}
+
+static void br_slot_settled(struct br_job *job)
+{
+    struct br_slot *slot = job->ctx;
+    struct br_pipe *pipe = slot->pipe;
+
+    for (unsigned b = 0; slot->old && b < BR_PIPE_OLD; b++) {
+        if (pipe->old_buffers[b] == slot->old) {
+            pipe->old_taken[b] = false;
+            pipe->old_users--;
+            slot->old = NULL;
+        }
+    }
+    slot->state = BR_SLOT_READY;
+}
+
+static void br_slot_queue_settle(struct br_slot *slot)
+{
+    slot->state = BR_SLOT_SETTLING;
+    slot->job = (struct br_job){.run = br_slot_settle, .done = br_slot_settled, .ctx = slot};
+    br_ring_job(slot->pipe->params->ring, &slot->job);
+}
+
+static void br_slot_old_done(struct br_io *io)
+{
+    struct br_slot *slot = io->ctx;
+
+    if (io->result || io->done_bytes < io->len_bytes) {
+        slot->pipe->old_over = true;
+    } else {
+        unsigned first = (unsigned)(io->offset_bytes / BR_BLOCK_BYTES - slot->window.first);
+        unsigned count = (unsigned)br_div_up(io->len_bytes, BR_BLOCK_BYTES);
+        slot->old_readable |= (uint16_t)(((1u << count) - 1) << first);
+        slot->pipe->progress.bytes_old += io->len_bytes;
+    }
+    if (!--slot->io_open) {
+        br_slot_queue_settle(slot);
+    }
+}
+
+// Opens it when it is first wanted, and closes it when it is over. False: there is nothing to read.
+static bool br_pipe_has_old(struct br_pipe *pipe)
+{
+    const struct br_old_source *source = &pipe->params->old;
+
+    if (source->unwanted && *source->unwanted) {
+        pipe->old_over = true;
+    }
+    if (!pipe->old_asked && !pipe->old_over) {
+        pipe->old_asked = true;
+        pipe->old_over = source->open(source->ctx, &pipe->old) <= 0;
+    }
+    return !pipe->old_over;
+}
+
+// A buffer for @slot's old data; false: all are in use. Without any at all it is over.
+static bool br_pipe_old_buffer(struct br_pipe *pipe, struct br_slot *slot)
+{
+    for (unsigned b = 0; b < BR_PIPE_OLD; b++) {
+        if (!pipe->old_buffers[b]) {
+            pipe->old_buffers[b] = aligned_alloc(BR_PAGE_BYTES, BR_BATCH_DATA_MAX);
+        }
+        if (pipe->old_buffers[b] && !pipe->old_taken[b]) {
+            pipe->old_taken[b] = true;
+            pipe->old_users++;
+            slot->old = pipe->old_buffers[b];
+            return true;
+        }
+    }
+    pipe->old_over = pipe->old_over || !pipe->old_users;
+    return false;
+}
+
+// Sends slots that want old data on their way, in order.
+static void br_pipe_mind_old(struct br_pipe *pipe)
+{
+    for (unsigned n = 0; n < pipe->used; n++) {
+        struct br_slot *slot = br_pipe_slot(pipe, n);
+
+        if (slot->state != BR_SLOT_WANTS_OLD) {
+            continue;
+        }
+        slot->old_readable = 0;
+        bool over = !br_pipe_has_old(pipe);
+        if (!over && br_pipe_old_buffer(pipe, slot)) {
+            slot->state = BR_SLOT_READING_OLD;
+            br_slot_submit(slot, pipe->old, slot->old, slot->window.wanted, br_slot_old_done);
+        } else if (over || pipe->old_over) {
+            br_slot_queue_settle(slot);
+        } else {
+            break;
+        }
+    }
+    if (pipe->old && !pipe->old_users && !br_pipe_has_old(pipe)) {
+        br_file_close(pipe->old);
+        pipe->old = NULL;
+    }
 }
 
 // Emitting ----------------------------------------------------------------------------------------------------------------------------
@@ -660,6 +810,7 @@ static int br_pipe_loop(struct br_pipe *pipe, struct br_err *reterr)
         if (fed < 0) {
             return fed;
         }
+        br_pipe_mind_old(pipe);
         br_ring_flush(ring);
         did = br_pipe_drain(pipe, &wait_ns, reterr);
         if (did < 0) {
@@ -686,7 +837,8 @@ static void br_pipe_stop(struct br_pipe *pipe)
     for (unsigned n = 0; n < pipe->used; n++) {
         struct br_slot *slot = br_pipe_slot(pipe, n);
 
-        while (slot->state == BR_SLOT_READING || slot->state == BR_SLOT_COMPARING) {
+        while (slot->state == BR_SLOT_READING || slot->state == BR_SLOT_COMPARING ||
+               slot->state == BR_SLOT_READING_OLD || slot->state == BR_SLOT_SETTLING) {
             br_ring_wait(pipe->params->ring, UINT64_MAX);
         }
         if (slot->window.buffer) {
@@ -761,6 +913,10 @@ static void br_pipe_close(struct br_pipe *pipe)
     br_tree_reader_close(pipe->behind);
     br_tree_reader_close(pipe->ahead);
     br_extent_map_free(&pipe->changed);
+    br_file_close(pipe->old);
+    for (unsigned b = 0; b < BR_PIPE_OLD; b++) {
+        free(pipe->old_buffers[b]);
+    }
     free(pipe->held);
     free(pipe->slots);
 }

@@ -4,7 +4,7 @@
 // compositions of it; what differs is which ranges are read, which version they are compared with and where the batches go.
 //
 // Reads, CPU stages and the sink's writes overlap; chunks (1 MiB, block aligned) are handed to the sink in ascending order. Memory is the
-// ring's buffer pool, whatever the volume's size. Holes are never read.
+// ring's buffer pool, and up to 4 MiB of old data, whatever the volume's size. Holes are never read.
 #ifndef BR_PIPE_PIPE_H
 #define BR_PIPE_PIPE_H
 
@@ -32,10 +32,21 @@ struct br_held_source {
     void *ctx;
 };
 
+// The volume as it was when the parent was read. Blocks that differ, and whose page hashes are lost, are compared with it, so that only
+// pages that differ ship. It is not believed: a block of it counts when its hash is the parent's leaf. What can't be read, or is something
+// else, costs bytes and never the run; after the first read that fails no other is tried.
+struct br_old_source {
+    /** open - asked once, when the first block wants it; returns 1 and a file of the run's ring, which the pipe closes; 0: there is none */
+    int (*open)(void *ctx, struct br_file **ret_file);
+    void *ctx;
+    const volatile bool *unwanted; // true: the file is closed as soon as nothing reads it; NULL: never
+};
+
 struct br_pipe_progress {
     uint64_t size_bytes;
     uint64_t position_bytes; // source range dealt with, holes included
     uint64_t bytes_read;
+    uint64_t bytes_old;     // read of what the parent's blocks held, to tell their pages apart
     uint64_t bytes_changed; // pages that differ, in bytes
     uint64_t bytes_shipped; // data handed to the sink
     uint64_t bytes_kept;    // data that was not, because the far end holds it
@@ -56,6 +67,7 @@ struct br_pipe_params {
     const struct br_tree_store *store; // where the result's nodes go
     struct br_sink sink;
     struct br_held_source held;  // next NULL: nothing is held
+    struct br_old_source old;    // open NULL: there is none
     uint64_t bytes_per_second;   // 0 no limit; counts shipped bytes
     bool continue_on_read_error; // a block that can't be read becomes UNREADABLE instead of failing
     const volatile bool *cancel; // looked at between chunks; NULL never

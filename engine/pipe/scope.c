@@ -39,6 +39,7 @@ int br_scope_open(struct br_scope *scope, const struct br_tracker *tracker, cons
     if (!tracker || !version) {
         return 0;
     }
+    scope->version = *version;
     int rc = tracker->ops->changed(tracker->ctx, version, &scope->changed, &scope->reason, reterr);
     if (rc <= 0) {
         br_extent_map_free(&scope->changed);
@@ -62,6 +63,22 @@ void br_scope_close(struct br_scope *scope)
 const struct br_extent_map *br_scope_changed(const struct br_scope *scope)
 {
     return scope->narrowed ? &scope->changed : NULL;
+}
+
+static int br_scope_open_old(void *ctx, struct br_file **ret_file)
+{
+    const struct br_scope *scope = ctx;
+
+    return scope->tracker->ops->old(scope->tracker->ctx, &scope->version, ret_file);
+}
+
+// Of a tracker that can't tell what changed since the mark, or was caught, nothing is taken.
+struct br_old_source br_scope_old(struct br_scope *scope)
+{
+    if (!scope->narrowed || !scope->tracker->ops->old) {
+        return (struct br_old_source){0};
+    }
+    return (struct br_old_source){.open = br_scope_open_old, .ctx = scope, .unwanted = scope->tracker->old_unwanted};
 }
 
 // Recheck -----------------------------------------------------------------------------------------------------------------------------
@@ -181,6 +198,7 @@ int br_scope_recheck(struct br_scope *scope, const struct br_pipe_params *pipe, 
     params.changed = &look.share;
     params.store = &nowhere;
     params.sink = (struct br_sink){.batch = br_scope_differs_batch, .run = br_scope_differs_run, .ctx = &look};
+    params.old = (struct br_old_source){0};
     params.bytes_per_second = 0;
     params.continue_on_read_error = true; // whether that fails the run is for the run itself to say
     params.progress = NULL;

@@ -14,6 +14,7 @@
 
 struct br_scope {
     const struct br_tracker *tracker; // NULL: scan
+    struct br_uuid version;           // that the tracker was asked about
     bool narrowed;                    // false: everything is read
     struct br_extent_map changed;     // narrowed: what the tracker named, and what the version itself says is not known
     const char *reason;               // why not narrowed although there is a tracker; NULL
@@ -48,5 +49,7 @@ BR_MUST_CHECK int br_scope_recheck(struct br_scope *scope, const struct br_pipe_
                                    uint64_t budget_bytes, struct br_err *reterr);
 /** br_scope_changed - for the run's br_pipe_params.changed: NULL reads everything */
 const struct br_extent_map *br_scope_changed(const struct br_scope *scope);
+/** br_scope_old - for the run's br_pipe_params.old: what the tracker still has of the version; valid while the scope is open */
+struct br_old_source br_scope_old(struct br_scope *scope);
 
 #endif

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipe/window.h"
 
-static void br_window_hash_pages(struct br_window *w, unsigned i)
+static void br_window_hash_pages(const struct br_window *w, unsigned i, const uint8_t *block, uint64_t *pages)
 {
-    const uint8_t *block = w->buffer + (size_t)i * BR_BLOCK_BYTES;
-    uint64_t *pages = w->pages + (size_t)i * BR_PAGES_PER_BLOCK;
-
     for (unsigned p = 0; p < BR_PAGES_PER_BLOCK; p++) {
         uint32_t len = br_page_bytes(w->geometry, w->first + i, p);
 
@@ -68,19 +65,22 @@ static enum br_block_fate br_window_fate(struct br_window *w, unsigned i)
         w->leaves[i] = br_hash_zero;
     }
     bool special = br_leaf_is_special(&w->leaves[i]);
-    if (br_hash_equal(&w->leaves[i], &w->old_leaves[i])) {
-        if (special || br_window_pages_known(w, i)) {
-            return BR_BLOCK_SAME;
-        }
-        br_window_hash_pages(w, i);
-        return BR_BLOCK_LEARNED;
+    bool same = br_hash_equal(&w->leaves[i], &w->old_leaves[i]);
+    if (same && (special || br_window_pages_known(w, i))) {
+        return BR_BLOCK_SAME;
     }
     if (special) {
         return w->unreadable >> i & 1 ? BR_BLOCK_UNREADABLE : BR_BLOCK_ZERO;
     }
-    br_window_hash_pages(w, i);
-    br_window_narrow(w, i);
-    return BR_BLOCK_DATA;
+    br_window_hash_pages(w, i, w->buffer + (size_t)i * BR_BLOCK_BYTES, w->pages + (size_t)i * BR_PAGES_PER_BLOCK);
+    return same ? BR_BLOCK_LEARNED : BR_BLOCK_DATA;
+}
+
+// Would the old data make less of the block ship?
+static bool br_window_wants(const struct br_window *w, unsigned i)
+{
+    return w->fates[i] == BR_BLOCK_DATA && (w->old_at_hand >> i & 1) && !br_leaf_is_special(&w->old_leaves[i]) &&
+           !br_hash_equal(&w->held[i], &w->leaves[i]) && !br_window_pages_known(w, i);
 }
 
 static uint64_t br_window_mask_bytes(const struct br_window *w, unsigned i, uint16_t mask)
@@ -140,7 +140,8 @@ static void br_window_take_data(struct br_window *w, unsigned i)
     w->ship_masks[i] = w->zero_masks[i] = 0;
 }
 
-void br_window_compare(struct br_window *w)
+// With all that can be known of the old pages: what ships, and what it comes to.
+static void br_window_take(struct br_window *w)
 {
     w->bytes_shipped = w->bytes_kept = w->bytes_same = w->bytes_changed = w->zero_bytes = 0;
     w->data_offset = 0;
@@ -148,14 +149,15 @@ void br_window_compare(struct br_window *w)
     for (unsigned i = 0; i < w->count; i++) {
         uint32_t len = br_block_bytes(w->geometry, w->first + i);
 
-        w->fates[i] = BR_BLOCK_SAME;
         w->ship_masks[i] = w->zero_masks[i] = 0;
         if (!(w->considered >> i & 1)) {
             continue;
         }
-        w->fates[i] = br_window_fate(w, i);
         switch (w->fates[i]) {
-        case BR_BLOCK_DATA: br_window_take_data(w, i); break;
+        case BR_BLOCK_DATA:
+            br_window_narrow(w, i);
+            br_window_take_data(w, i);
+            break;
         case BR_BLOCK_ZERO:
             w->zero_bytes += len;
             w->bytes_changed += br_leaf_is_special(&w->old_leaves[i]) ? 0 : len;
@@ -166,4 +168,33 @@ void br_window_compare(struct br_window *w)
         }
     }
     br_window_compact(w);
+}
+
+void br_window_compare(struct br_window *w)
+{
+    w->wanted = 0;
+    for (unsigned i = 0; i < w->count; i++) {
+        w->fates[i] = w->considered >> i & 1 ? br_window_fate(w, i) : BR_BLOCK_SAME;
+        w->wanted |= br_window_wants(w, i) ? (uint16_t)(1u << i) : 0;
+    }
+    if (!w->wanted) {
+        br_window_take(w);
+    }
+}
+
+void br_window_settle(struct br_window *w, const uint8_t *old, uint16_t readable)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        struct br_hash leaf;
+
+        if (!(w->wanted & readable & (uint16_t)(1u << i))) {
+            continue;
+        }
+        const uint8_t *block = old + (size_t)i * BR_BLOCK_BYTES;
+        br_leaf_hash(block, br_block_bytes(w->geometry, w->first + i), &leaf);
+        if (br_hash_equal(&leaf, &w->old_leaves[i])) {
+            br_window_hash_pages(w, i, block, w->old_pages + (size_t)i * BR_PAGES_PER_BLOCK);
+        }
+    }
+    br_window_take(w);
 }

@@ -110,6 +110,7 @@ struct br_replica_begin {
     bool
         leaves_proven; // the leaves were computed from the very data in this process; else whole blocks are hashed again (G6)
     bool keeps_nothing; // DELTA: who ships it does not ask what is held, so what earlier runs staged is given up first
+    bool distrusted;    // what the far end has was found damaged: nothing of it may be taken for the new version
     uint64_t expected_bytes;   // data to come when known: reserved before the first record; 0 unknown
     uint64_t checkpoint_bytes; // FIRST: data between two checkpoints, half of the least window; 0: 128 MiB
 };

@@ -80,6 +80,9 @@ void br_os_dir_close(struct br_dir *dir);
 int br_os_dir_open(struct br_dir *dir, const char *name, unsigned flags, struct br_file **ret_file,
                    struct br_err *reterr);
 int br_os_dir_rename(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
+int br_os_dir_publish(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
+int br_os_dir_list(struct br_dir *dir, br_dir_list_fn *fn, void *ctx, struct br_err *reterr);
+int br_os_dir_sub(struct br_dir *dir, const char *name, bool make, struct br_dir **ret_dir, struct br_err *reterr);
 int br_os_dir_unlink(struct br_dir *dir, const char *name, struct br_err *reterr);
 int br_os_dir_exists(struct br_dir *dir, const char *name, struct br_err *reterr);
 int br_os_dir_sync(struct br_dir *dir, struct br_err *reterr);
@@ -93,6 +96,7 @@ int br_os_dir_space(struct br_dir *dir, uint64_t *ret_free_bytes, struct br_err 
     .file_stat = br_os_file_stat, .file_truncate = br_os_file_truncate, .file_allocate = br_os_file_allocate,     \
     .file_next_data = br_os_file_next_data, .file_drop_cache = br_os_file_drop_cache, .dir_wrap = br_os_dir_wrap, \
     .dir_close = br_os_dir_close, .dir_open = br_os_dir_open, .dir_rename = br_os_dir_rename,                     \
+    .dir_publish = br_os_dir_publish, .dir_list = br_os_dir_list, .dir_sub = br_os_dir_sub,                       \
     .dir_unlink = br_os_dir_unlink, .dir_exists = br_os_dir_exists, .dir_sync = br_os_dir_sync,                   \
     .dir_lock = br_os_dir_lock, .dir_unlock = br_os_dir_unlock, .dir_space = br_os_dir_space
 

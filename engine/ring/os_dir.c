@@ -3,6 +3,7 @@
 // Directories of the running kernel. Every name is looked up in the open directory and never followed out of it.
 #include "engine/ring/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -113,6 +114,142 @@ int br_os_dir_rename(struct br_dir *base, const char *from, const char *to, stru
         return br_err_os(reterr, errno, "cannot rename '%s' to '%s'", from, to);
     }
     return 0;
+}
+
+// Where the file system knows no rename that replaces nothing (NFS), a link does it. An answer of NFS may be lost and asked for again: then
+// the name is there already, and ours.
+static int br_os_publish_by_link(const struct br_os_dir *dir, const char *from, const char *to)
+{
+    struct stat a, b;
+
+    if (linkat(dir->fd, from, dir->fd, to, 0)) {
+        int os_errno = errno;
+
+        if (os_errno != EEXIST || fstatat(dir->fd, from, &a, AT_SYMLINK_NOFOLLOW) ||
+            fstatat(dir->fd, to, &b, AT_SYMLINK_NOFOLLOW) || a.st_dev != b.st_dev || a.st_ino != b.st_ino) {
+            return os_errno;
+        }
+    }
+    return unlinkat(dir->fd, from, 0) && errno != ENOENT ? errno : 0;
+}
+
+int br_os_dir_publish(struct br_dir *base, const char *from, const char *to, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+    int os_errno = renameat2(dir->fd, from, dir->fd, to, RENAME_NOREPLACE) ? errno : 0;
+
+    if (os_errno == EINVAL || os_errno == ENOSYS || os_errno == EOPNOTSUPP) {
+        os_errno = br_os_publish_by_link(dir, from, to);
+    }
+    if (os_errno == EEXIST) {
+        return br_err_set(reterr, BR_E_EXISTS, "'%s'", to);
+    }
+    return os_errno ? br_err_os(reterr, os_errno, "cannot rename '%s' to '%s'", from, to) : 0;
+}
+
+struct br_os_entry {
+    char *name;
+    bool is_dir;
+};
+
+struct br_os_entries {
+    struct br_os_entry *list;
+    size_t count;
+};
+
+static void br_os_entries_free(struct br_os_entries *entries)
+{
+    for (size_t i = 0; i < entries->count; i++) {
+        free(entries->list[i].name);
+    }
+    free(entries->list);
+}
+
+static int br_os_entry_order(const void *a, const void *b)
+{
+    return strcmp(((const struct br_os_entry *)a)->name, ((const struct br_os_entry *)b)->name);
+}
+
+static bool br_os_is_dir(int fd, const struct dirent *entry)
+{
+    struct stat st;
+
+    if (entry->d_type != DT_UNKNOWN) {
+        return entry->d_type == DT_DIR;
+    }
+    return !fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode);
+}
+
+// Returns 0 or an errno.
+static int br_os_entries_read(DIR *stream, struct br_os_entries *entries)
+{
+    const struct dirent *entry;
+
+    while (errno = 0, (entry = readdir(stream)) != NULL) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) {
+            continue;
+        }
+        if (!(entries->count & (entries->count + 1))) { // 0, 1, 3, 7...: room for as many again
+            void *more = realloc(entries->list, (2 * entries->count + 2) * sizeof(*entries->list));
+            if (!more) {
+                return ENOMEM;
+            }
+            entries->list = more;
+        }
+        char *name = strdup(entry->d_name);
+        if (!name) {
+            return ENOMEM;
+        }
+        entries->list[entries->count++] =
+            (struct br_os_entry){.name = name, .is_dir = br_os_is_dir(dirfd(stream), entry)};
+    }
+    return errno;
+}
+
+int br_os_dir_list(struct br_dir *base, br_dir_list_fn *fn, void *ctx, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+    struct br_os_entries entries = {0};
+    int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    int rc = 0;
+
+    if (!stream) {
+        rc = br_err_os(reterr, errno, "cannot list the directory");
+        if (fd >= 0) {
+            close(fd);
+        }
+        return rc;
+    }
+    int os_errno = br_os_entries_read(stream, &entries);
+    closedir(stream);
+    if (os_errno) {
+        rc = br_err_os(reterr, os_errno, "cannot list the directory");
+    } else if (entries.count) {
+        qsort(entries.list, entries.count, sizeof(*entries.list), br_os_entry_order);
+    }
+    for (size_t i = 0; !rc && i < entries.count; i++) {
+        rc = fn(ctx, entries.list[i].name, entries.list[i].is_dir);
+    }
+    br_os_entries_free(&entries);
+    return rc;
+}
+
+int br_os_dir_sub(struct br_dir *base, const char *name, bool make, struct br_dir **ret_dir, struct br_err *reterr)
+{
+    const struct br_os_dir *dir = (struct br_os_dir *)base;
+
+    if (make && mkdirat(dir->fd, name, 0700) && errno != EEXIST) {
+        return br_err_os(reterr, errno, "cannot make '%s'", name);
+    }
+    int fd = openat(dir->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && (errno == ELOOP || errno == ENOTDIR)) {
+        return br_err_set(reterr, BR_E_REFUSED, "'%s' is not a directory", name);
+    }
+    if (fd < 0) {
+        return br_err_os(reterr, errno, "cannot open '%s'", name);
+    }
+    return br_os_dir_wrap(base->ring, fd, ret_dir, reterr);
 }
 
 int br_os_dir_unlink(struct br_dir *base, const char *name, struct br_err *reterr)

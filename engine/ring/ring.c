@@ -550,6 +550,24 @@ int br_dir_rename(struct br_dir *dir, const char *from, const char *to, struct b
     return rc ? rc : dir->ring->ops->dir_rename(dir, from, to, reterr);
 }
 
+int br_dir_publish(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr)
+{
+    int rc = br_dir_name_check(from, reterr);
+    rc = rc ? rc : br_dir_name_check(to, reterr);
+    return rc ? rc : dir->ring->ops->dir_publish(dir, from, to, reterr);
+}
+
+int br_dir_list(struct br_dir *dir, br_dir_list_fn *fn, void *ctx, struct br_err *reterr)
+{
+    return dir->ring->ops->dir_list(dir, fn, ctx, reterr);
+}
+
+int br_dir_sub(struct br_dir *dir, const char *name, bool make, struct br_dir **ret_dir, struct br_err *reterr)
+{
+    int rc = br_dir_name_check(name, reterr);
+    return rc ? rc : dir->ring->ops->dir_sub(dir, name, make, ret_dir, reterr);
+}
+
 int br_dir_unlink(struct br_dir *dir, const char *name, struct br_err *reterr)
 {
     int rc = br_dir_name_check(name, reterr);

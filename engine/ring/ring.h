@@ -209,10 +209,23 @@ BR_MUST_CHECK int br_dir_open(struct br_dir *dir, const char *name, unsigned fla
                               struct br_err *reterr);
 /** br_dir_rename - atomically replaces @to; durable after br_dir_sync() */
 BR_MUST_CHECK int br_dir_rename(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
+/** br_dir_publish - br_dir_rename() that replaces nothing: -BR_E_EXISTS when @to is there; of two at once, one succeeds */
+BR_MUST_CHECK int br_dir_publish(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
 /** br_dir_unlink - 0 also when it was not there; durable after br_dir_sync() */
 BR_MUST_CHECK int br_dir_unlink(struct br_dir *dir, const char *name, struct br_err *reterr);
 /** br_dir_exists - 1, 0 or an error */
 BR_MUST_CHECK int br_dir_exists(struct br_dir *dir, const char *name, struct br_err *reterr);
+/** br_dir_list_fn - takes one entry, until the list returns; non-zero stops the list and is returned */
+typedef int br_dir_list_fn(void *ctx, const char *name, bool is_dir);
+/** br_dir_list - all entries but "." and "..", in the order of their bytes, as they were at one moment or another of the call */
+BR_MUST_CHECK int br_dir_list(struct br_dir *dir, br_dir_list_fn *fn, void *ctx, struct br_err *reterr);
+/**
+ * br_dir_sub - open a directory in it
+ * @make  make it when missing, mode 0700; durable after br_dir_sync() of @dir
+ * Owner: br_dir_close()    Errors: -BR_E_NOT_FOUND; -BR_E_REFUSED there, and no directory, or a symbolic link
+ */
+BR_MUST_CHECK int br_dir_sub(struct br_dir *dir, const char *name, bool make, struct br_dir **ret_dir,
+                             struct br_err *reterr);
 /** br_dir_sync - entries made, renamed and removed before are durable */
 BR_MUST_CHECK int br_dir_sync(struct br_dir *dir, struct br_err *reterr);
 /** br_dir_lock - exclusive advisory lock @name until br_dir_unlock(), the dir is closed or the process ends; -BR_E_BUSY when another holds it */

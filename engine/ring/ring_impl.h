@@ -87,6 +87,9 @@ struct br_ring_ops {
     int (*dir_open)(struct br_dir *dir, const char *name, unsigned flags, struct br_file **ret_file,
                     struct br_err *reterr);
     int (*dir_rename)(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
+    int (*dir_publish)(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr);
+    int (*dir_list)(struct br_dir *dir, br_dir_list_fn *fn, void *ctx, struct br_err *reterr);
+    int (*dir_sub)(struct br_dir *dir, const char *name, bool make, struct br_dir **ret_dir, struct br_err *reterr);
     int (*dir_unlink)(struct br_dir *dir, const char *name, struct br_err *reterr);
     int (*dir_exists)(struct br_dir *dir, const char *name, struct br_err *reterr);
     int (*dir_sync)(struct br_dir *dir, struct br_err *reterr);

@@ -678,6 +678,81 @@ static int br_sim_dir_rename(struct br_dir *dir, const char *from, const char *t
     return br_sim_leave(dir->ring, rc, fault, "rename", reterr);
 }
 
+static int br_sim_dir_publish(struct br_dir *dir, const char *from, const char *to, struct br_err *reterr)
+{
+    struct br_sim_directory *directory = br_sim_directory_of(dir);
+
+    if (!br_sim_alive(dir->ring, NULL) && br_sim_entry(&directory->current, to)) {
+        return br_err_set(reterr, BR_E_EXISTS, "'%s'", to);
+    }
+    return br_sim_dir_rename(dir, from, to, reterr);
+}
+
+// What of a directory's path is its name in @above; NULL when it lies elsewhere, or deeper.
+static const char *br_sim_name_in(const char *path, const char *above)
+{
+    size_t len = strlen(above);
+    const char *rest = len ? path + len + 1 : path;
+    bool inside = len ? !strncmp(path, above, len) && path[len] == '/' : *path;
+
+    return inside && *rest && !strchr(rest, '/') ? rest : NULL;
+}
+
+// The next name behind @after (NULL: the first) of its files and of the directories in it; NULL none.
+static const char *br_sim_name_behind(const struct br_sim *sim, const struct br_sim_directory *directory,
+                                      const char *after, bool *ret_is_dir)
+{
+    const char *next = NULL;
+
+    for (size_t i = 0; i < directory->current.count + sim->directory_count; i++) {
+        bool is_dir = i >= directory->current.count;
+        const char *name = is_dir
+                               ? br_sim_name_in(sim->directories[i - directory->current.count]->path, directory->path)
+                               : directory->current.list[i].name;
+
+        if (name && (!after || strcmp(name, after) > 0) && (!next || strcmp(name, next) < 0)) {
+            next = name;
+            *ret_is_dir = is_dir;
+        }
+    }
+    return next;
+}
+
+static int br_sim_dir_list(struct br_dir *dir, br_dir_list_fn *fn, void *ctx, struct br_err *reterr)
+{
+    const struct br_sim *sim = br_sim_of(dir->ring);
+    const struct br_sim_directory *directory = br_sim_directory_of(dir);
+    int rc = br_sim_alive(dir->ring, reterr);
+    char last[256];
+    bool is_dir;
+
+    // Names may go while the caller looks at one: the next is looked for anew.
+    for (const char *name = rc ? NULL : br_sim_name_behind(sim, directory, NULL, &is_dir); name && !rc;
+         name = br_sim_name_behind(sim, directory, last, &is_dir)) {
+        snprintf(last, sizeof(last), "%s", name);
+        rc = fn(ctx, last, is_dir);
+    }
+    return rc;
+}
+
+static int br_sim_dir_sub(struct br_dir *dir, const char *name, bool make, struct br_dir **ret_dir,
+                          struct br_err *reterr)
+{
+    const char *path = br_sim_directory_of(dir)->path;
+    size_t size = strlen(path) + strlen(name) + 2;
+    BR_AUTO_FREE char *sub = br_sim_alloc(size);
+    int rc = br_sim_alive(dir->ring, reterr);
+
+    snprintf(sub, size, "%s%s%s", path, *path ? "/" : "", name);
+    if (!rc && br_sim_entry(&br_sim_directory_of(dir)->current, name)) {
+        return br_err_set(reterr, BR_E_REFUSED, "'%s' is not a directory", name);
+    }
+    if (!rc && !make && !br_sim_directory(br_sim_of(dir->ring), sub, false)) {
+        rc = br_err_os(reterr, ENOENT, "cannot open '%s'", name);
+    }
+    return rc ? rc : br_sim_dir(dir->ring, sub, ret_dir, reterr);
+}
+
 static int br_sim_dir_unlink(struct br_dir *dir, const char *name, struct br_err *reterr)
 {
     struct br_sim_directory *directory = br_sim_directory_of(dir);
@@ -804,6 +879,9 @@ static const struct br_ring_ops br_sim_ops = {
     .dir_close = br_sim_dir_close,
     .dir_open = br_sim_dir_open,
     .dir_rename = br_sim_dir_rename,
+    .dir_publish = br_sim_dir_publish,
+    .dir_list = br_sim_dir_list,
+    .dir_sub = br_sim_dir_sub,
     .dir_unlink = br_sim_dir_unlink,
     .dir_exists = br_sim_dir_exists,
     .dir_sync = br_sim_dir_sync,

@@ -24,7 +24,7 @@
 //    still see it (as Linux does since 4.13 when pages are marked clean).
 //  - A failed write may have moved a part of its bytes.
 //  - br_sim_kill() ends the processes only (kill -9): what completed stays, what was in flight happened or not, locks are free.
-// What is not modelled: lost flushes (a disk that lies about a sync), sectors torn inside, two worlds on one clock.
+// What is not modelled: directories that a power cut takes back (they are durable when made; their entries are not); lost flushes (a disk that lies about a sync), sectors torn inside, two worlds on one clock.
 //
 // Convention for tests: on a failure print "replay: T_SEED=<seed> <program>" and the trace; the seed of each round follows from it.
 #ifndef BR_RING_SIM_H

@@ -39,10 +39,13 @@ struct br_endpoint_ops {
      * Also called while a first copy is under way, to learn the id that begin gave the replica.
      */
     int (*info)(void *ctx, struct br_endpoint_info *ret_info, struct br_err *reterr);
-    /** fetch_nodes - @count tree nodes by ref, encoded, each into its br_buf; for copying the replica's tree; at most 64 a call */
-    int (*fetch_nodes)(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+    /** fetch_nodes - @count tree nodes, encoded, each into its br_buf; for copying the replica's tree; at most 64 a call */
+    int (*fetch_nodes)(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                        struct br_err *reterr);
-    /** begin, batch, run, commit, abort - as the functions of replica.h; over a session batch may return before the far end took it */
+    /**
+     * begin, batch, run, commit, abort - as the functions of replica.h; over a session batch may return before the far end took it
+     * -BR_E_VERIFY of any: what the far end has is damaged, and the next run is a full one.
+     */
     int (*begin)(void *ctx, const struct br_replica_begin *begin, bool overwrite, struct br_err *reterr);
     int (*batch)(void *ctx, const struct br_batch *batch, br_release_fn *release, void *release_ctx,
                  struct br_err *reterr);

@@ -54,7 +54,7 @@ static int br_local_info(void *ctx, struct br_endpoint_info *ret_info, struct br
     return 0;
 }
 
-static int br_local_fetch_nodes(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+static int br_local_fetch_nodes(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                                 struct br_err *reterr)
 {
     struct br_local *local = ctx;
@@ -64,7 +64,7 @@ static int br_local_fetch_nodes(void *ctx, const uint64_t *refs, unsigned count,
         return br_err_set(reterr, BR_E_CORRUPT, "the replica's tree file can't be used");
     }
     struct br_tree_store copy = *store;
-    return br_tree_store_fetch_many(&copy, refs, count, ret_nodes, reterr);
+    return br_tree_store_fetch_many(&copy, links, count, ret_nodes, reterr);
 }
 
 static int br_local_begin(void *ctx, const struct br_replica_begin *begin, bool overwrite, struct br_err *reterr)

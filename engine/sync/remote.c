@@ -369,7 +369,7 @@ static int remote_info(void *ctx, struct br_endpoint_info *ret_info, struct br_e
     return rc;
 }
 
-static int remote_fetch_nodes(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+static int remote_fetch_nodes(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                               struct br_err *reterr)
 {
     struct br_remote *remote = ctx;
@@ -377,7 +377,9 @@ static int remote_fetch_nodes(void *ctx, const uint64_t *refs, unsigned count, s
 
     for (unsigned done = 0; done < count; done += answer.nodes.count) {
         question.get_nodes.count = BR_MIN(count - done, BR_WIRE_NODES_MAX);
-        memcpy(question.get_nodes.refs, refs + done, question.get_nodes.count * sizeof(refs[0]));
+        for (unsigned i = 0; i < question.get_nodes.count; i++) {
+            question.get_nodes.refs[i] = links[done + i].ref;
+        }
         int rc = ask(remote, &question, BR_WIRE_NODES, &answer, reterr);
         if (rc < 0) {
             return rc;

@@ -236,7 +236,9 @@ static int give_nodes(struct br_session *session, const struct br_wire_message *
     // One by one, since what does not fit into this answer must not be read in vain.
     while (answer.nodes.count < message->get_nodes.count && bytes < BR_WIRE_NODES_BYTES_MAX && rc >= 0) {
         unsigned i = answer.nodes.count;
-        rc = endpoint->ops->fetch_nodes(endpoint->ctx, &message->get_nodes.refs[i], 1, &nodes[i], &err);
+        // The wire names a node by its ref alone; that is enough for a replica's.
+        struct br_tree_link link = {.ref = message->get_nodes.refs[i]};
+        rc = endpoint->ops->fetch_nodes(endpoint->ctx, &link, 1, &nodes[i], &err);
         answer.nodes.nodes[i] = nodes[i].data;
         answer.nodes.lens[i] = (uint32_t)nodes[i].len;
         bytes += nodes[i].len;

@@ -24,6 +24,7 @@ struct br_sync {
     bool target_zero; // a first copy finds zeros there
     bool use_facts;   // a first copy goes on from what the replica has
     bool use_version; // the parent is the replica's version
+    bool distrusted;  // a recheck found the far end damaged
     struct br_source *source;
     struct br_tree parent;
     struct br_tree_store parent_store;
@@ -138,6 +139,7 @@ static int br_sync_plan_complete(struct br_sync *sync, struct br_err *reterr)
         if (distrusted < 0) {
             return distrusted;
         }
+        sync->distrusted = distrusted > 0;
     }
     sync->use_version = !sync->params->force_full && !distrusted;
     if (sync->use_version) {
@@ -228,7 +230,7 @@ static int br_sync_open_source(struct br_sync *sync, struct br_err *reterr)
 
 // Copy: the version to compare with --------------------------------------------------------------------------------------------------
 
-static int br_sync_fetch(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+static int br_sync_fetch(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                          struct br_err *reterr)
 {
     struct br_sync *sync = ctx;
@@ -236,14 +238,14 @@ static int br_sync_fetch(void *ctx, const uint64_t *refs, unsigned count, struct
     if (sync->params->cancel && *sync->params->cancel) {
         return br_err_set(reterr, BR_E_CANCELLED, "copying the replica's tree");
     }
-    return sync->far->fetch_nodes(sync->far_ctx, refs, count, ret_nodes, reterr);
+    return sync->far->fetch_nodes(sync->far_ctx, links, count, ret_nodes, reterr);
 }
 
 // A dry run keeps nothing: nodes are read from the far end one by one and new ones are dropped.
-static int br_sync_fetch_one(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *reterr)
+static int br_sync_fetch_one(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr)
 {
     struct br_buf node = {0};
-    int rc = br_sync_fetch(ctx, &ref, 1, &node, reterr);
+    int rc = br_sync_fetch(ctx, link, 1, &node, reterr);
 
     if (!rc && node.len > BR_TREE_NODE_BYTES_MAX) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "a tree node of %zu bytes", node.len);
@@ -383,6 +385,7 @@ static int br_sync_begin(struct br_sync *sync, struct br_err *reterr)
         .absent_keeps_facts = sync->result->mode == BR_MODE_FIRST,
         .discard_version = sync->discard,
         .leaves_proven = true, // here; a session does not believe it
+        .distrusted = sync->distrusted,
     };
     int rc = sync->far->begin(sync->far_ctx, &begin, sync->params->overwrite, reterr);
 
@@ -533,8 +536,10 @@ static int br_sync_scan(struct br_sync *sync, struct br_err *reterr)
         return rc;
     }
     pipe.changed = br_scope_changed(&sync->scope);
+    pipe.old = br_scope_old(&sync->scope);
     rc = br_pipe_run(&pipe, &sync->tree, &progress, reterr);
     sync->result->bytes_read = progress.bytes_read;
+    sync->result->bytes_old = progress.bytes_old;
     sync->result->bytes_changed = progress.bytes_changed;
     sync->result->bytes_data = progress.bytes_shipped;
     sync->result->bytes_resumed = br_sync_resumed_bytes(sync, &progress);
@@ -678,7 +683,8 @@ static int br_sync_commit(struct br_sync *sync, struct br_err *reterr)
 
 static bool br_sync_is_unchanged(const struct br_sync *sync)
 {
-    return sync->result->mode == BR_MODE_DELTA && br_hash_equal(&sync->result->root, &sync->info.identity.root) &&
+    return !sync->params->always && sync->result->mode == BR_MODE_DELTA &&
+           br_hash_equal(&sync->result->root, &sync->info.identity.root) &&
            sync->header.consistency <= sync->info.identity.consistency;
 }
 
@@ -877,6 +883,10 @@ int br_sync_run(const struct br_sync_params *params, struct br_sync_result *resu
         rc = br_sync_transfer(&sync, reterr);
         if (rc < 0 && !params->dry_run) {
             sync.far->abort(sync.far_ctx);
+        }
+        // Of what the far end has, something is not as it should be: the next run makes it anew.
+        if (rc == -BR_E_VERIFY && sync.source && !params->dry_run) {
+            (void)!br_source_distrust(sync.source, true, NULL);
         }
     }
     if (!rc && params->verify && !params->dry_run) {

@@ -71,6 +71,7 @@ struct br_sync_params {
     bool overwrite;  // the user accepts the loss of what is there
     bool verify;
     bool dry_run; // read and compare, change nothing anywhere
+    bool always;  // make a version also when nothing differs: a recovery point says that nothing did
     bool continue_on_read_error;
     uint64_t recheck_bytes;     // BR_RECHECK_DEFAULT, or a budget; 0 none
     uint64_t recheck_period_ns; // 0: 30 days
@@ -105,6 +106,7 @@ struct br_sync_result {
     struct br_hash parent_root;      // all zero bytes when there was none
     uint64_t size_bytes;
     uint64_t bytes_read;    // from the source
+    uint64_t bytes_old;     // from what the tracker still had of the parent, where page hashes were lost
     uint64_t bytes_changed; // pages that differ
     uint64_t zero_bytes;    // became zero
     uint64_t bytes_shipped; // data that the wire took, packed and framed; of a local replica, data

@@ -9,6 +9,8 @@
 // Between mark and settle the marks of V1 and V2 are both kept: which of them counts is what the replica says it holds, so a crash at any
 // instant costs nothing. A run that fails before its mark leaves nothing but the view, which is its caller's.
 //
+// Some also still have what the volume held at the mark, and let a run compare with it where hashes are lost.
+//
 // What a tracker may never do is to under-report (G3). When it can't prove that it saw every write since the mark it says why, and the run
 // becomes a full compare. And it is not believed: every run hashes a rolling share of what it called unchanged (engine/pipe/scope.h).
 #ifndef BR_TRACK_TRACKER_H
@@ -16,6 +18,7 @@
 
 #include "engine/base/uuid.h"
 #include "engine/map/extent_map.h"
+#include "engine/ring/ring.h"
 
 struct br_tracker_ops {
     /**
@@ -43,12 +46,22 @@ struct br_tracker_ops {
      * Durable; changed() answers 0 for every mark there is now, for all consumers.
      */
     int (*distrust)(void *ctx, uint64_t offset_bytes, struct br_err *reterr);
+    /**
+     * old - open the volume as it was at the mark of @version; NULL: this tracker keeps no old data
+     * Asked after changed() answered 1, and only when hashes of the version's pages are lost. Whoever reads it proves each block by the
+     * version's hash before it is used: it may fail, end early or turn out to be something else at any time, and costs bytes then, no truth.
+     * @ret_file  of the run's ring; the caller's, who closes it before the run marks its view
+     * Returns 1; 0 there is none (any more)
+     */
+    int (*old)(void *ctx, const struct br_uuid *version, struct br_file **ret_file);
 };
 
 struct br_tracker {
     const char *name; // "cow", "era", "thin"
     const struct br_tracker_ops *ops;
     void *ctx;
+    const volatile bool
+        *old_unwanted; // true: what old() opened holds on to what is needed, and is to be closed soon; NULL: never
 };
 
 #endif

@@ -231,12 +231,14 @@ static uint32_t record_check(const struct br_tree_file *file, uint64_t offset_by
     return (uint32_t)XXH3_64bits_withSeed(bytes, sizeof(bytes), file->checksum);
 }
 
-static int keep(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr)
+static int keep(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                struct br_err *reterr)
 {
     struct br_tree_file *file = ctx;
     const size_t record_len = br_align_up(RECORD_HEAD_BYTES + len, RECORD_ALIGN);
     struct chunk *chunk = NULL;
 
+    (void)hash;
     if (file->read_only || !len || record_len > RECORD_BYTES_MAX) {
         return br_err_set(reterr, BR_E_INTERNAL, "%s.%" PRIu64 " can't take a node of %zu bytes", file->stem,
                           file->number, len);
@@ -326,9 +328,10 @@ static int open_record(const struct br_tree_file *file, const uint8_t *record, u
     return (int)len;
 }
 
-static int fetch(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *reterr)
+static int fetch(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr)
 {
     struct br_tree_file *file = ctx;
+    const uint64_t ref = link->ref;
     const uint64_t offset = ref_offset(ref);
 
     if (offset < BR_TREE_FILE_HEADER_BYTES || !ref_length(ref) || !br_range_ok(offset, ref_length(ref), file->length)) {

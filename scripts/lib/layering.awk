@@ -16,7 +16,7 @@ BEGIN {
     direct["engine/pipe"] = "engine/replica engine/track engine/codec engine/ring"
     direct["engine/net"] = "engine/codec engine/ring"
     direct["engine/sync"] = "engine/pipe engine/net engine/replica"
-    direct["engine/repo"] = "engine/pipe engine/net engine/codec"
+    direct["engine/repo"] = "engine/sync engine/pipe engine/net engine/codec"
     direct["engine/mirror"] = "engine/pipe engine/net engine/track"
     direct["engine/restore"] = "engine/repo engine/pipe"
     # engine/*.h and engine/*.c themselves: the public face, on top of all folders

@@ -28,12 +28,15 @@ vm_stage_links() {
 
 vm_pack() { (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --null -o -H newc -R 0:0 --quiet); }
 
-# vm_base SERIES - print the path of the base archive, made if need be
-vm_base() {
+# vm_base SERIES - print the path of the base archive, made if need be. Archives that nobody used for a day are removed.
+vm_base() { vm_locked "$cache/base.lock" vm_base_locked "$1"; }
+
+vm_base_locked() {
     local kernel=$cache/kernels/$1 release init=$root/scripts/lib/vm-guest-init key base stage
     release=$(cat "$kernel/release")
     key=$({ cat "$init" "$(command -v busybox)"; echo "$release $vm_modules $vm_guest_dirs"; } | sha256sum | cut -c1-16)
     base=$cache/base-$1-$key.cpio
+    touch -c "$base"
     [ -s "$base" ] || {
         stage=$(mktemp -d "$cache/stage.XXXXXX")
         if vm_stage_base "$stage" "$kernel" "$release" && vm_pack "$stage" >"$base.$$"; then
@@ -90,20 +93,28 @@ vm_stage_file() {
 vm_stage_program() {
     local stage=$1 library
     vm_stage_file "$@" || return 1
-    ldd "$2" 2>/dev/null | sed -nE 's/.*=> (\/[^ ]+) \(.*/\1/p; s/^[[:space:]]+(\/[^ ]+) \(.*/\1/p' |
+    { ldd "$2" 2>/dev/null || true; } | sed -nE 's/.*=> (\/[^ ]+) \(.*/\1/p; s/^[[:space:]]+(\/[^ ]+) \(.*/\1/p' |
         while read -r library; do
             vm_stage_file "$stage" "$library" || return 1
         done
 }
 
-# vm_stage_tree STAGE PATH - copy a file, or a folder with all that is in it, and the libraries of its programs; 1 when there is none
+# vm_stage_tree STAGE PATH - copy a file, or a folder with all that is in it, and the libraries of its programs; 1 when there is none. A PATH
+# that is not absolute is of this tree, and below / in the guest. Links within it stay links, others are followed; those that lead nowhere, or to
+# a device, stay behind.
 vm_stage_tree() {
-    local stage=$1 target program
-    [ -e "$2" ] || return 1
+    local stage=$1 path=$2 target program link
+    [[ $path == /* ]] || path=$root/$path
+    [ -e "$path" ] || return 1
     target=$stage/$(vm_guest_path "$2")
-    mkdir -p "${target%/*}" && cp -rL "$2" "${target%/*}/" || return 1
-    find -L "$2" -type f -perm -u+x | while read -r program; do
-        vm_stage_program "$stage" "$program" || return 1
+    mkdir -p "${target%/*}" && cp -rP "$path" "${target%/*}/" || return 1
+    find "$path" -type l | while read -r link; do
+        case $(readlink -f "$link") in "$path"/*) continue ;; esac
+        rm "$target${link#"$path"}"
+        [ ! -f "$link" ] && [ ! -d "$link" ] || cp -rL "$link" "$target${link#"$path"}" || return 1
+    done || return 1
+    find -L "$path" -type f -perm -u+x | while read -r program; do
+        vm_stage_program "$stage" "$program" "$(vm_guest_path "$2${program#"$path"}")" || return 1
     done
 }
 
@@ -129,4 +140,6 @@ vm_stage_run() {
         case $program in *.so) continue ;; esac
         vm_stage_program "$stage" "$program" "vm/bin/${program##*/}" || return 1
     done
+    # three quarters of them is for a debugger, which the guest does not have
+    strip --strip-debug "$stage/vm/bin"/*
 }

@@ -60,31 +60,34 @@ vm_apt() {
         -o Acquire::Retries=2 -o Acquire::http::Timeout=30 -o Acquire::Languages=none -q "$@"
 }
 
-# vm_kernel_fetch SERIES [missing] - fetch and unpack, with "missing" only if nobody else did meanwhile; on failure the
+# vm_kernel_fetch SERIES [missing] - fetch and unpack, with "missing" only if nobody else did, or failed to, meanwhile; on failure the
 # reason is one line in SERIES.why and the status is 1
 vm_kernel_fetch() {
-    local series=$1 work=$cache/kernels/$1.new why=$cache/kernels/$1.why log=$cache/kernels/$1.log failed=0
     mkdir -p "$cache/kernels" "$cache/apt"
-    exec 8>"$cache/kernels/lock"
-    flock 8
-    if [ -z "${2:-}" ] || [ ! -s "$cache/kernels/$series/release" ]; then
-        rm -rf "$work"
-        mkdir -p "$work"
-        if vm_kernel_fetch_locked "$series" "$work" >"$log" 2>&1 8>&-; then
-            rm -rf "$cache/kernels/$series" "$why"
-            mv "$work" "$cache/kernels/$series"
-        else
-            failed=1
-            grep -E '^(E|vm): ' "$log" | tail -n 1 >"$why"
-            [ -s "$why" ] || tail -n 1 "$log" >"$why"
-            rm -rf "$work"
-        fi
-    fi
-    exec 8>&-
-    return $failed
+    vm_locked "$cache/kernels/lock" vm_kernel_fetch_locked "$@"
 }
 
 vm_kernel_fetch_locked() {
+    local series=$1 work=$cache/kernels/$1.new why=$cache/kernels/$1.why log=$cache/kernels/$1.log
+    if [ -n "${2:-}" ]; then
+        [ ! -s "$cache/kernels/$series/release" ] || return 0
+        ! vm_kernel_failed_lately "$series" || return 1
+    fi
+    rm -rf "$work"
+    mkdir -p "$work"
+    if vm_kernel_unpack "$series" "$work" >"$log" 2>&1; then
+        rm -rf "$cache/kernels/$series" "$why"
+        mv "$work" "$cache/kernels/$series"
+    else
+        grep -E '^(E|vm): ' "$log" | tail -n 1 >"$why"
+        [ -s "$why" ] || tail -n 1 "$log" >"$why"
+        rm -rf "$work"
+        return 1
+    fi
+}
+
+# vm_kernel_unpack SERIES FOLDER - fetch the package and make FOLDER of it
+vm_kernel_unpack() {
     local series=$1 work=$2 suite state package form tool release
     for tool in apt-get dpkg depmod xz; do
         command -v "$tool" >/dev/null || { echo "vm: $tool is missing: run scripts/bootstrap vm"; return 1; }
@@ -114,10 +117,10 @@ vm_kernel_fetch_locked() {
     echo "$release" >"$work/release"
 }
 
-# vm_kernel_need SERIES - make sure that the kernel is there; 1 and a reason in SERIES.why when it can't be had. What
-# failed in the last ten minutes is not tried again: a machine without a network would spend them waiting.
+# vm_kernel_failed_lately SERIES - what failed in the last ten minutes is not tried again: a machine without a network would spend them waiting
+vm_kernel_failed_lately() { [ -n "$(find "$cache/kernels/$1.why" -mmin -10 2>/dev/null)" ]; }
+
+# vm_kernel_need SERIES - make sure that the kernel is there; 1 and a reason in SERIES.why when it can't be had
 vm_kernel_need() {
-    [ -s "$cache/kernels/$1/release" ] && return 0
-    [ -z "$(find "$cache/kernels/$1.why" -mmin -10 2>/dev/null)" ] || return 1
-    vm_kernel_fetch "$1" missing
+    [ -s "$cache/kernels/$1/release" ] || vm_kernel_fetch "$1" missing
 }

@@ -51,29 +51,33 @@ vm_kvm_works() {
     local verdict
     [ -w /dev/kvm ] || return 1
     verdict=$cache/kvm-$(cat /proc/sys/kernel/random/boot_id)
-    [ -s "$verdict" ] || {
-        rm -f "$cache"/kvm-*
-        vm_kvm_probe "$1" 2>/dev/null >"$verdict.new"
-        mv "$verdict.new" "$verdict"
-    }
+    [ -s "$verdict" ] || vm_locked "$cache/kvm.lock" vm_kvm_settle "$1" "$verdict"
     [ "$(cat "$verdict")" = yes ]
+}
+
+# vm_kvm_settle SERIES FILE - have the verdict in FILE, unless another run settled it meanwhile
+vm_kvm_settle() {
+    [ ! -s "$2" ] || return 0
+    rm -f "$cache"/kvm-*
+    vm_kvm_probe "$1" 2>/dev/null >"$2.new"
+    mv "$2.new" "$2"
 }
 
 # vm_disk_args - append to qemu_args what gives the guest its disks
 vm_disk_args() {
-    local spec name sector serial ro iops bps below
+    local spec name sector serial ro iops bps steady below
     for spec in "${disks[@]}"; do
-        IFS=: read -r name _ sector serial ro iops bps <<<"$spec"
+        IFS=: read -r name _ sector serial ro iops bps steady <<<"$spec"
         below=$name
-        if [ "$iops$bps" != 00 ]; then
-            below=$name-file
-            qemu_args+=(-object "throttle-group,id=$name-limit,x-iops-total=$iops,x-bps-total=$bps"
-                -blockdev "driver=throttle,node-name=$name,throttle-group=$name-limit,file=$below")
-        fi
-        if [ -n "$power_cut" ]; then
+        [ "$iops$bps" = 00 ] || below=$name-file
+        if [ -n "$power_cut" ] && [ "$steady" = off ]; then
             qemu_args+=(-blockdev "driver=nbd,node-name=$below,server.type=unix,server.path=$run/disks.sock,export=$name,cache.direct=on,discard=unmap,read-only=$ro")
         else
             qemu_args+=(-blockdev "driver=file,node-name=$below,filename=$run/disk/$name,cache.direct=off,cache.no-flush=on,discard=unmap,read-only=$ro")
+        fi
+        if [ "$below" != "$name" ]; then # QEMU wants what a node stands on before it
+            qemu_args+=(-object "throttle-group,id=$name-limit,x-iops-total=$iops,x-bps-total=$bps"
+                -blockdev "driver=throttle,node-name=$name,throttle-group=$name-limit,file=$below")
         fi
         qemu_args+=(-device "virtio-blk-pci,drive=$name,serial=$serial,logical_block_size=$sector,physical_block_size=$sector,write-cache=on")
     done
@@ -82,7 +86,7 @@ vm_disk_args() {
 vm_qemu_args() {
     local root_words=$root_words
     [ ! -e "$run/root.initrd" ] || root_words+=" VM_BOOT=$1 VM_SEED=$seed VM_KERNEL=$series"
-    qemu_args=(-nodefaults -no-user-config -display none -no-reboot -smp 2 -m "$mem" -rtc base=utc
+    qemu_args=(-nodefaults -no-user-config -display none -no-reboot -smp "$cpus" -m "$mem" -rtc base=utc
         -kernel "$cache/kernels/$series/vmlinuz" -initrd "$run/initrd")
     if vm_kvm_works "$series"; then
         qemu_args+=(-accel kvm -cpu max)

@@ -3,7 +3,8 @@
 #
 # Boots through a real initramfs into a root file system on one of the disks. The guest asks for it over its control port:
 #
-#   initramfs BUILDER DISK [without=PATH] WORD...   from the next boot on; BUILDER is initramfs-tools or dracut, the WORDs are the kernel's
+#   initramfs BUILDER DISK [without=PATH] WORD...   from the next boot on; BUILDER is initramfs-tools or dracut, the WORDs are the kernel's;
+#                                                   DISK?offset=BYTES is a partition of it
 #   initramfs same WORD...                          the same initramfs, other words
 #   initramfs none                                  the bed's own again
 #
@@ -61,7 +62,7 @@ vm_root_make() {
     debugfs -R "rdump /etc/blkrep $folder/etc" "$run/disk/$2" || return 1
     debugfs -R "rdump /var/lib/blkrep $folder/state" "$run/disk/$2" || return 1
     [[ -s $folder/etc/blkrep/early ]] || rm -f "$folder/etc/blkrep/early"
-    make -s -C "$root" BUILD="$build" DESTDIR="$folder/installed" install || return 1
+    vm_locked "$build/vm.lock" vm_make DESTDIR="$folder/installed" install || return 1
     unshare -m "$root/scripts/lib/vm-root-machine" "$1" "$(cat "$cache/kernels/$series/release")" "$cache/kernels/$series" "$folder" "$3" || return 1
     mv "$folder/initrd" "$run/root.initrd" && rm -rf "$folder"
 }

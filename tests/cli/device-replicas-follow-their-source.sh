@@ -24,7 +24,9 @@ for sector in 512 4096; do
     t_ok blkrep sync --io=aio "$source" "$T/file$sector"
     t_file_equal "$source" "$T/file$sector"
     t_ok blkrep status --json "$target"
-    [[ $(jq -r 'select(.type == "replica") | .state_bytes' "$T/out") -gt 0 ]] || t_fail "a device's state takes no room"
+    # other records may tell of the same name: loop devices of the first round had it
+    [[ $(jq -r --arg replica "$target" 'select(.type == "replica" and .replica == $replica) | .state_bytes' "$T/out") -gt 0 ]] ||
+        t_fail "a device's state takes no room"
     # the same disk by another name is the same replica
     t_unloop "$target"
     t_loop "$T/t$sector" "$sector"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # scripts/bootstrap installs exactly what is missing, touches nothing when nothing is, and says what to do when it may not.
 # Method: dpkg-query, apt-get, apt-cache, id and sudo are stand-ins, the only programs on PATH but bash's own needs.
+# plain: about scripts/bootstrap
 . "$(dirname "$0")/../lib/cli.sh"
 
 bin=$T/bin

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The words of tests/lib/cli.sh can fail: each is seen to accept what is right and to refuse what is wrong.
 # timeout: 60
+# plain: about tests/lib/cli.sh
 . "$(dirname "$0")/../lib/cli.sh"
 
 # refuses WHAT COMMAND...: COMMAND, a t_ word, must end the test as failed

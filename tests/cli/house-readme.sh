@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # What README files point to exists: every link to a file of the tree, and every script and make target that is shown.
+# plain: about the text of README files
 . "$(dirname "$0")/../lib/cli.sh"
 
 cd "$T_TOP"

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # scripts/test counts right and never calls green what is not: a program that dies, stops short or runs nothing, a script
-# that hangs or leaves a process behind.
-# Method: a copy of scripts/test in a tree of its own, with shell scripts as test programs.
+# that hangs or leaves a process behind. It runs as many at once as it was told, the longest first, and alone what asks for it.
+# Method: a copy of scripts/test in a tree of its own, with shell scripts as test programs and as scripts/vm.
 # timeout: 60
+# plain: about scripts/test
 . "$(dirname "$0")/../lib/cli.sh"
 t_need pgrep
 
@@ -71,6 +72,12 @@ counts cli/leaves "0 passed, 1 failed, 0 skipped"
 t_stdout_has "left processes behind: sleep"
 counts cli/folder "1 passed, 0 failed, 0 skipped"
 counts cli/long "0 passed, 0 failed, 0 skipped"
+script cli/house '# plain: no program of the build' 'exit 0'
+runner --list --kind cli
+t_stdout_has cli/house
+runner --list --kind cli --build build-asan
+t_stdout_has cli/good
+t_stdout_lacks cli/house
 runner --soak cli/long
 last_line_is "0 passed, 1 failed, 0 skipped"
 
@@ -80,6 +87,51 @@ t_stdout_has prop/prop_seeded
 t_stdout_lacks unit/
 runner --kind nonsense
 t_status 2
+
+# how many at once, and in which order: each test notes when it begins and ends
+cat >"$tree/scripts/vm" <<'END'
+#!/bin/bash
+# a test bed without a machine: runs the script here
+if [[ $1 == kernels ]]; then sed -n 's/^# vm: kernels=\([^ ]*\).*/\1/p' "$2" | tr , ' '; else exec bash "${@: -1}" "$@"; fi
+END
+chmod +x "$tree/scripts/vm"
+# shellcheck disable=SC2016 # the text is not for this shell
+noted='echo "begin $(basename "$0")" >>"$NOTES"; sleep 0.3; echo "end $(basename "$0")" >>"$NOTES"'
+export NOTES=$T/notes
+script vm/brief '# vm: kernels=6.1 timeout=60' "$noted"
+script vm/longest '# vm: kernels=6.1,6.12 timeout=300' "$noted"
+script vm/middle '# vm: kernels=6.1 timeout=200' "$noted"
+script vm/shy '# vm: kernels=6.12 timeout=900' '# alone: measures time' "$noted"
+# busy until the kernel has counted a second and a half of it, in hundredths; on a busy machine that takes longer
+# shellcheck disable=SC2016 # the text is not for this shell
+script vm/busy '# vm: kernels=6.1 timeout=100' \
+    'until [[ $((user + system)) -ge 150 ]]; do read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user system _ </proc/self/stat; done'
+noted_run() { # noted_run N: runs them, N at once
+    : >"$NOTES"
+    runner --kind vm --vm-jobs "$1" brief longest middle shy
+    last_line_is "5 passed, 0 failed, 0 skipped"
+}
+# most_at_once [WITH]: the most that ran at the same time, of those beside WITH when it is given
+most_at_once() {
+    awk -v with="${1:-}" '{ now += $1 == "begin" ? 1 : -1; if (with != "" && $2 == with) inside = $1 == "begin" }
+        (with == "" || inside) && now > most { most = now } END { print most }' "$NOTES"
+}
+noted_run 1
+[[ $(grep begin "$NOTES" | tr '\n' ' ') == "begin longest.sh begin longest.sh begin middle.sh begin brief.sh begin shy.sh " ]] ||
+    t_fail "another order than longest first and alone last: $(cat "$NOTES")"
+[[ $(most_at_once) == 1 ]] || t_fail "more than one at once: $(cat "$NOTES")"
+noted_run 3
+[[ $(most_at_once) == 3 ]] || t_fail "not three at once: $(cat "$NOTES")"
+[[ $(most_at_once shy.sh) == 1 ]] || t_fail "what asked to be alone was not: $(cat "$NOTES")"
+runner --list longest@6.12 brief@6.12
+[[ $(cat "$T/out") == vm/longest@6.12 ]] || t_fail "a kernel can't be chosen"
+runner --kind vm --vm-jobs 0
+t_status 2
+
+# the ten slowest, with what they did to the CPU
+runner --kind vm,cli --vm-jobs 2 busy brief cli/good
+[[ $(grep -A1 '^slowest:' "$T/out") =~ \ ([0-9]+)\ s,\ +([0-9]+)\ s\ of\ a\ CPU\ \ vm/busy@6.1$ ]] || t_fail "the slowest is not told first"
+[[ ${BASH_REMATCH[1]} -ge 1 && ${BASH_REMATCH[2]} -ge 1 ]] || t_fail "its time is not told"
 
 # stopped from outside, it takes its tests with it
 script cli/hangs 'exec sleep 61.25'

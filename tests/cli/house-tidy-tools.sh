@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The parts of scripts/tidy that use other programs report what those find.
 # timeout: 60
+# plain: about scripts/tidy
 . "$(dirname "$0")/../lib/cli.sh"
 t_need clang clang-format clang-tidy cppcheck shellcheck make
 

@@ -3,6 +3,7 @@
 # scripts/tidy refuses what breaks the architecture and the house rules, and accepts what does not: every rule is fed one
 # file that breaks it and nothing else.
 # timeout: 60
+# plain: about scripts/tidy
 . "$(dirname "$0")/../lib/cli.sh"
 
 tree=$T/tree

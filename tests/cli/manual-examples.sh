@@ -13,6 +13,8 @@ cd "$T"
 t_random disk.img 1M 1
 t_random srv/disk.img 1M 2
 t_random data 1M 3
+(umask 077 && echo 'open it' >passphrase)
+export BLKREP_PASSPHRASE='open it'
 run=0
 
 # stand_in COMMAND: as it can be run here
@@ -25,6 +27,7 @@ stand_in() {
     c=${c//'/backup/'/"$T/backup/"}
     c=${c//'/srv/'/"$T/srv/"}
     c=${c//'/dev/vg0/data'/"$T/data"}
+    c=${c//'/etc/blkrep/'/"$T/"}
     c=${c//'/var/lib/blkrep-replicas'/"$T/replicas"}
     c=${c//'/var/lib/blkrep-serve'/"$S_STATE"}
     c=${c//'127.0.0.1:4777'/$S_ADDR}
@@ -83,7 +86,7 @@ example() {
         copy
         ;;
     # What needs device-mapper is run by tests/vm; here it must be a command line that blkrep takes.
-    *"/dev/mapper/"* | "blkrep doctor /dev/"* | "blkrep attach "* | "blkrep detach "* | "blkrep snapshot create"* | "blkrep snapshot remove"* | *@nightly*)
+    *"/dev/mapper/"* | *" /dev/sdb"* | "blkrep key remove"* | "blkrep doctor /dev/"* | "blkrep attach "* | "blkrep detach "* | "blkrep snapshot create"* | "blkrep snapshot remove"* | *@nightly*)
         t_run env BLKREP_STATE="$T/client-me" bash -o pipefail -c "$c"
         [[ $T_STATUS -ne 2 ]] || t_fail "no command line that blkrep takes: $1"
         run=$((run + 1))

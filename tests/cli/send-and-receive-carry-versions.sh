@@ -62,7 +62,22 @@ perl -e "$unblocked" out "$BLKREP" send "$T/big" 2>"$T/err" | { sleep 0.3 && cat
     t_fail "a descriptor that does not block"
 t_file_equal "$T/big" "$T/b"
 
+# stdout carries the stream: the exit object goes to the descriptor of --progress, and nothing of it into the stream
 t_run blkrep send --json "$T/a"
 t_status 2
+"$BLKREP" send --json --progress=3 "$T/a" 3>"$T/events" >"$T/stream" 2>"$T/err" || t_fail "send --json --progress=3"
+t_run_in "$T/stream" blkrep receive "$T/r"
+t_status 0
+cp "$T/events" "$T/out"
+t_json_is verb send
+t_json_is status 0
+t_json_is tracker scan
+t_json_is full true
+t_json_is stream_bytes "$(stat -c %s "$T/stream")"
+[[ $(grep -c '"exit"' "$T/events") -eq 1 ]] || t_fail "not one exit object"
+"$BLKREP" send --json --progress=3 "$T/nothing" 3>"$T/events" >"$T/stream" 2>"$T/err" && t_fail "nothing was sent"
+cp "$T/events" "$T/out"
+t_json_is error.name NOT_FOUND
+[[ ! -s $T/stream ]] || t_fail "a stream of nothing"
 t_run blkrep send "$T/nothing"
 t_status 1

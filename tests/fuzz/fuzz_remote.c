@@ -82,7 +82,7 @@ static int use_held(const struct br_endpoint *endpoint)
 static void use(const struct br_endpoint *endpoint)
 {
     static const uint8_t page[BR_PAGE_BYTES] = {1};
-    const uint64_t refs[3] = {5, 6, 7};
+    const struct br_tree_link links[3] = {{.ref = 5}, {.ref = 6}, {.ref = 7}};
     struct br_replica_begin begin = {.mode = BR_MODE_FIRST, .header = t_delta_header(10 * BR_BLOCK_BYTES, UINT64_MAX)};
     struct br_batch batch = {
         .block_count = 1, .blocks = {{.index = 1, .pages = 1}}, .data = page, .data_bytes = sizeof(page)};
@@ -96,7 +96,7 @@ static void use(const struct br_endpoint *endpoint)
 
     int rc = endpoint->ops->info(endpoint->ctx, &info, NULL);
     if (rc >= 0) {
-        (void)!endpoint->ops->fetch_nodes(endpoint->ctx, refs, 3, nodes, NULL);
+        (void)!endpoint->ops->fetch_nodes(endpoint->ctx, links, 3, nodes, NULL);
     }
     rc = endpoint->ops->begin(endpoint->ctx, &begin, false, NULL);
     if (rc >= 0) {

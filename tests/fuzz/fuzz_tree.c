@@ -30,9 +30,10 @@ struct nodes {
     size_t fetches;
 };
 
-static int fetch(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *reterr)
+static int fetch(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr)
 {
     struct nodes *nodes = ctx;
+    const uint64_t ref = link->ref;
 
     if (!ref || ref > nodes->count || ++nodes->fetches > FETCHES_MAX) {
         return br_err_set(reterr, BR_E_CORRUPT, "no such node");
@@ -43,10 +44,12 @@ static int fetch(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *reterr)
     return (int)nodes->encoded[ref - 1].len;
 }
 
-static int keep(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr)
+static int keep(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                struct br_err *reterr)
 {
     struct nodes *nodes = ctx;
 
+    (void)hash;
     CHECK(len <= BR_TREE_NODE_BYTES_MAX);
     if (nodes->count == nodes->room) {
         return br_err_set(reterr, BR_E_NO_SPACE, "enough");
@@ -123,9 +126,9 @@ static void add_node(struct nodes *nodes, struct br_hash *hashes, struct br_buf 
     if (node && !br_is_zero(node->hashes, sizeof(node->hashes))) {
         len = br_tree_node_encode(node, encoded);
         br_tree_node_hash(node, &ret_link->hash);
-        CHECK(keep(nodes, encoded, len, &ret_link->ref, NULL) == 0);
+        CHECK(keep(nodes, &ret_link->hash, encoded, len, &ret_link->ref, NULL) == 0);
     } else {
-        CHECK(keep(nodes, bytes->data ? bytes->data : encoded, len, &ret_link->ref, NULL) == 0);
+        CHECK(keep(nodes, &ret_link->hash, bytes->data ? bytes->data : encoded, len, &ret_link->ref, NULL) == 0);
         ret_link->hash.bytes[0] = (uint8_t)nodes->count;
     }
     hashes[nodes->count - 1] = ret_link->hash;

@@ -59,17 +59,18 @@ static int far_info(void *ctx, struct br_endpoint_info *ret_info, struct br_err 
 }
 
 // Node @ref is @ref bytes long; ref 13 is damaged.
-static int far_fetch_nodes(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes,
+static int far_fetch_nodes(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
                            struct br_err *reterr)
 {
     (void)ctx;
     for (unsigned i = 0; i < count; i++) {
-        if (refs[i] == 13 || refs[i] > BR_TREE_NODE_BYTES_MAX) {
-            return br_err_set(reterr, BR_E_CORRUPT, "no node at %lu", (unsigned long)refs[i]);
+        const uint64_t ref = links[i].ref;
+        if (ref == 13 || ref > BR_TREE_NODE_BYTES_MAX) {
+            return br_err_set(reterr, BR_E_CORRUPT, "no node at %lu", (unsigned long)ref);
         }
         br_buf_reset(&ret_nodes[i]);
-        for (uint64_t b = 0; b < refs[i]; b++) {
-            br_buf_u8(&ret_nodes[i], (uint8_t)(refs[i] + b));
+        for (uint64_t b = 0; b < ref; b++) {
+            br_buf_u8(&ret_nodes[i], (uint8_t)(ref + b));
         }
     }
     return 0;

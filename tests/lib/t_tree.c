@@ -11,9 +11,10 @@
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_tree.h"
 
-static int store_fetch(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *reterr)
+static int store_fetch(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr)
 {
     struct t_store *store = ctx;
+    const uint64_t ref = link->ref;
 
     store->fetches++;
     if (!ref || ref > store->count) {
@@ -27,10 +28,12 @@ static int store_fetch(void *ctx, uint64_t ref, uint8_t *bytes, struct br_err *r
     return (int)node->len;
 }
 
-static int store_keep(void *ctx, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr)
+static int store_keep(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                      struct br_err *reterr)
 {
     struct t_store *store = ctx;
 
+    assert_false(br_leaf_is_special(hash)); // such a subtree has no node
     if (++store->keeps == store->fail_keep_at) {
         return br_err_set(reterr, BR_E_NO_SPACE, "the test's store");
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The law: whatever a source was and became, parent version + what the pipeline ships = the source, byte for byte; the tree is the version
-// of those bytes; and where page hashes are known nothing ships that a byte compare would not ship. What the far end says it holds is kept
-// exactly where it is what the source has, and then not shipped.
+// of those bytes; and where page hashes are known, or the parent's own data is at hand, nothing ships that a byte compare would not ship,
+// whatever is taken for the parent's data. What the far end says it holds is kept exactly where it is what the source has, and then not shipped.
 //
 // A round is a chain of versions of one file: random sizes, writes, zeros, holes, sometimes with forgotten page hashes, UNKNOWN leaves, only
-// a map of the changed ranges, or blocks that are held, right ones and wrong ones. Replay one with T_SEED=N; the failing round is printed.
+// a map of the changed ranges, old data (all of it right, some wrong, cut short), or blocks that are held, right ones and wrong ones. Replay one with T_SEED=N; the failing round is printed.
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,6 +31,9 @@ struct round {
     struct t_image image;
     struct br_tree tree; // of the image
     bool pages_known;
+    bool leaves_known; // and all blocks have the length that they had: old data makes up for lost page hashes
+    int old_fd;        // -1 none
+    bool old_right;
     struct br_extent_map changed;
     void (*held)(void *);
     void *held_ctx;
@@ -103,6 +106,44 @@ static int tell_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks,
         }
     }
     return 0;
+}
+
+// The parent's bytes, or what only looks like them. Of no more than the parent's size, so that all of it can be compared.
+static void make_old(struct round *r)
+{
+    char path[4096];
+    uint64_t luck = t_rand_below(&r->rand, 6);
+
+    r->old_right = luck < 2;
+    r->old_fd = -1;
+    if (luck >= 4) {
+        return;
+    }
+    snprintf(path, sizeof(path), "%s/blkrep-prop-pipe-XXXXXX", t_folder());
+    r->old_fd = mkstemp(path);
+    assert_true(r->old_fd >= 0);
+    unlink(path);
+    assert_int_equal(r->image.size_bytes, pwrite(r->old_fd, r->image.bytes, r->image.size_bytes, 0));
+    if (luck == 2 && r->image.size_bytes) {
+        assert_int_equal(0, ftruncate(r->old_fd, (off_t)t_rand_below(&r->rand, r->image.size_bytes)));
+    }
+    for (uint64_t n = luck == 3 && r->image.size_bytes ? 9 : 0; n; n--) {
+        uint8_t byte = (uint8_t)n;
+        assert_int_equal(1, pwrite(r->old_fd, &byte, 1, (off_t)t_rand_below(&r->rand, r->image.size_bytes)));
+    }
+}
+
+static int open_old(void *ctx, struct br_file **ret_file)
+{
+    struct round *r = ctx;
+    int fd = r->old_fd;
+
+    r->old_fd = -1;
+    if (fd < 0) {
+        return 0;
+    }
+    assert_int_equal(0, br_file_wrap(r->ring, fd, ret_file, NULL));
+    return 1;
 }
 
 // Some blocks are held: as they are now, or as something else.
@@ -189,6 +230,7 @@ static void forget(struct round *r)
         r->tree = t_tree_of(r->image.bytes, r->image.size_bytes, NULL, &r->ops);
     }
     if (r->tree.geometry.block_count && t_rand_below(&r->rand, 6) == 0) {
+        r->leaves_known = false;
         uint64_t first = t_rand_below(&r->rand, r->tree.geometry.block_count);
         uint64_t count = 1 + t_rand_below(&r->rand, r->tree.geometry.block_count - first);
         uint64_t at = first * BR_BLOCK_BYTES;
@@ -217,6 +259,8 @@ static void check(struct round *r, const uint8_t *now, uint64_t size, uint64_t l
     assert_memory_equal(expected_root.bytes, root.bytes, BR_HASH_BYTES);
     if (r->pages_known) {
         assert_int_equal(least, r->image.data_bytes + kept);
+    } else if (r->leaves_known && r->old_right) {
+        assert_true(r->image.data_bytes <= least);
     }
     assert_true(r->image.kept_blocks || !kept); // what is kept may have been zeros only
     t_store_free(&store);
@@ -229,6 +273,7 @@ static void step(struct round *r)
     struct br_tree parent, tree;
     struct br_err err = {0};
 
+    r->leaves_known = size == r->image.size_bytes || !(BR_MIN(size, r->image.size_bytes) % BR_BLOCK_BYTES);
     forget(r);
     assert_int_equal(0, ftruncate(r->fd, (off_t)size));
     for (uint64_t n = size ? t_rand_below(&r->rand, 12) : 0; n; n--) {
@@ -247,8 +292,10 @@ static void step(struct round *r)
         .page_secret = r->secret,
         .store = &r->ops,
         .sink = {.batch = sink_batch, .run = sink_run, .keep = sink_keep, .ctx = r},
+        .old = {.open = open_old, .ctx = r},
     };
     struct br_pipe_progress progress;
+    make_old(r);
     r->now = now;
     make_facts(r, size);
     if (t_rand_below(&r->rand, 3) == 0) {
@@ -262,6 +309,9 @@ static void step(struct round *r)
     check(r, now, size, least, progress.bytes_kept, &tree);
     assert_int_equal(r->image.data_bytes, progress.bytes_shipped);
     free(r->facts);
+    if (r->old_fd >= 0) {
+        close(r->old_fd);
+    }
     r->tree = tree;
     r->pages_known = r->pages_known || !params.changed; // a whole scan learns them again
     br_extent_map_free(&r->changed);

@@ -27,6 +27,7 @@
 #include "engine/sync/sync.h"
 #include "tests/lib/t_image.h"
 #include "tests/lib/t_link.h"
+#include "tests/lib/t_source.h"
 
 #define SIZE_BYTES_MAX (20 * BR_BLOCK_BYTES)
 #define ROLE_OPERATOR  3
@@ -238,42 +239,19 @@ static int sync_once(const struct round *r, struct pair *pair, uint64_t seed, st
 
 // The source ---------------------------------------------------------------------------------------------------------------------------
 
-static void source_resize(struct br_sim *sim, uint64_t size_bytes)
-{
-    struct br_ring *ring;
-    struct br_file *file;
-
-    assert_int_equal(0, br_sim_ring(sim, NULL, &ring, NULL));
-    assert_int_equal(0, br_sim_file(ring, "src", 0, &file, NULL));
-    assert_int_equal(0, br_file_truncate(file, size_bytes, NULL));
-    assert_int_equal(0, br_file_sync(file, NULL));
-    br_file_close(file);
-    br_ring_close(ring);
-}
-
 static void source_change(struct t_rand *rand, struct br_sim *sim)
 {
     uint64_t size = br_sim_size(sim, "src");
-    static uint8_t bytes[3 * BR_BLOCK_BYTES];
 
     if (!size || t_rand_below(rand, 4) == 0) {
         size = 1 + t_rand_below(rand, SIZE_BYTES_MAX - 1);
         size = t_rand_below(rand, 2) ? size : br_align_up(size, BR_PAGE_BYTES);
-        source_resize(sim, size);
+        t_source_resize(sim, size);
     }
     for (uint64_t n = 1 + t_rand_below(rand, 6); n; n--) {
         static const uint64_t units[] = {1, BR_PAGE_BYTES, BR_BLOCK_BYTES};
-        uint64_t unit = units[t_rand_below(rand, BR_ARRAY_LEN(units))];
-        uint64_t at = br_align_down(t_rand_below(rand, size), unit);
-        uint64_t wish = unit * (1 + t_rand_below(rand, 3));
-        uint64_t len = BR_MIN(wish, size - at);
 
-        if (t_rand_below(rand, 4)) {
-            t_rand_fill(rand, bytes, len);
-        } else {
-            memset(bytes, 0, len);
-        }
-        br_sim_poke(sim, "src", bytes, len, at);
+        t_source_write(rand, sim, units[t_rand_below(rand, BR_ARRAY_LEN(units))]);
     }
 }
 
@@ -492,7 +470,7 @@ static unsigned chain(uint64_t seed, uint64_t number, uint64_t runs, uint64_t tr
     r.pair.here = br_sim_new(&options);
     options.seed++;
     r.pair.there = br_sim_new(&options);
-    source_resize(r.pair.here, 0);
+    t_source_resize(r.pair.here, 0);
     for (uint64_t run = 0; run < runs; run++) {
         struct network sound = {0};
         struct br_sync_result result;
@@ -553,7 +531,7 @@ static void a_peer_that_knows_nothing_of_held_blocks_ships_them(void **state)
         r.pair.here = br_sim_new(&options);
         options.seed++;
         r.pair.there = br_sim_new(&options);
-        source_resize(r.pair.here, 0);
+        t_source_resize(r.pair.here, 0);
         source_change(&r.rand, r.pair.here);
         assert_int_equal(0, sync_once(&r, &r.pair, seed, &network, &result, &err));
         source_change(&r.rand, r.pair.here);

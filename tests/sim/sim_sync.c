@@ -27,6 +27,7 @@
 #include "engine/sync/transfer.h"
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_image.h"
+#include "tests/lib/t_source.h"
 
 #define SIZE_BYTES_MAX (20 * BR_BLOCK_BYTES)
 #define VIEWS_MAX      64
@@ -237,42 +238,19 @@ static void send_once(struct br_sim *sim, bool device, const char *since, struct
 
 // The source ---------------------------------------------------------------------------------------------------------------------------
 
-static void source_resize(struct br_sim *sim, uint64_t size_bytes)
-{
-    struct br_ring *ring;
-    struct br_file *file;
-
-    assert_int_equal(0, br_sim_ring(sim, NULL, &ring, NULL));
-    assert_int_equal(0, br_sim_file(ring, "src", 0, &file, NULL));
-    assert_int_equal(0, br_file_truncate(file, size_bytes, NULL));
-    assert_int_equal(0, br_file_sync(file, NULL));
-    br_file_close(file);
-    br_ring_close(ring);
-}
-
 static void source_change(struct t_rand *rand, struct br_sim *sim)
 {
     uint64_t size = br_sim_size(sim, "src");
-    uint8_t bytes[3 * BR_BLOCK_BYTES];
 
     if (!size || t_rand_below(rand, 4) == 0) {
         size = t_rand_below(rand, SIZE_BYTES_MAX);
         size = t_rand_below(rand, 2) ? size : br_align_down(size, BR_PAGE_BYTES);
-        source_resize(sim, size);
+        t_source_resize(sim, size);
     }
     for (uint64_t n = size ? 1 + t_rand_below(rand, 6) : 0; n; n--) {
         static const uint64_t units[] = {1, BR_PAGE_BYTES, BR_BLOCK_BYTES};
-        uint64_t unit = units[t_rand_below(rand, BR_ARRAY_LEN(units))];
-        uint64_t at = br_align_down(t_rand_below(rand, size), unit);
-        uint64_t wish = unit * (1 + t_rand_below(rand, 3));
-        uint64_t len = BR_MIN(wish, size - at);
 
-        if (t_rand_below(rand, 4)) {
-            t_rand_fill(rand, bytes, len);
-        } else {
-            memset(bytes, 0, len);
-        }
-        br_sim_poke(sim, "src", bytes, len, at);
+        t_source_write(rand, sim, units[t_rand_below(rand, BR_ARRAY_LEN(units))]);
     }
 }
 
@@ -610,7 +588,7 @@ static void unreadable_blocks_are_named_or_marked(void **state)
     (void)state;
     assert_int_equal(0, process_open(sim, false, &p, &err));
     process_close(&p);
-    source_resize(sim, 18 * BR_BLOCK_BYTES + 100);
+    t_source_resize(sim, 18 * BR_BLOCK_BYTES + 100);
     for (unsigned i = 0; i < 18; i++) {
         memset(bytes, (int)i + 1, sizeof(bytes));
         br_sim_poke(sim, "src", bytes, sizeof(bytes), i * BR_BLOCK_BYTES);
@@ -662,7 +640,7 @@ static void silent_damage_is_never_called_a_version(void **state)
 
         assert_int_equal(0, process_open(sim, false, &p, &err));
         process_close(&p);
-        source_resize(sim, 10 * BR_BLOCK_BYTES);
+        t_source_resize(sim, 10 * BR_BLOCK_BYTES);
         source_change(&rand, sim);
         assert_int_equal(0, sync_once(sim, false, &params, &result, &err));
         if (br_sim_size(sim, "dst")) {

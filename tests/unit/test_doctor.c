@@ -242,6 +242,19 @@ static void an_idle_device_is_attached_as_it_is(void **state)
     plan_is(bed, "vda3", "now", "blkrep attach vda3 /dev/disk/by-id/virtio-A-part3 --cow=vg:vg0\n");
 }
 
+static void a_device_that_a_process_writes_to_is_attached_at_boot(void **state)
+{
+    struct bed *bed = *state;
+
+    server(bed);
+    has_pv(bed, "vdb", "vg0", 5 * GIB);
+    snprintf(bed->doctor.looks[index_of(bed, "vda3")].users, BR_GUARD_TEXT_BYTES,
+             "open for writing by process 7 (qemu)");
+    plan_is(bed, "vda3", "now", "");
+    plan_is(bed, "vda3", "at boot",
+            "blkrep attach vda3 /dev/disk/by-id/virtio-A-part3 --cow=vg:vg0 --at-boot\nsystemctl reboot\n");
+}
+
 static void bind_mounts_are_unmounted_too_and_not_mounted_again(void **state)
 {
     struct bed *bed = *state;
@@ -364,6 +377,7 @@ int main(void)
         T(without_an_initramfs_builder_boot_is_not_proposed),
         T(where_nothing_can_be_attached_the_source_is_unmounted_and_read),
         T(an_idle_device_is_attached_as_it_is),
+        T(a_device_that_a_process_writes_to_is_attached_at_boot),
         T(bind_mounts_are_unmounted_too_and_not_mounted_again),
         T(a_name_that_is_taken_gets_another),
         T(odd_mount_points_give_plain_names_and_quoted_words),

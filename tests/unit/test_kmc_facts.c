@@ -425,6 +425,8 @@ static void the_matrix_is_whole(void **state)
     kmc_since_text(KMC_ERA, text, sizeof(text));
     assert_string_equal(text, "5.13");
     kmc_since_text(KMC_NBD, text, sizeof(text));
+    assert_string_equal(text, "5.14"); // before it the kernel did not keep whose a device is
+    kmc_since_text(KMC_SYNC, text, sizeof(text));
     assert_string_equal(text, "any");
 }
 

@@ -16,7 +16,10 @@
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_image.h"
 
-#define HELD_MAX 3
+#define HELD_MAX   3
+#define BUFFERS    24 // half of them are windows: more than are read of old data at once
+#define OLD_BLOCKS 320
+#define OLD_BYTES  (OLD_BLOCKS * 65536ull)
 
 struct world {
     struct br_ring *ring;
@@ -35,6 +38,10 @@ struct world {
     unsigned fail_at_record; // 0 never
     const uint8_t *far;      // what the far end holds, NULL nothing: of every third block
     bool far_fails;
+    int old_fd; // what the parent's blocks held, -1: nobody has it
+    int old_flags;
+    unsigned old_opened;
+    volatile bool old_unwanted;
     // The sink gives buffers back late.
     unsigned held_count;
     void (*held[HELD_MAX])(void *);
@@ -102,6 +109,33 @@ static int tell_held(void *ctx, uint64_t from, struct br_held_block *ret_blocks,
     return 0;
 }
 
+static int open_old(void *ctx, struct br_file **ret_file)
+{
+    struct world *w = ctx;
+    char path[64];
+
+    w->old_opened++;
+    if (w->old_fd < 0) {
+        return 0;
+    }
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", w->old_fd);
+    int fd = open(path, w->old_flags | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(0, br_file_wrap(w->ring, fd, ret_file, NULL));
+    return 1;
+}
+
+static int temporary(void)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/blkrep-test-pipe-XXXXXX", t_folder());
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    unlink(path);
+    return fd;
+}
+
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
@@ -114,7 +148,8 @@ static int set_up(void **state)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0);
     unlink(path);
-    struct br_ring_options options = {.buffer_count = 8, .buffer_bytes = BR_BATCH_DATA_MAX};
+    w->old_fd = -1;
+    struct br_ring_options options = {.buffer_count = BUFFERS, .buffer_bytes = BR_BATCH_DATA_MAX};
     assert_int_equal(0, br_ring_open(&options, &w->ring, NULL));
     assert_int_equal(0, br_ring_workers(w->ring, 2, NULL));
     assert_int_equal(0, br_file_wrap(w->ring, fd, &w->source, NULL));
@@ -131,7 +166,10 @@ static int tear_down(void **state)
 {
     struct world *w = *state;
 
-    assert_int_equal(8, br_ring_buffers_free(w->ring));
+    assert_int_equal(BUFFERS, br_ring_buffers_free(w->ring));
+    if (w->old_fd >= 0) {
+        close(w->old_fd);
+    }
     br_file_close(w->source);
     br_ring_close(w->ring);
     close(w->fd);
@@ -180,6 +218,7 @@ static int run_from(struct world *w, const struct br_tree *parent, bool continue
         .store = &w->ops,
         .sink = {.batch = sink_batch, .run = sink_run, .keep = sink_keep, .ctx = w},
         .held = {.next = w->far ? tell_held : NULL, .ctx = w},
+        .old = {.open = open_old, .ctx = w, .unwanted = &w->old_unwanted},
         .bytes_per_second = w->bytes_per_second,
         .continue_on_read_error = continue_on_read_error,
         .cancel = w->cancel,
@@ -468,6 +507,144 @@ static void lost_page_hashes_ship_blocks_once_and_are_learned_again(void **state
     assert_int_equal(4096, w->progress.bytes_shipped);
 }
 
+// A version of @size_bytes whose page hashes are lost and whose bytes are still at hand, and its image.
+static void with_old(struct world *w, uint64_t size_bytes)
+{
+    source_write(w, 0, size_bytes, 1);
+    uint8_t *bytes = malloc(size_bytes);
+    assert_int_equal(size_bytes, pread(w->fd, bytes, size_bytes, 0));
+    w->old_fd = temporary();
+    assert_int_equal(size_bytes, pwrite(w->old_fd, bytes, size_bytes, 0));
+    t_image_resize(&w->image, size_bytes);
+    memcpy(w->image.bytes, bytes, size_bytes);
+    w->tree = t_tree_of(bytes, size_bytes, NULL, &w->ops);
+    free(bytes);
+}
+
+// One page of every second block gets other content.
+static void change_pages(struct world *w, unsigned blocks)
+{
+    for (unsigned i = 0; i < blocks; i += 2) {
+        source_write(w, i * 65536ull + (i % 16) * 4096, 16, 2 + i);
+    }
+}
+
+static void where_page_hashes_are_lost_old_data_tells_pages_apart(void **state)
+{
+    struct world *w = *state;
+
+    with_old(w, OLD_BYTES + 5000);
+    change_pages(w, OLD_BLOCKS);
+    source_write(w, OLD_BYTES + 4096, 16, 2); // the tail block's short page
+    source_zero(w, 65536 + 4096, 4096);       // a page of zeros
+    source_zero(w, 3 * 65536, 65536);         // a block of zeros, which needs no old data
+    source_write(w, 5 * 65536, 65536, 3);     // all of a block
+    sync_once(w);
+    assert_int_equal(OLD_BLOCKS / 2 * 4096 + 904 + 65536, w->progress.bytes_shipped);
+    assert_int_equal((OLD_BLOCKS / 2 + 2) * 65536 + 5000, w->progress.bytes_old);
+    assert_int_equal(1, w->old_opened);
+    // What was read is learned, and known hashes need nothing else.
+    change_pages(w, OLD_BLOCKS);
+    for (unsigned i = 0; i < OLD_BLOCKS; i += 2) {
+        source_write(w, i * 65536ull + 15 * 4096, 16, 9);
+    }
+    sync_once(w);
+    assert_int_equal(0, w->progress.bytes_old);
+    assert_int_equal(1, w->old_opened);
+    assert_int_equal(OLD_BLOCKS / 2 * 4096, w->progress.bytes_shipped);
+}
+
+static void old_data_that_is_something_else_is_not_used(void **state)
+{
+    struct world *w = *state;
+
+    with_old(w, OLD_BYTES);
+    change_pages(w, OLD_BLOCKS);
+    assert_int_equal(1, pwrite(w->old_fd, "x", 1, 4 * 65536 + 9 * 4096)); // not a page that changed
+    assert_int_equal(1, pwrite(w->old_fd, "x", 1, 6 * 65536 + 6 * 4096)); // the page that changed
+    assert_int_equal(1, pwrite(w->old_fd, "x", 1, 9 * 65536));            // a block that did not
+    sync_once(w);
+    assert_int_equal((OLD_BLOCKS / 2 - 2) * 4096 + 2 * 65536, w->progress.bytes_shipped);
+}
+
+static void old_data_that_can_not_be_read_costs_whole_blocks_and_no_more(void **state)
+{
+    struct world *w = *state;
+
+    // Behind the middle of a block it can't; what came before was narrowed, and after that nothing is asked any more.
+    with_old(w, OLD_BYTES);
+    change_pages(w, OLD_BLOCKS);
+    assert_int_equal(0, ftruncate(w->old_fd, 64 * 65536 + 100));
+    sync_once(w);
+    assert_true(w->progress.bytes_shipped >= 32 * 4096 + (OLD_BLOCKS / 2 - 32) * 65536);
+    assert_true(w->progress.bytes_old <= 32 * 65536);
+    assert_int_equal(1, w->old_opened);
+}
+
+static void old_data_whose_reads_fail_costs_whole_blocks(void **state)
+{
+    struct world *w = *state;
+
+    with_old(w, OLD_BYTES);
+    change_pages(w, OLD_BLOCKS);
+    w->old_flags = O_WRONLY;
+    sync_once(w);
+    assert_int_equal(OLD_BLOCKS / 2 * 65536, w->progress.bytes_shipped);
+    assert_int_equal(0, w->progress.bytes_old);
+}
+
+static void old_data_that_nobody_has_costs_whole_blocks(void **state)
+{
+    struct world *w = *state;
+
+    with_old(w, OLD_BYTES);
+    change_pages(w, OLD_BLOCKS);
+    close(w->old_fd);
+    w->old_fd = -1;
+    sync_once(w);
+    assert_int_equal(OLD_BLOCKS / 2 * 65536, w->progress.bytes_shipped);
+    assert_int_equal(1, w->old_opened);
+}
+
+static void old_data_that_is_needed_elsewhere_is_left_alone(void **state)
+{
+    struct world *w = *state;
+
+    with_old(w, OLD_BYTES);
+    change_pages(w, OLD_BLOCKS);
+    w->old_unwanted = true;
+    sync_once(w);
+    assert_int_equal(OLD_BLOCKS / 2 * 65536, w->progress.bytes_shipped);
+    assert_int_equal(0, w->old_opened);
+}
+
+static void a_tail_of_another_length_is_not_compared_with_old_data(void **state)
+{
+    struct world *w = *state;
+
+    with_old(w, BR_MIB + 5000);
+    source_write(w, BR_MIB + 5000, 70000, 2); // grown: the tail block is longer, one more behind it
+    source_write(w, 65536, 16, 3);
+    sync_once(w);
+    assert_int_equal(75000 + 4096, w->progress.bytes_shipped);
+    assert_int_equal(65536, w->progress.bytes_old);
+    assert_int_equal(0, ftruncate(w->fd, BR_MIB + 100)); // and shorter
+    sync_once(w);
+}
+
+static void a_failing_sink_leaves_no_read_of_old_data_behind(void **state)
+{
+    struct world *w = *state;
+    struct br_err err;
+
+    with_old(w, OLD_BYTES);
+    change_pages(w, OLD_BLOCKS);
+    struct br_tree parent = w->tree;
+    w->fail_at_record = 2;
+    assert_int_equal(-BR_E_NO_SPACE, run_from(w, &parent, false, &err));
+    assert_int_equal(1, w->old_opened);
+}
+
 static void a_source_that_ends_early_has_moved(void **state)
 {
     struct world *w = *state;
@@ -557,6 +734,14 @@ int main(void)
         T(only_changed_ranges_are_read_when_they_are_known),
         T(an_unknown_parent_is_told_everything),
         T(lost_page_hashes_ship_blocks_once_and_are_learned_again),
+        T(where_page_hashes_are_lost_old_data_tells_pages_apart),
+        T(old_data_that_is_something_else_is_not_used),
+        T(old_data_that_can_not_be_read_costs_whole_blocks_and_no_more),
+        T(old_data_whose_reads_fail_costs_whole_blocks),
+        T(old_data_that_nobody_has_costs_whole_blocks),
+        T(old_data_that_is_needed_elsewhere_is_left_alone),
+        T(a_tail_of_another_length_is_not_compared_with_old_data),
+        T(a_failing_sink_leaves_no_read_of_old_data_behind),
         T(a_source_that_ends_early_has_moved),
         T(a_failing_sink_ends_the_run_and_every_buffer_comes_back),
         T(a_cancelled_run_ships_nothing_more),

@@ -712,6 +712,69 @@ static void a_rename_replaces_and_a_removal_may_be_repeated(void **state)
     T_OK(br_dir_sync(w->dir, err));
 }
 
+static void what_is_published_replaces_nothing(void **state)
+{
+    T_WORLD;
+    struct br_file *file = t_file(w, "first");
+    char got[3];
+
+    T_OK(br_file_write(file, "one", 3, 0, err));
+    br_file_close(file);
+    br_file_close(t_file(w, "second"));
+    T_OK(br_dir_publish(w->dir, "first", "public", err));
+    assert_int_equal(br_dir_exists(w->dir, "first", err), 0);
+    assert_int_equal(br_dir_publish(w->dir, "second", "public", err), -BR_E_EXISTS);
+    assert_int_equal(br_dir_exists(w->dir, "second", err), 1);
+    assert_int_equal(br_dir_publish(w->dir, "missing", "other", err), -BR_E_NOT_FOUND);
+    T_OK(br_dir_open(w->dir, "public", BR_OPEN_READ, &file, err));
+    T_OK(br_file_read(file, got, 3, 0, err));
+    assert_memory_equal(got, "one", 3);
+    br_file_close(file);
+}
+
+struct t_names {
+    char text[200];
+    int stop_at, count;
+};
+
+static int t_take_name(void *ctx, const char *name, bool is_dir)
+{
+    struct t_names *names = ctx;
+    size_t len = strlen(names->text);
+
+    snprintf(names->text + len, sizeof(names->text) - len, "%s%s ", name, is_dir ? "/" : "");
+    return ++names->count == names->stop_at ? 77 : 0;
+}
+
+static void a_directory_lists_its_files_and_its_directories(void **state)
+{
+    T_WORLD;
+    struct br_dir *sub, *deep;
+    struct br_file *file;
+    struct t_names none = {0}, all = {0}, stopped = {.stop_at = 2}, below = {0};
+
+    assert_int_equal(br_dir_sub(w->dir, "sub", false, &sub, err), -BR_E_NOT_FOUND);
+    T_OK(br_dir_sub(w->dir, "sub", true, &sub, err));
+    T_OK(br_dir_list(sub, t_take_name, &none, err));
+    assert_string_equal(none.text, "");
+    T_OK(br_dir_sub(sub, "deep", true, &deep, err));
+    br_dir_close(deep);
+    T_OK(br_dir_open(sub, "b", BR_OPEN_CREATE, &file, err));
+    br_file_close(file);
+    T_OK(br_dir_open(sub, "a", BR_OPEN_CREATE, &file, err));
+    br_file_close(file);
+    assert_int_equal(br_dir_sub(sub, "a", true, &deep, err), -BR_E_REFUSED);
+    T_OK(br_dir_list(sub, t_take_name, &all, err));
+    assert_string_equal(all.text, "a b deep/ ");
+    assert_int_equal(br_dir_list(sub, t_take_name, &stopped, err), 77);
+    assert_string_equal(stopped.text, "a b ");
+    T_OK(br_dir_sub(sub, "deep", false, &deep, err));
+    T_OK(br_dir_list(deep, t_take_name, &below, err));
+    assert_string_equal(below.text, "");
+    br_dir_close(deep);
+    br_dir_close(sub);
+}
+
 static void a_name_never_leads_out_of_the_directory(void **state)
 {
     T_WORLD;
@@ -722,7 +785,10 @@ static void a_name_never_leads_out_of_the_directory(void **state)
         assert_int_equal(br_dir_open(w->dir, names[i], BR_OPEN_CREATE, &file, err), -BR_E_USAGE);
         assert_int_equal(br_dir_rename(w->dir, "f", names[i], err), -BR_E_USAGE);
         assert_int_equal(br_dir_rename(w->dir, names[i], "f", err), -BR_E_USAGE);
+        assert_int_equal(br_dir_publish(w->dir, names[i], "f", err), -BR_E_USAGE);
+        assert_int_equal(br_dir_publish(w->dir, "f", names[i], err), -BR_E_USAGE);
         assert_int_equal(br_dir_unlink(w->dir, names[i], err), -BR_E_USAGE);
+        assert_int_equal(br_dir_sub(w->dir, names[i], true, &(struct br_dir *){NULL}, err), -BR_E_USAGE);
         assert_int_equal(br_dir_exists(w->dir, names[i], err), -BR_E_USAGE);
         assert_int_equal(br_dir_lock(w->dir, names[i], err), -BR_E_USAGE);
     }
@@ -1209,6 +1275,8 @@ static const struct {
     T_TEST(clocks_go_on_and_random_ids_differ, ON_ALL),
     T_TEST(a_file_is_made_only_when_asked_for, ON_ALL),
     T_TEST(a_rename_replaces_and_a_removal_may_be_repeated, ON_ALL),
+    T_TEST(what_is_published_replaces_nothing, ON_ALL),
+    T_TEST(a_directory_lists_its_files_and_its_directories, ON_ALL),
     T_TEST(a_name_never_leads_out_of_the_directory, ON_ALL),
     T_TEST(a_lock_is_held_by_one_until_its_directory_closes, ON_ALL),
     T_TEST(free_space_is_told, ON_ALL),

@@ -403,22 +403,22 @@ static void nodes_come_in_as_many_answers_as_they_need(void **state)
     struct world w;
     struct br_endpoint endpoint;
     struct br_buf nodes[BR_WIRE_NODES_MAX] = {{0}};
-    uint64_t refs[BR_WIRE_NODES_MAX];
+    struct br_tree_link links[BR_WIRE_NODES_MAX] = {0};
     struct br_err err = {0};
     world_open(&w, 13);
     listen_for(&w, 13);
     assert_int_equal(connect_as(&w, ROLE_READER, 0, &endpoint, NULL), 0);
     for (unsigned i = 0; i < BR_WIRE_NODES_MAX; i++) {
-        refs[i] = BR_TREE_NODE_BYTES_MAX - i;
+        links[i].ref = BR_TREE_NODE_BYTES_MAX - i;
     }
-    assert_int_equal(endpoint.ops->fetch_nodes(endpoint.ctx, refs, BR_WIRE_NODES_MAX, nodes, NULL), 0);
+    assert_int_equal(endpoint.ops->fetch_nodes(endpoint.ctx, links, BR_WIRE_NODES_MAX, nodes, NULL), 0);
     for (unsigned i = 0; i < BR_WIRE_NODES_MAX; i++) {
-        assert_int_equal(nodes[i].len, refs[i]);
-        assert_int_equal(nodes[i].data[3], (uint8_t)(refs[i] + 3));
+        assert_int_equal(nodes[i].len, links[i].ref);
+        assert_int_equal(nodes[i].data[3], (uint8_t)(links[i].ref + 3));
     }
-    refs[3] = 13;
-    assert_int_equal(endpoint.ops->fetch_nodes(endpoint.ctx, refs, 5, nodes, &err), -BR_E_CORRUPT);
-    assert_int_equal(endpoint.ops->fetch_nodes(endpoint.ctx, refs, 3, nodes, NULL), 0);
+    links[3].ref = 13;
+    assert_int_equal(endpoint.ops->fetch_nodes(endpoint.ctx, links, 5, nodes, &err), -BR_E_CORRUPT);
+    assert_int_equal(endpoint.ops->fetch_nodes(endpoint.ctx, links, 3, nodes, NULL), 0);
     for (unsigned i = 0; i < BR_WIRE_NODES_MAX; i++) {
         br_buf_free(&nodes[i]);
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// timeout: 180
 //
 // A whole local sync on real files: decisions, what is shipped, what is remembered. What survives crashes is tests/sim/sim_sync.c.
 #include "engine/sync/sync.h"
@@ -27,7 +28,9 @@ struct teller {
     struct br_uuid marked;
     struct br_uuid consumer;
     bool mark_fails;
-    unsigned asked, marks, settled, distrusted;
+    struct br_ring *ring;
+    char old_path[1200]; // what it opens as the volume at the mark; empty: it has none
+    unsigned asked, marks, settled, distrusted, old_asked;
     uint64_t distrusted_offset_bytes;
 };
 
@@ -995,13 +998,49 @@ static int teller_distrust(void *ctx, uint64_t offset_bytes, struct br_err *rete
     return 0;
 }
 
-static const struct br_tracker_ops teller_ops = {
-    .changed = teller_changed, .mark = teller_mark, .settle = teller_settle, .distrust = teller_distrust};
+static int teller_old(void *ctx, const struct br_uuid *version, struct br_file **ret_file)
+{
+    struct teller *teller = ctx;
+
+    assert_true(br_uuid_equal(version, &teller->version));
+    teller->old_asked++;
+    int fd = teller->old_path[0] ? open(teller->old_path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        return 0;
+    }
+    assert_int_equal(0, br_file_wrap(teller->ring, fd, ret_file, NULL));
+    return 1;
+}
+
+static const struct br_tracker_ops teller_ops = {.changed = teller_changed,
+                                                 .mark = teller_mark,
+                                                 .settle = teller_settle,
+                                                 .distrust = teller_distrust,
+                                                 .old = teller_old};
 
 static void use_teller(struct world *w)
 {
     w->teller.tracker = (struct br_tracker){.name = "teller", .ops = &teller_ops, .ctx = &w->teller};
     w->params.tracker = &w->teller.tracker;
+    w->teller.ring = w->ring;
+}
+
+// What the source holds now is what the teller says that it held at its mark.
+static void teller_keeps_old(struct world *w)
+{
+    char command[4000];
+
+    snprintf(w->teller.old_path, sizeof(w->teller.old_path), "%s/old", w->path);
+    snprintf(command, sizeof(command), "cp %s/source %s", w->path, w->teller.old_path);
+    assert_int_equal(0, system(command));
+}
+
+static void lose_trees(struct world *w)
+{
+    char command[4000];
+
+    snprintf(command, sizeof(command), "rm %s/source.blkrep/to-*.tree.*", w->path);
+    assert_int_equal(0, system(command));
 }
 
 static void write_tracked(struct world *w, uint64_t at, size_t len, uint64_t seed)
@@ -1159,6 +1198,67 @@ static void a_stream_of_a_tracked_source_reads_what_changed(void **state)
     check_equal(w);
 }
 
+static void where_the_state_is_lost_a_trackers_old_data_narrows_to_pages(void **state)
+{
+    struct world *w = *state;
+
+    use_teller(w);
+    write_source(w, 0, 20 * BR_MIB, 1);
+    sync_ok(w);
+    teller_keeps_old(w);
+    lose_trees(w);
+    for (unsigned i = 0; i < 20; i++) {
+        write_tracked(w, i * BR_MIB + i % 16 * 4096, 16, i + 2);
+    }
+    assert_int_equal(0, br_extent_map_mark(&w->teller.says, 9 * 65536, 65536, NULL)); // named, and what it was
+    sync_ok(w);
+    assert_string_equal("state-lost", w->result.fallback_reason);
+    assert_int_equal(20 * BR_PAGE_BYTES, w->result.bytes_shipped);
+    assert_int_equal(20 * BR_BLOCK_BYTES, w->result.bytes_old);
+    assert_int_equal(1, w->teller.old_asked);
+    // What was read is known again, and needs no old data.
+    for (unsigned i = 0; i < 20; i++) {
+        write_tracked(w, i * BR_MIB + 4000, 16, i + 30);
+    }
+    sync_ok(w);
+    assert_null(w->result.fallback_reason);
+    assert_int_equal(20 * BR_PAGE_BYTES, w->result.bytes_shipped);
+    assert_int_equal(1, w->teller.old_asked);
+    // Other blocks still do.
+    teller_keeps_old(w);
+    write_tracked(w, 7 * 65536, 16, 60);
+    sync_ok(w);
+    assert_int_equal(BR_PAGE_BYTES, w->result.bytes_shipped);
+    assert_int_equal(2, w->teller.old_asked);
+}
+
+static void old_data_that_is_not_of_the_version_narrows_nothing(void **state)
+{
+    struct world *w = *state;
+
+    use_teller(w);
+    write_source(w, 0, 4 * BR_MIB, 1);
+    sync_ok(w);
+    lose_trees(w);
+    write_tracked(w, 65536, 16, 2);
+    teller_keeps_old(w); // too late: it is the new content
+    sync_ok(w);
+    assert_int_equal(65536, w->result.bytes_shipped);
+    assert_int_equal(1, w->teller.old_asked);
+    lose_trees(w);
+    write_tracked(w, 65536, 16, 3);
+    w->teller.old_path[0] = 0;
+    sync_ok(w);
+    assert_int_equal(65536, w->result.bytes_shipped);
+    // A tracker that knows nothing of the version is not asked.
+    lose_trees(w);
+    w->teller.version.bytes[0] ^= 1;
+    write_tracked(w, 65536, 16, 4);
+    sync_ok(w);
+    assert_string_equal("no-mark", w->result.fallback_reason);
+    assert_int_equal(2, w->teller.old_asked);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -1201,6 +1301,8 @@ int main(void)
         T(a_recheck_goes_round_and_is_a_full_proof),
         T(growth_shrinking_and_a_tracker_end_equal),
         T(a_stream_of_a_tracked_source_reads_what_changed),
+        T(where_the_state_is_lost_a_trackers_old_data_narrows_to_pages),
+        T(old_data_that_is_not_of_the_version_narrows_nothing),
         T(a_stream_that_got_out_although_its_sender_died_can_be_gone_on_from),
     };
 

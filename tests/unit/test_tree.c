@@ -506,13 +506,14 @@ struct far_store {
     unsigned calls, largest;
 };
 
-static int fetch_far(void *ctx, const uint64_t *refs, unsigned count, struct br_buf *ret_nodes, struct br_err *reterr)
+static int fetch_far(void *ctx, const struct br_tree_link *links, unsigned count, struct br_buf *ret_nodes,
+                     struct br_err *reterr)
 {
     struct far_store *far = ctx;
 
     far->calls++;
     far->largest = BR_MAX(far->largest, count);
-    return br_tree_store_fetch_many(&far->store, refs, count, ret_nodes, reterr);
+    return br_tree_store_fetch_many(&far->store, links, count, ret_nodes, reterr);
 }
 
 static void a_copy_asks_in_batches_and_takes_only_what_is_proven(void **state)

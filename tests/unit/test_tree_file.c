@@ -118,7 +118,7 @@ static void nodes_are_read_before_they_are_written_after_and_by_the_next_process
     t_tree_expect(&tree, br_tree_file_store(process.file), &model);
     uint64_t ref = 0;
     const struct br_tree_store *store = br_tree_file_store(process.file);
-    assert_int_equal(store->keep(store->ctx, secret, 100, &ref, NULL), -BR_E_INTERNAL);
+    assert_int_equal(store->keep(store->ctx, &br_hash_zero, secret, 100, &ref, NULL), -BR_E_INTERNAL);
     assert_int_equal(br_tree_file_sync(process.file, NULL), -BR_E_INTERNAL);
     stop(&process);
     t_version_free(&model);
@@ -323,7 +323,7 @@ static void after_a_failed_write_the_file_takes_no_more_and_loses_nothing(void *
         assert_int_equal(br_tree_file_sync(process.file, NULL), kind ? -BR_E_IO : -BR_E_NO_SPACE);
         uint64_t ref = 0;
         const struct br_tree_store *store = br_tree_file_store(process.file);
-        assert_true(store->keep(store->ctx, (const uint8_t *)"node", 4, &ref, NULL) < 0);
+        assert_true(store->keep(store->ctx, &br_hash_zero, (const uint8_t *)"node", 4, &ref, NULL) < 0);
         assert_int_equal(reopen(&process, 1, bytes, false), 0);
         t_tree_expect(&tree, br_tree_file_store(process.file), &model);
         assert_int_equal(change(process.file, &model, 3, 4, &tree, &tree), 0);

@@ -182,19 +182,13 @@ static void another_version_is_named(void **state)
     assert_int_equal(-BR_E_CORRUPT, decode("", &record));
 }
 
-// As an older blkrep wrote it, without @member; its sum is right.
-static char *encoded_without(const char *member)
+// The record as text with its right sum; takes @object.
+static char *summed(json_t *object)
 {
-    struct volume_record *record = a_record();
-    char *text = volume_record_encode(record);
-    json_t *object = json_loads(text, 0, NULL);
     char sum[40];
 
-    free(text);
-    free(record);
-    assert_int_equal(0, json_object_del(object, member));
     json_object_del(object, "sum");
-    text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
     XXH128_hash_t hash = XXH3_128bits(text, strlen(text));
     snprintf(sum, sizeof(sum), "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64, (uint64_t)hash.low64);
     free(text);
@@ -202,6 +196,19 @@ static char *encoded_without(const char *member)
     text = json_dumps(object, JSON_INDENT(1));
     json_decref(object);
     return text;
+}
+
+// As an older blkrep wrote it, without @member.
+static char *encoded_without(const char *member)
+{
+    struct volume_record *record = a_record();
+    char *text = volume_record_encode(record);
+    json_t *object = json_loads(text, 0, NULL);
+
+    free(text);
+    free(record);
+    assert_int_equal(0, json_object_del(object, member));
+    return summed(object);
 }
 
 static void a_record_of_before_the_chain_had_a_time_is_read(void **state)
@@ -219,6 +226,33 @@ static void a_record_of_before_the_chain_had_a_time_is_read(void **state)
     free(older);
     free(damaged);
     free(again);
+}
+
+static void the_group_of_a_snapshot_is_kept_and_an_older_record_has_none(void **state)
+{
+    (void)state;
+    struct volume_record *record = a_record(), *again = calloc(1, sizeof(*again));
+
+    char *older = volume_record_encode(record);
+    json_t *object = json_loads(older, 0, NULL);
+    json_t *first = json_array_get(json_object_get(object, "snapshots"), 0);
+    assert_int_equal(0, json_object_del(first, "group"));
+    assert_int_equal(0, json_object_del(first, "leader"));
+    free(older);
+    older = summed(object);
+    assert_int_equal(0, decode(older, again));
+    assert_true(br_uuid_is_nil(&again->snapshots[0].group));
+    assert_string_equal("", again->snapshots[0].leader);
+    free(older);
+
+    record->snapshots[0].group = uuid(6);
+    snprintf(record->snapshots[0].leader, VOLUME_NAME_MAX, "alpha");
+    char *text = volume_record_encode(record);
+    assert_int_equal(0, decode(text, again));
+    assert_memory_equal(record, again, sizeof(*record));
+    free(text);
+    free(again);
+    free(record);
 }
 
 static void pieces_are_given_from_what_is_free_and_joined(void **state)
@@ -336,6 +370,7 @@ int main(void)
         cmocka_unit_test(a_record_that_says_the_impossible_is_refused),
         cmocka_unit_test(another_version_is_named),
         cmocka_unit_test(a_record_of_before_the_chain_had_a_time_is_read),
+        cmocka_unit_test(the_group_of_a_snapshot_is_kept_and_an_older_record_has_none),
         cmocka_unit_test(pieces_are_given_from_what_is_free_and_joined),
         cmocka_unit_test(no_byte_of_the_area_has_two_owners),
         cmocka_unit_test(the_oldest_mark_goes_first_and_never_a_younger_one_for_an_older),

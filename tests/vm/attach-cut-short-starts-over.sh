@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=48M disk=area=64M disk=home=64M disk=target=48M tools=dmsetup,mke2fs,e2fsck,jq,strace modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=48M disk=area=64M disk=home=64M disk=target=48M tools=dmsetup,mke2fs,e2fsck,jq,strace modules=dm-snapshot,dm-era cpus=1 timeout=300
 #
 # A first attach is killed after each time that it wrote its record. The same command again starts over; the volume's name alone builds it too, and
 # takes nothing for metadata that only lay where metadata is to be. Another device under the name is refused.

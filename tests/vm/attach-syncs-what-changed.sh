@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=64M disk=area=96M disk=home=96M disk=target=64M tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=64M disk=area=96M disk=home=96M disk=target=64M tools=dmsetup,mke2fs,e2fsck modules=dm-snapshot,dm-era cpus=1 timeout=300
 #
 # A device is attached with each tracker, its file system mounted and written to while it is synced: every replica is a clean file system
 # and equal to the view, an incremental reads what changed and little else, a snapshot leaves nothing behind, and after a detach nothing is left.
@@ -13,7 +13,7 @@ mke2fs -q -t ext4 /dev/vm/home || fail "mke2fs"
 mount -t ext4 /dev/vm/home /mnt || fail "mount"
 
 # field KEY - of the last exit object
-field() { jq -r "select(.type == \"exit\") | .$1" "$T/out"; }
+field() { json_field "$T/out" type=exit "$1"; }
 
 run() {
     "$@" --json >"$T/out" 2>"$T/err" || fail "$*: status $?: $(cat "$T/out" "$T/err"; dmesg | tail -5)"

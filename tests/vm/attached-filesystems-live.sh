@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# vm: kernels=all disk=ext4=64M disk=xfs=320M disk=area_ext4=64M disk=area_xfs=96M disk=home=64M disk=to_ext4=64M disk=to_xfs=320M disk=copy=320M tools=dmsetup,mke2fs,e2fsck,mkfs.xfs,xfs_repair,jq,fio modules=dm-snapshot,dm-era,loop mem=768M timeout=300
+# vm: kernels=all disk=ext4=64M disk=xfs=320M disk=area_ext4=64M disk=area_xfs=96M disk=home=64M disk=to_ext4=64M disk=to_xfs=320M disk=copy=320M tools=dmsetup,mke2fs,e2fsck,mkfs.xfs,xfs_repair,fio modules=dm-snapshot,dm-era,loop mem=768M timeout=300
 #
 # ext4 under tracker era and XFS under tracker cow, written to by fio all the time and synced every second. fio reads back what it wrote and finds
 # it; each replica looked at is a file system that its own log makes whole, and every block of the file in it is one that fio wrote there.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=32M disk=area=12M disk=home=64M disk=target=32M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=32M disk=area=12M disk=home=64M disk=target=32M tools=dmsetup,mke2fs modules=dm-snapshot,dm-era timeout=300
 #
 # As attached-store-full.sh, with tracker era, whose marks need no store: a view that overflows costs that run only; and with an area that is a
 # file, which grows to its bound and no further.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=32M disk=area=12M disk=home=64M disk=target=32M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=32M disk=area=12M disk=home=64M disk=target=32M tools=dmsetup,mke2fs modules=dm-snapshot,dm-era timeout=300
 #
 # The place for stores is too small for what is written. Never does the volume itself see an error, and never is a run refused for ever: a view
 # leaves room for the next one, it gets the room of the oldest mark when it needs it, what overflowed is named with status 6 by whoever
@@ -23,11 +23,22 @@ equal "after three runs"
 
 echo "== cow: the view takes the room of the mark and is read to its end"
 overwrite 16 2 "before"
-sync_in_time 0 7 0.4
+sync_in_time 0 6 1.5
 replica_is "$T/view" "overtaken"
 gone_audited mark "no-room|store-overflowed"
 run blkrep sync data /dev/vm/target --recheck 64K
 equal "after a run that was overtaken"
+
+echo "== cow: the mark makes room also for a run that reads old data from it"
+rm /mnt/state/devices/*/to-*.tree.* || fail "no trees"
+gone=$(grep -c '"act":"snapshot-gone"' /mnt/state/audit.ndjson)
+overwrite 16 2 "old data"
+sync_in_time 0 5 2
+[[ $(field bytes_read_old) -gt 0 ]] || fail "no old data was read: $(said)"
+replica_is "$T/view" "overtaken with old data at hand"
+[[ $(grep -c '"act":"snapshot-gone"' /mnt/state/audit.ndjson) -gt $gone ]] || fail "the mark was not given up: $(cat /mnt/state/audit.ndjson)"
+run blkrep sync data /dev/vm/target --recheck 64K
+equal "after a run that was overtaken with old data at hand"
 
 echo "== cow: a view that all of the room is not enough for"
 overwrite 16 2 "more"

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# soak: two minutes on an emulated processor
-# vm: kernels=all disk=data=16M disk=logs=16M disk=area_data=32M disk=area_logs=48M disk=to_data=16M disk=to_logs=16M disk=home=32M,sector=4096 tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era timeout=300 power-cut
+# vm: kernels=all disk=data=16M disk=logs=16M disk=area_data=32M disk=area_logs=48M disk=to_data=16M disk=to_logs=16M disk=home=32M,sector=4096 tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era cpus=1 timeout=300 power-cut
 #
 # A tracker that forgot a change: a bit cleared in the metadata of dm-era, a record zeroed in an exception store, both made offline and with
 # all checksums right (lib/forget.c), after the stack was taken down in order and after a power cut. Either it is seen at once and all is
@@ -55,7 +54,7 @@ forget_store() {
 
 forget_bit() {
     local bytes
-    bytes=$(jq -r '.meta.len_bytes' "/mnt/state/volumes/$1/stack.json")
+    bytes=$(json_field "/mnt/state/volumes/$1/stack.json" '' meta.len_bytes)
     dmsetup create lost --table "0 $((bytes / 512)) linear /dev/vm/area_$1 0" || fail "linear"
     forget era /dev/mapper/lost "$forgotten" || fail "no bit to forget"
     dmsetup remove lost || fail "remove"

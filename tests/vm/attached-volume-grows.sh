@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=128M disk=area=192M disk=home=160M tools=dmsetup,mke2fs,e2fsck,resize2fs,jq modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=128M disk=area=192M disk=home=176M tools=dmsetup,mke2fs,e2fsck,resize2fs modules=dm-snapshot,dm-era cpus=1 timeout=300
 #
-# The disk of an attached volume grows under its mounted file system. With cow `attach NAME` gives the stack the new size at once; with era it
-# says what to type, and the stack has the size when that was done. The next run ships the growth as an incremental, and the replica is equal. A
-# disk that shrank is refused, and nothing is changed.
+# The disk of an attached volume grows under its mounted file system, and `attach NAME` gives the stack the new size at once. With era that goes as
+# far as its dm-era was made for; beyond, it says what to type, and the stack has the size when that was done. The next run ships the growth
+# as an incremental, what did not change is not read, and the replica is equal. A disk that shrank is refused, and nothing is changed.
 set -u
 # shellcheck source=lib/guest.sh
 . /vm/lib/guest.sh
@@ -37,6 +37,7 @@ shipped() {
     is fallback_reason null
     is tracker_caught false
     is size_bytes $((96 * mib))
+    below bytes_read $((88 * mib)) # all of it would be 96
     umount /run/data || fail "umount"
     run blkrep sync data /mnt/replica --recheck 1M
     is fallback_reason null
@@ -56,6 +57,15 @@ for tracker in cow era; do
     is size_bytes $((48 * mib))
 
     disk_is 96
+    # Written meanwhile: what was marked before the growth is marked after it.
+    vm_pattern $((2 * mib)) meanwhile >/run/data/meanwhile && sync
+    run blkrep attach data
+    is size_bytes $((96 * mib))
+    grown
+    shipped
+
+    disk_is 112
+    mount -t ext4 /dev/mapper/data /run/data || fail "mount"
     if [[ $tracker == era ]]; then
         run_is 1 blkrep attach data
         says "blkrep detach --keep data"
@@ -67,15 +77,19 @@ for tracker in cow era; do
     else
         run blkrep attach data
     fi
-    is size_bytes $((96 * mib))
-    grown
-    shipped
+    is size_bytes $((112 * mib))
+    umount /run/data || fail "umount"
+    run blkrep sync data /mnt/replica --recheck 1M
+    is fallback_reason null
+    is tracker_caught false
+    is size_bytes $((112 * mib))
+    same "the replica of $tracker" /dev/mapper/data /mnt/replica
 
     run blkrep detach --keep data
     disk_is 48
     run_is 3 blkrep attach data
     says shrank
-    disk_is 96
+    disk_is 112
     run blkrep attach data
     is tracking_lost null
     run blkrep detach data

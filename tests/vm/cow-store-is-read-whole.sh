@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=16M disk=cow=24M tools=dmsetup modules=dm-snapshot timeout=200
+# vm: kernels=all disk=source=16M disk=cow=24M tools=dmsetup modules=dm-snapshot cpus=1 timeout=240
 #
 # Does the reader of dm-snapshot's exception store tell every sector that changed, and give back what was there before: while the kernel
 # appends under three writers, and afterwards exactly? Writes, write-zeroes of every length and alignment, in chunks of 4 to 64 KiB.

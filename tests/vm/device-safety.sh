@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=6.1 disk=source=8M disk=small=4M disk=target=8M disk=large=12M disk=fs=16M disk=ro=8M,ro disk=home=96M tools=dmsetup,mke2fs,losetup,mkfs.xfs timeout=200
+# vm: kernels=6.1 disk=source=8M disk=small=4M disk=target=8M disk=large=12M disk=fs=16M disk=ro=8M,ro disk=home=96M tools=dmsetup,mke2fs,losetup,mkfs.xfs cpus=1 timeout=240
 #
 # What `blkrep sync` refuses to write to, on real devices (G8), and that a refusal changes nothing: a mounted device,
 # one below a mounted or held one, one too small, one that is read-only, one that holds a file system, the source itself

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=6.12 disk=a=8M,sector=4096 disk=b=8M,sector=4096 disk=c=8M disk=home=96M tools=mke2fs timeout=150
+# vm: kernels=6.12 disk=a=8M,sector=4096 disk=b=8M,sector=4096 disk=c=8M disk=home=96M tools=mke2fs cpus=1 timeout=240
 #
 # Does sync copy between disks with 4096-byte sectors, and between those and disks with 512, first copy and delta, with
 # both ways to talk to the kernel? A write that is not aligned to the disk's sectors fails there.

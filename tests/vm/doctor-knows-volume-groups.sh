@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=6.1 disk=pv=256M disk=plain=64M tools=lvm,thin_check,thin_dump,thin_delta,dmsetup,mke2fs,jq,strace modules=dm-thin-pool timeout=240
+# vm: kernels=6.1 disk=pv=256M disk=plain=64M tools=lvm,thin_check,thin_dump,thin_delta,dmsetup,mke2fs,jq,strace modules=dm-thin-pool cpus=1 timeout=240
 #
 # `blkrep doctor` sees LVM's volumes as what they are, linear and thin, with the tracker that fits each and the group's free space as LVM
 # itself counts it; its question to LVM opens no device for writing and changes nothing.

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# soak: minutes on an emulated processor
-# vm: kernels=all disk=meta=8M tools=dmsetup,blkdiscard modules=dm-era,dm-zero timeout=200
+# vm: kernels=all disk=meta=8M tools=dmsetup,blkdiscard modules=dm-era,dm-zero cpus=1 timeout=400
 #
 # Is a metadata device of the size that br_era_meta_bytes() computes enough, whatever is written? All blocks of a volume (that forgets what is written)
 # are marked in every era, as many eras as it was computed for end while a metadata snapshot is held, then as many at once; nothing

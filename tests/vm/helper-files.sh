@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# vm: kernels=6.1,6.12 disk=a=32M disk=fs=96M disk=xfs=320M disk=spare=4M tools=dmsetup,mke2fs,mkfs.xfs,e2fsck,xfs_repair timeout=120
+# vm: kernels=6.1,6.12 disk=a=32M disk=fs=96M disk=xfs=320M disk=spare=4M tools=dmsetup,mke2fs,mkfs.xfs,e2fsck,xfs_repair cpus=1 timeout=240
 #
 # A file as a store: what blkrep-dm-helper makes and maps, and what it refuses.
 set -u

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# vm: kernels=6.1,6.12 disk=pv=128M disk=pv2=64M tools=dmsetup,lvm,thin_check,mke2fs modules=dm-thin-pool timeout=150
+# vm: kernels=6.1,6.12 disk=pv=128M disk=pv2=64M tools=dmsetup,lvm,thin_check,mke2fs modules=dm-thin-pool cpus=1 timeout=240
 #
 # LVM through blkrep-dm-helper: snapshots and stores of its own in the groups that a registration names, and nothing else of LVM's.
 set -u

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2010,SC2143 # "A && B || fail": fail ends the test
-# vm: kernels=6.1,6.12 disk=a=64M disk=cow=32M disk=meta=8M disk=other=16M tools=dmsetup,mke2fs,e2fsck timeout=120
+# vm: kernels=6.1,6.12 disk=a=64M disk=cow=32M disk=meta=8M disk=other=16M tools=dmsetup,mke2fs,e2fsck timeout=240
 #
 # Every request of blkrep-dm-helper that is about device-mapper, on a real kernel, and what it refuses.
 set -u
@@ -58,6 +58,16 @@ exec 5<&-
 ok clear db/top
 want "$(dmh info db/top)" inactive=0
 ok create db/copy
+
+# a store that somebody holds for himself is waited for, a moment
+mkdir -p /run/held
+mke2fs -q -F -t ext2 /dev/vm/cow 4M || fail "mke2fs"
+mount -t ext2 /dev/vm/cow /run/held || fail "a mount"
+refused BUSY load db/copy "snapshot,$size,real,/dev/vm/cow,grain=8192,persistent"
+(sleep 0.7 && umount /run/held) &
+ok load db/copy "snapshot,$size,real,/dev/vm/cow,grain=8192,persistent"
+wait $! || fail "umount"
+ok clear db/copy
 ok copy-table db/real copy -- resume db/copy
 want "$(dmh table db/copy)" kind=linear "offset=$((16 * M))"
 

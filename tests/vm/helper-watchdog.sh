@@ -6,6 +6,7 @@
 # Suspends that go wrong on a slow disk. Each time: a freeze that can't be short is begun (its checks are turned off), somebody is killed or
 # stopped one second into it, and then the device must be ACTIVE with its intended table, and a write that waited must be done, within five
 # seconds of the end of the suspend call. That is when the suspender's process is gone: it can't die before its call returns.
+# Meanwhile the memory of both that must act is locked: what they need can't lie in a page on a device that is suspended.
 set -u
 # shellcheck source=lib/guest.sh
 . /vm/lib/guest.sh
@@ -21,38 +22,13 @@ delay() {
         dmsetup resume slow || fail "the slow disk"
 }
 
-# pid_of NAME - in bash alone: on an emulated CPU a process for each process takes seconds
-pid_of() {
-    local file name
-    for file in /proc/[0-9]*/comm; do
-        { read -r name <"$file"; } 2>/dev/null || continue
-        if [[ $name == "$1" ]]; then
-            file=${file#/proc/}
-            echo "${file%/comm}"
-            return 0
-        fi
-    done
-    return 1
-}
-
 # gone PID: is the process dead, though perhaps nobody has reaped it?
 gone() { [[ ! -e /proc/$1 ]] || grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null; }
 
 now_ms() { echo "${EPOCHREALTIME/./}" | sed 's/...$//'; }
 
-await() {
-    local limit_ms=$1 what=$2 i
-    shift 2
-    for ((i = 0; i < limit_ms / 20; i++)); do
-        "$@" && return 0
-        sleep 0.02
-    done
-    fail "not within $limit_ms ms: $what"
-}
-
 is_active() { [[ $(state db) == Active && $(dmsetup table db) == *"$1"* ]]; }
 written() { [[ -e $T/written ]]; }
-nobody_left() { ! pid_of blkrep-watchdog && ! pid_of blkrep-suspend; } >/dev/null
 
 # ---- the stack, on a disk that is fast at first
 modprobe dm-delay || skip "this kernel has no dm-delay"
@@ -63,14 +39,23 @@ touch /mnt/before && sync
 
 slow_ms=300 # what a write or flush takes during a freeze
 
+# locked NAME - all memory of that process is, but a page or two that the kernel maps into each (vdso)
+locked() {
+    local pid lock resident
+    pid=$(pid_of "$1") || fail "no $1"
+    lock=$(awk '/^VmLck:/ { print $2 }' "/proc/$pid/status") resident=$(awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status")
+    echo "$1: $lock KiB are locked, $resident resident"
+    [[ $lock -gt 0 && $((lock + 16)) -ge $resident ]] || fail "the memory of $1 is not locked: $lock KiB of $resident"
+}
+
 # freeze_begun ARGUMENTS...: a window begins; on return it is one second into its slow freeze, and a write waits
 freeze_begun() {
-    await 30000 "the end of an earlier window's processes" nobody_left
+    within 30000 "the end of an earlier window's processes" nobody_left
     rm -f "$T/written"
     dd if=/dev/urandom of=/mnt/dirty bs=64k count=8 status=none
     delay "$slow_ms"
     (dmh window "$@" >"$T/window.log" 2>&1; echo "status $?" >>"$T/window.log") &
-    await 5000 "a suspender" pid_of blkrep-suspend >/dev/null
+    within 5000 "a suspender" pid_of blkrep-suspend >/dev/null
     suspender=$(pid_of blkrep-suspend) helper=$(pid_of blkrep-dm-helpe) client=$(pid_of dmh)
     sleep 1
     gone "$suspender" && fail "the freeze was over too soon to test anything: $(cat "$T/window.log")"
@@ -80,12 +65,12 @@ freeze_begun() {
 # settled TABLE: once the suspender is gone, all is well within five seconds
 settled() {
     local ended_ms
-    await 60000 "the end of the suspend call" gone "$suspender"
+    within 60000 "the end of the suspend call" gone "$suspender"
     ended_ms=$(now_ms)
-    await 5000 "$1 active" is_active "$1"
-    await 5000 "the write that waited" written
+    within 5000 "$1 active" is_active "$1"
+    within 5000 "the write that waited" written
     echo "all well $(($(now_ms) - ended_ms)) ms after the suspend call's end"
-    await 5000 "the watchdog's end" nobody_left
+    within 5000 "the watchdog's end" nobody_left
     delay 0
     touch /mnt/after && sync -f /mnt || fail "the filesystem does not take writes any more"
 }
@@ -106,13 +91,15 @@ delay 0
 echo "== the deadline passes"
 freeze_begun top=db/top,freeze deadline=1200
 settled snapshot-origin
-await 5000 "the answer" grep -q status "$T/window.log"
+within 5000 "the answer" grep -q status "$T/window.log"
 grep -q FREEZE_DEADLINE "$T/window.log" || fail "$(cat "$T/window.log")"
 
 echo "== the suspender is killed, then helper and client; a new table must not become live"
 load_snapshot db s1 "$size" /dev/vm/cow
 ok load db/top "linear,$size,real"
 freeze_begun top=db/top,freeze inside=db/s1,fresh deadline=60000
+locked blkrep-watchdog
+locked blkrep-suspend
 kill -9 "$suspender"
 sleep 0.1
 kill -9 "$helper" "$client"
@@ -127,13 +114,13 @@ kill -9 "$suspender"
 kill -STOP "$helper"
 settled snapshot-origin
 kill -CONT "$helper"
-await 5000 "the answer" grep -q 'status 1' "$T/window.log"
+within 5000 "the answer" grep -q 'status 1' "$T/window.log"
 
 echo "== the watchdog is killed as well: the helper does its work"
 freeze_begun top=db/top,freeze deadline=60000
 kill -9 "$(pid_of blkrep-watchdog)" "$suspender"
 settled snapshot-origin
-await 5000 "the answer" grep -q 'status 1' "$T/window.log"
+within 5000 "the answer" grep -q 'status 1' "$T/window.log"
 
 echo "== helper and client are killed, and the window goes on to its good end"
 freeze_begun top=db/top,freeze deadline=60000
@@ -151,12 +138,12 @@ refused FREEZE_DEADLINE freeze db /mnt deadline=300 -- sleep 800 -- thaw
 touch /mnt/thawed || fail "not thawed"
 want "$(dmh freeze db /mnt deadline=20000 -- thaw)" frozen
 (dmh freeze db /mnt deadline=60000 -- sleep 60000 >"$T/freeze.log") &
-await 5000 "a freeze" grep -q frozen "$T/freeze.log"
+within 5000 "a freeze" grep -q frozen "$T/freeze.log"
 (echo more >/mnt/more && touch "$T/thawed") &
 sleep 0.3
 [[ ! -e $T/thawed ]] || fail "it is not frozen"
 kill -9 "$(pid_of blkrep-dm-helpe)" "$(pid_of dmh)"
-await 5000 "the thaw" test -e "$T/thawed"
+within 5000 "the thaw" test -e "$T/thawed"
 refused REFUSED freeze db / deadline=1000
 mke2fs -q -t ext4 /dev/vm/cow && mkdir "$T/other" && mount /dev/vm/cow "$T/other" || fail "ext4"
 refused PERMISSION freeze db "$T/other" deadline=1000

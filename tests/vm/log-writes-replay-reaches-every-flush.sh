@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=6.12 disk=data=2M disk=log=8M disk=replay=2M disk=end=2M tools=dmsetup timeout=120
+# vm: kernels=6.12 disk=data=2M disk=log=8M disk=replay=2M disk=end=2M tools=dmsetup cpus=1 timeout=240
 #
 # Does replay_log rebuild what a disk durably held at each flush? The tests that replay a replica's log rely on it.
 # Generations of writes at random places are made durable one by one and the disk's hash is taken after each; replayed

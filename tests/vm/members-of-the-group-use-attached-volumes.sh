@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
-# vm: kernels=all disk=source=32M disk=area=96M disk=home=96M disk=alien=16M tools=dmsetup,mke2fs,e2fsck,jq,setpriv,systemd-socket-activate modules=dm-snapshot,dm-era timeout=200
+# vm: kernels=all disk=source=32M disk=area=96M disk=home=96M disk=alien=16M tools=dmsetup,mke2fs,e2fsck,setpriv,systemd-socket-activate modules=dm-snapshot,dm-era timeout=240
 #
 # A user in group blkrep, through the service as systemd starts it, syncs a volume that root attached, makes, lists and removes a snapshot, and
 # asks for its status; he can't attach anything. One who is not in the group is told so and gets nothing, and root's runs go on beside his.
@@ -58,7 +58,8 @@ cmp /dev/mapper/data-snap.* /mnt/1000/replica.img || fail "the replica is not th
 run member blkrep snapshot remove data@mine
 run member blkrep status
 grep -q replica.img "$T/out" || fail "status does not know the replica: $(cat "$T/out")"
-[[ $(blkrep sync data /mnt/root.img --recheck 1M --json | jq -r 'select(.type == "exit") | .fallback_reason') == null ]] ||
+blkrep sync data /mnt/root.img --recheck 1M --json >"$T/out"
+[[ $(json_field "$T/out" type=exit fallback_reason) == null ]] ||
     fail "root's own mark is gone"
 cmp <(od -An -tx1 -j 16 -N 16 /var/lib/blkrep/devices/*/volume) <(od -An -tx1 -j 16 -N 16 /mnt/1000/.local/state/blkrep/devices/*/volume) ||
     fail "to the user it is another volume than to root"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=6.12 disk=source=2M disk=live=66M disk=log=96M disk=replay=66M tools=dmsetup,mke2fs,e2fsck modules=dm-snapshot timeout=600
+# vm: kernels=6.12 disk=source=2M disk=live=66M disk=log=96M disk=replay=66M tools=dmsetup,mke2fs,e2fsck modules=dm-snapshot cpus=1 timeout=600
 #
 # At every flush of a first copy and of a delta: is the device that was the target the old version or the new one, or
 # marked and completed by finish (G2), and after sync has said 0 the new one only (G1)?

@@ -5,7 +5,7 @@
 # soak: 30 cuts take about ten minutes for each kernel
 # timeout: 1800
 #
-# The same as replica-power-cut-device.sh, on both kernels, until the cuts have met every step of a sync.
+# The same as replica-power-cut-device.sh, on both kernels, until the cuts have met every step of a sync, or as often as an argument says.
 set -u
 # shellcheck source=lib/guest.sh
 . /vm/lib/guest.sh
@@ -14,4 +14,4 @@ set -u
 
 cut_mount
 replica=/dev/vm/replica
-cut_main 30
+cut_main "${1:-30}"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # soak: seven boots through a real initramfs
 # timeout: 1900
-# vm: kernels=all disk=root=192M disk=meta=64M disk=target=192M tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era builder=initramfs-tools timeout=900
+# vm: kernels=all disk=root=192M disk=meta=64M disk=target=192M tools=dmsetup,mke2fs,e2fsck,sfdisk modules=dm-snapshot,dm-era builder=initramfs-tools cpus=1 timeout=1500
 #
 # The whole way of a root file system into a stack that initramfs-tools's initramfs builds, through broken metadata and a missing helper, which no boot
 # minds and the next run knows, and out again with nothing left (lib/root.sh).

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# vm: kernels=all disk=source=32M disk=area=64M disk=home=96M disk=target=32M tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era timeout=300
+# vm: kernels=all disk=source=32M disk=area=64M disk=home=96M disk=target=32M tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era cpus=1 timeout=300
 #
 # `status` says of an attached volume what is so: tracker, since when every write is proven to have gone through it, why it was lost before, the
 # place and its forecast, consumers by name with their marks, the stack's state whatever it is, the device by its WWID. A replica that is forgotten
@@ -11,8 +11,14 @@ set -u
 # shellcheck source=lib/attached.sh
 . /vm/lib/attached.sh
 
-# of KEY - of the volume's line of the last run
-of() { jq -rc "select(.type == \"volume\" and .volume == \"data\") | .$1" "$T/out"; }
+# of KEY|FILTER - of the volume's line of the last run
+of() {
+    if [[ $1 == *" "* ]]; then
+        jq -rc "select(.type == \"volume\" and .volume == \"data\") | .$1" "$T/out"
+    else
+        json_field "$T/out" type=volume,volume=data "$1"
+    fi
+}
 
 shows() { [[ $(of "$1") == "$2" ]] || fail "$1 is $(of "$1") instead of $2: $(cat "$T/out" "$T/err")"; }
 

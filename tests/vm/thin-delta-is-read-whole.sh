@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# vm: kernels=all disk=meta=2M disk=data=32M tools=dmsetup,thin_delta modules=dm-thin-pool timeout=200
+# vm: kernels=all disk=meta=2M disk=data=32M tools=dmsetup,thin_delta modules=dm-thin-pool cpus=1 timeout=240
 #
 # Does thin_delta, as the engine reads it, tell every sector in which two snapshots of a thin volume differ: after writes, write-zeroes and discards of
 # every length and alignment? Does its account agree with the kernel's, and is an answer with a range left out refused?

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
-# vm: kernels=all disk=pv=128M disk=home=32M disk=target=32M disk=other=32M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs,e2fsck,jq modules=dm-thin-pool,dm-snapshot timeout=300
+# vm: kernels=all disk=pv=128M disk=home=32M disk=target=32M disk=other=32M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs,e2fsck modules=dm-thin-pool,dm-snapshot cpus=1 timeout=300
 #
 # A thin volume of LVM's, mounted and written to, with tracker thin: it keeps its path, each run reads and ships what changed (writes and
 # discards) and the replica is the view; two consumers have marks of their own; a metadata snapshot that somebody else holds, one that a

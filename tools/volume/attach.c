@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/units.h"
-#include "engine/codec/era_format.h"
 #include "engine/guard/guard.h"
 #include "engine/sync/source.h"
 #include "kmod-compat/advice.h"
@@ -18,6 +18,7 @@
 #include "tools/volume/early.h"
 #include "tools/volume/find.h"
 #include "tools/volume/lvm.h"
+#include "tools/volume/own.h"
 #include "tools/volume/pass.h"
 #include "tools/volume/stack.h"
 
@@ -25,8 +26,10 @@
 #define ATTACH_AREA_LEAST     (UINT64_C(128) << 20)
 #define ATTACH_AREA_MOST      (UINT64_C(4) << 30)
 #define ATTACH_AREA_MAX_SHARE 5u // what it may grow to
-#define ATTACH_GROWTH         2u // the metadata of dm-era is sized for a volume that grows to so many times its size
-#define ATTACH_ERAS           64u
+
+#define ATTACH_USERS_BYTES  400
+#define ATTACH_USERS_TRIES  15
+#define ATTACH_USERS_NAP_NS 200000000
 
 // The machine's devices, and the one in question.
 struct attach_look {
@@ -35,6 +38,8 @@ struct attach_look {
     size_t index;
     struct kmc_way_answer way;
     struct br_guard_object object;
+    char
+        users[ATTACH_USERS_BYTES]; // who could write to it past a stack: a mount, a process that has it open; "" nobody
 };
 
 // Looking -----------------------------------------------------------------------------------------------------------------------------
@@ -60,6 +65,30 @@ static int attach_describe(const char *path, struct br_guard_object *ret_object,
     return error;
 }
 
+// Whoever has the device open for writing goes on writing to it, below a stack that is put on top: nobody would track that. One who passes by
+// (a process that was just ended, a look at the disk) is waited for.
+static int attach_users(const char *path, char *ret_users, size_t size, struct br_err *reterr)
+{
+    const struct timespec nap = {.tv_nsec = ATTACH_USERS_NAP_NS};
+    struct br_err err = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int error = fd < 0 ? br_err_os(&err, errno, "opening %s", path) : br_guard_source(fd, path, &err);
+
+    for (int i = 0; error == -BR_E_SOURCE_IN_USE && i < ATTACH_USERS_TRIES; i++) {
+        nanosleep(&nap, NULL);
+        error = br_guard_source(fd, path, &err);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    snprintf(ret_users, size, "%.390s", error == -BR_E_SOURCE_IN_USE ? err.text : "");
+    if (error && error != -BR_E_SOURCE_IN_USE) {
+        *reterr = err;
+        return error;
+    }
+    return 0;
+}
+
 static size_t attach_index(const struct kmc_devices *devices, uint64_t device)
 {
     return kmc_device_by_number(devices, major(device), minor(device));
@@ -81,7 +110,11 @@ static int attach_look_at(const char *path, struct attach_look *look, struct br_
         return br_err_set(reterr, BR_E_NOT_FOUND, "%s is no block device that the kernel lists", path);
     }
     kmc_way_of(&look->devices, look->index, &look->way);
-    return 0;
+    const struct kmc_device *device = &look->devices.list[look->index];
+    // Of a mounted or held device it is known who uses it; of others a process may.
+    return device->mount_count || device->above_count || device->swap
+               ? 0
+               : attach_users(path, look->users, sizeof(look->users), reterr);
 }
 
 // Can it be attached now? What it takes otherwise is what blkrep doctor prints.
@@ -93,8 +126,14 @@ static int attach_allowed(const struct attach_look *look, bool at_boot, struct b
     if (support.answer == KMC_NO) {
         return br_err_set(reterr, BR_E_UNSUPPORTED, "attaching: %s; %s", support.reason, support.remedy);
     }
-    if (look->way.way == KMC_WAY_IDLE || look->way.way == KMC_WAY_ONLINE) {
+    if (look->way.way == KMC_WAY_ONLINE || (look->way.way == KMC_WAY_IDLE && (!look->users[0] || at_boot))) {
         return 0;
+    }
+    if (look->way.way == KMC_WAY_IDLE) {
+        return br_err_set(
+            reterr, BR_E_REFUSED,
+            "%.250s; what is written there would go past the stack: end it, attach, and begin it anew on /dev/mapper/NAME",
+            look->users);
     }
     if (at_boot && (look->way.way == KMC_WAY_RELEASE || look->way.way == KMC_WAY_BOOT)) {
         return 0;
@@ -108,7 +147,8 @@ static bool attach_retables(const struct attach_look *look)
 {
     const struct kmc_device *device = &look->devices.list[look->index];
 
-    return look->way.way == KMC_WAY_ONLINE && (device->mount_count || device->above_count || device->swap);
+    return look->way.way == KMC_WAY_ONLINE &&
+           (device->mount_count || device->above_count || device->swap || look->users[0]);
 }
 
 // The area ----------------------------------------------------------------------------------------------------------------------------
@@ -158,7 +198,7 @@ static int attach_area_path(const char *path, struct volume_area *area, struct b
     return 0;
 }
 
-// The device that the area lies on, as an index; KMC_NO_DEVICE when that can't be told.
+// The device that the area lies on, as an index; KMC_NO_DEVICE when that can't be told. Of a group it is any of its volumes.
 static size_t attach_area_device(const struct attach_look *look, const struct volume_area *area)
 {
     char folder[VOLUME_WHERE_MAX];
@@ -178,6 +218,23 @@ static size_t attach_area_device(const struct attach_look *look, const struct vo
         }
     }
     return KMC_NO_DEVICE;
+}
+
+// Does the area lie on the volume itself? A group does when another of its volumes does (the volume is a physical volume of it); that the
+// volume is one of the group's own is as it should be.
+static bool attach_area_is_above(const struct attach_look *look, const struct volume_area *area)
+{
+    size_t index = attach_area_device(look, area);
+    bool above = false;
+
+    if (area->kind != VOLUME_AREA_VG) {
+        return index != KMC_NO_DEVICE && kmc_lies_on(&look->devices, index, look->index);
+    }
+    for (size_t i = 0; i < look->devices.count; i++) {
+        above = above || (i != look->index && !strcmp(look->devices.list[i].vg, area->path) &&
+                          kmc_lies_on(&look->devices, i, look->index));
+    }
+    return above;
 }
 
 static void attach_area_size(const struct attach_wish *wish, uint64_t volume_bytes, uint64_t meta_bytes,
@@ -224,10 +281,9 @@ static int attach_area_free(const struct volume_area *area, struct br_err *reter
 static int attach_area_check(const struct attach_look *look, const struct volume_area *area, uint64_t meta_bytes,
                              struct br_err *reterr)
 {
-    size_t index = attach_area_device(look, area);
     char text[32];
 
-    if (index != KMC_NO_DEVICE && kmc_lies_on(&look->devices, index, look->index)) {
+    if (attach_area_is_above(look, area)) {
         return br_err_set(
             reterr, BR_E_REFUSED,
             "the area %s lies on the volume itself: a freeze would wait for its own store; name another place with --cow",
@@ -372,8 +428,7 @@ static int attach_plan(struct volume *volume, const struct attach_wish *wish, co
     error = attach_area(volume, wish, reterr);
     error = error ? error : attach_tracker(look, wish, record, reterr);
     if (!error && record->tracker == VOLUME_ERA) {
-        error = br_era_meta_bytes(record->size_bytes * ATTACH_GROWTH, record->era_block_bytes, ATTACH_ERAS, &meta_bytes,
-                                  reterr);
+        error = own_meta_bytes(record->size_bytes * OWN_ERA_GROWTH, record->era_block_bytes, &meta_bytes, reterr);
     }
     if (error) {
         return error;
@@ -458,7 +513,7 @@ static int attach_reserve(struct volume *volume, struct br_err *reterr)
 {
     int error = stack_area_make(volume, reterr);
 
-    return error ? error : stack_meta_wipe(volume, reterr);
+    return error ? error : own_meta_wipe(volume, reterr);
 }
 
 static int attach_build_new(struct volume *volume, struct br_ring *ring, bool at_boot, struct br_err *reterr)
@@ -570,18 +625,31 @@ int attach_new(struct cli *cli, const struct attach_wish *wish, struct volume *v
 
 // Again -------------------------------------------------------------------------------------------------------------------------------
 
-// A chain that no mark was made in has nothing to lose: why the one before it ended stays the reason to tell.
-static void attach_lose(struct volume *volume, const char *why)
+// Did a run make a mark in the chain that goes on?
+static bool attach_is_marked(const struct volume_record *record)
 {
-    const struct volume_record *record = &volume->record;
     bool marked = false;
 
     for (uint32_t i = 0; i < record->mark_count; i++) {
         marked = marked || br_uuid_equal(&record->marks[i].chain, &record->chain);
     }
-    if (marked || !record->lost[0]) {
+    return marked;
+}
+
+// A chain that no mark was made in has nothing to lose: why the one before it ended stays the reason to tell.
+static void attach_lose(struct volume *volume, const char *why)
+{
+    const struct volume_record *record = &volume->record;
+
+    if (attach_is_marked(record) || !record->lost[0]) {
         volume_break_chain(volume, why);
     }
+}
+
+// What the next run of each consumer will say, whether it was lost just now or before and no run was made since.
+static const char *attach_lost(const struct volume_record *record, const char *now)
+{
+    return now || (record->lost[0] && record->mark_count && !attach_is_marked(record)) ? record->lost : NULL;
 }
 
 // Is the record of this boot?
@@ -591,6 +659,16 @@ static bool attach_this_boot(const struct volume_record *record)
 
     continuity_system(record, &now);
     return !strcmp(record->boot_id, now.boot_id);
+}
+
+// Did building get as far as the tracker? What fails before that says nothing of its metadata.
+static bool attach_met_tracker(struct volume *volume)
+{
+    struct dmh_ref meta = volume_ref(volume, "meta");
+    struct dmh_info info = {0};
+    struct br_err err;
+
+    return volume->record.tracker == VOLUME_ERA && !dmh_info(volume->helper, &meta, &info, &err) && info.live_table;
 }
 
 // Builds it, and when what the tracker remembers can't be used, builds it with new memory: a boot is never stopped.
@@ -603,7 +681,7 @@ static int attach_rebuild(struct volume *volume, const char **lost, struct br_er
     int error = stack_up(volume, fresh, gone, &err);
 
     error = error ? error : stack_note(volume, true, &older, &err);
-    if (error && volume->record.tracker == VOLUME_ERA) {
+    if (error && attach_met_tracker(volume)) {
         cli_warn(volume->cli, "the metadata of volume %s can't be used and is made anew: %s", volume->record.name,
                  err.text);
         *lost = *lost ? *lost : "era-metadata-damaged";
@@ -641,8 +719,17 @@ static int attach_size(struct volume *volume, uint64_t size_bytes, struct br_err
             record->device, text[0], text[1], record->name, record->name);
     }
     if (size_bytes > record->size_bytes && record->tracker == VOLUME_ERA) {
-        int error = br_era_meta_bytes(size_bytes, record->era_block_bytes, ATTACH_ERAS, &meta_bytes, reterr);
-        if (error || meta_bytes > record->meta.len_bytes) {
+        int error = own_meta_bytes(size_bytes, record->era_block_bytes, &meta_bytes, reterr);
+        bool small = error || meta_bytes > record->meta.len_bytes;
+        if (small && record->retabled) {
+            // Under a device that is as long as its table the stack can't stay behind.
+            return br_err_set(
+                reterr, BR_E_REFUSED,
+                "%s grew from %s to %s, more than the metadata of dm-era has room for: blkrep detach %s and attach it as "
+                "a new volume",
+                record->device, text[0], text[1], record->name);
+        }
+        if (small) {
             cli_warn(
                 volume->cli,
                 "%s grew from %s to %s, more than the metadata of dm-era has room for: volume %s stays as large as it was",
@@ -654,6 +741,27 @@ static int attach_size(struct volume *volume, uint64_t size_bytes, struct br_err
     return 0;
 }
 
+// Writes went past the stack: what its snapshots would have kept of the blocks written is gone, so none of them is built again. The caller
+// saves the record.
+static void attach_lose_snapshots(struct volume *volume)
+{
+    struct volume_record *record = &volume->record;
+
+    for (uint32_t i = record->snapshot_count; i; i--) {
+        struct volume_snapshot *snapshot = &record->snapshots[i - 1];
+        if (snapshot->use != VOLUME_USER) {
+            volume_record_drop_snapshot(record, snapshot->number);
+            continue;
+        }
+        if (!snapshot->gone) {
+            cli_warn(volume->cli, "snapshot %s of %s is gone: the volume was written to while its stack was away",
+                     snapshot->name, record->name);
+        }
+        snapshot->gone = true;
+        snapshot->piece_count = 0;
+    }
+}
+
 // Over a stack that stands: the early boot built it, or an attach that was cut short.
 static int attach_take_over(struct volume *volume, const char **lost, struct br_err *reterr)
 {
@@ -661,7 +769,7 @@ static int attach_take_over(struct volume *volume, const char **lost, struct br_
     char gone[64];
     int error = stack_register(volume, reterr);
 
-    error = error ? error : stack_adopt(volume, gone, reterr);
+    error = error ? error : own_adopt(volume, gone, reterr);
     error = error ? error : stack_note(volume, true, &older, reterr);
     if (!error && older) {
         *lost = *lost ? *lost : older;
@@ -673,10 +781,13 @@ static int attach_take_over(struct volume *volume, const char **lost, struct br_
 
 // A device that is passed through in this boot and in use by now stays so: taking its name away, even for a moment, would have systemd unmount
 // what is mounted from it.
-static int attach_check_passed(const struct volume_record *record, struct br_err *reterr)
+static int attach_check_free(const struct volume_record *record, struct br_err *reterr)
 {
+    char users[ATTACH_USERS_BYTES];
+
     if (!pass_is_on(record)) {
-        return 0;
+        int error = record->retabled ? 0 : attach_users(record->device, users, sizeof(users), reterr);
+        return error || record->retabled || !users[0] ? error : br_err_set(reterr, BR_E_SOURCE_IN_USE, "%.390s", users);
     }
     int fd = open(record->device, O_RDONLY | O_CLOEXEC);
     int error =
@@ -691,13 +802,22 @@ static int attach_check_passed(const struct volume_record *record, struct br_err
     return error;
 }
 
+// @lost  the word for why tracking was lost before, or NULL; set when it is lost by what is found here
 static int attach_build_again(struct volume *volume, uint64_t size_bytes, const char **lost, struct br_err *reterr)
 {
-    int error = attach_check_passed(&volume->record, reterr);
+    int error = stack_down(volume, reterr); // what a crash left half made
 
+    error = error ? error : attach_check_free(&volume->record, reterr);
     error = error ? error : attach_size(volume, size_bytes, reterr);
     error = error ? error : pass_off(&volume->record, reterr);
-    error = error ? error : stack_down(volume, reterr); // what a crash left half made
+    if (!error && *lost) {
+        // Before it is built: a record that says that the stack is up must not say that the chain goes on.
+        attach_lose(volume, *lost);
+    }
+    // Neither up nor taken down in order: it was passed through since, in a boot whose end nothing need tell from a power cut.
+    if (!error && (*lost || (!volume->record.up && !volume->record.clean))) {
+        attach_lose_snapshots(volume);
+    }
     error = error ? error : stack_register(volume, reterr);
     return error ? error : attach_rebuild(volume, lost, reterr);
 }
@@ -728,15 +848,20 @@ static int attach_again_ring(struct volume *volume, struct br_ring *ring, bool s
         return error;
     }
     const char *lost = record->pending ? NULL : continuity_judge(record, &now);
+    const char *judged = stands ? NULL : lost;
     error =
         stands ? attach_take_over(volume, &lost, reterr) : attach_build_again(volume, now.size_bytes, &lost, reterr);
+    if (error && !stands) {
+        struct br_err err;
+        (void)!stack_down(volume, &err); // a part of a stack would hold the device, which is to be used without
+    }
     if (error) {
         return error;
     }
-    if (lost) {
+    if (lost && lost != judged) {
         attach_lose(volume, lost);
-        done->lost = record->lost;
     }
+    done->lost = attach_lost(record, lost);
     continuity_take(record, &now);
     record->pending = false;
     error = volume_save(volume, reterr);
@@ -750,13 +875,13 @@ static int attach_grow(struct volume *volume, struct br_err *reterr)
     struct br_guard_object object;
     int error = attach_describe(volume->record.device, &object, reterr);
 
-    if (error || object.size_bytes == volume->record.size_bytes || volume->record.retabled) {
+    if (error || object.size_bytes == volume->record.size_bytes) {
         return error;
     }
     if (object.size_bytes < volume->record.size_bytes) {
         return attach_size(volume, object.size_bytes, reterr);
     }
-    return stack_resize(volume, object.size_bytes, reterr);
+    return own_resize(volume, object.size_bytes, reterr);
 }
 
 // A volume whose snapshots are LVM's: there is nothing to build, and LVM kept its snapshots with it wherever it was. What is left to see is
@@ -781,8 +906,8 @@ static int attach_again_lvm(struct volume *volume, struct attach_done *done, str
     done->stood = !lost && record->up && !strcmp(record->boot_id, now.boot_id);
     if (lost) {
         attach_lose(volume, lost);
-        done->lost = record->lost;
     }
+    done->lost = attach_lost(record, lost);
     continuity_take(record, &now);
     record->size_bytes = object.size_bytes;
     record->up = true;

@@ -91,11 +91,14 @@ static int lvm_group_number(struct volume *volume, const char *field, uint64_t *
     return error;
 }
 
-int lvm_up(struct volume *volume, struct br_err *reterr)
+// Can snapshots be made?
+static int lvm_up(struct volume *volume, bool fresh_meta, char ret_lost[64], struct br_err *reterr)
 {
     uint64_t bytes = 0;
     int error;
 
+    (void)fresh_meta;
+    (void)ret_lost;
     if (volume->record.tracker == VOLUME_THIN) {
         error = lvm_pool_share(volume, &bytes, reterr);
     } else {
@@ -115,7 +118,7 @@ int lvm_up(struct volume *volume, struct br_err *reterr)
     return volume_save(volume, reterr);
 }
 
-int lvm_down(struct volume *volume, struct br_err *reterr)
+static int lvm_down(struct volume *volume, struct br_err *reterr)
 {
     int error = 0;
 
@@ -125,7 +128,7 @@ int lvm_down(struct volume *volume, struct br_err *reterr)
     return error;
 }
 
-int lvm_is_up(struct volume *volume, struct br_err *reterr)
+static int lvm_is_up(struct volume *volume, struct br_err *reterr)
 {
     struct dmh_ref device = volume_ref(volume, "@device");
     struct dmh_info info;
@@ -213,15 +216,13 @@ static int lvm_room(struct volume *volume, struct br_err *reterr)
     return error;
 }
 
-int lvm_snapshot_prepare(struct volume *volume, uint64_t store_bytes, struct volume_snapshot *snapshot,
-                         struct br_err *reterr)
+static int lvm_snapshot_prepare(struct volume *volume, struct br_ring *ring, uint64_t store_bytes,
+                                struct volume_snapshot *snapshot, struct br_err *reterr)
 {
     struct volume_record *record = &volume->record;
     int error = lvm_room(volume, reterr);
 
-    if (!error && record->snapshot_count == VOLUME_SNAPSHOTS_MAX) {
-        error = br_err_set(reterr, BR_E_LIMIT, "volume %s has %u snapshots", record->name, record->snapshot_count);
-    }
+    (void)ring;
     if (error) {
         return error;
     }
@@ -281,7 +282,8 @@ static int lvm_snapshot_note(struct volume *volume, struct volume_snapshot *snap
     return error;
 }
 
-int lvm_snapshot_take(struct stack_window *window, struct dmh_window_done *ret_done, struct br_err *reterr)
+// Alone it is taken in LVM's own window, which costs one freeze.
+static int lvm_take_alone(struct stack_window *window, struct dmh_window_done *ret_done, struct br_err *reterr)
 {
     struct volume *volume = window->volume;
     struct volume_snapshot *snapshot = window->snapshot;
@@ -289,10 +291,7 @@ int lvm_snapshot_take(struct stack_window *window, struct dmh_window_done *ret_d
     bool mounted = false;
     int error = hook_before(volume, reterr);
 
-    if (error) {
-        return error;
-    }
-    error = lvm_quiet(&volume->record, &mounted, reterr);
+    error = error ? error : lvm_quiet(&volume->record, &mounted, reterr);
     clock_gettime(CLOCK_MONOTONIC, &from);
     error = error ? error : lvm_snapshot_make(volume, snapshot, reterr);
     clock_gettime(CLOCK_MONOTONIC, &to);
@@ -311,10 +310,38 @@ int lvm_snapshot_take(struct stack_window *window, struct dmh_window_done *ret_d
     return volume_save(volume, reterr);
 }
 
-int lvm_snapshot_unmake(struct volume *volume, uint32_t number, struct br_err *reterr)
+// In a group LVM makes it of some moment, and the window makes it anew, of the moment that all share (dm-helper/renew.h).
+static int lvm_window_prepare(const struct stack_window *of, struct br_err *reterr)
+{
+    bool mounted;
+    int error = lvm_quiet(&of->volume->record, &mounted, reterr);
+
+    return error ? error : lvm_snapshot_make(of->volume, of->snapshot, reterr);
+}
+
+static void lvm_window_add(struct dmh_window *window, const struct stack_window *of)
+{
+    struct dmh_window_top *top = &window->tops[window->top_count++];
+    struct dmh_window_inside *inside = &window->inside[window->inside_count++];
+
+    top->device = volume_ref(of->volume, volume_top(&of->volume->record));
+    top->freeze = true;
+    inside->device = lvm_ref(of->volume, of->snapshot->number);
+    inside->renew = true;
+}
+
+static int lvm_window_note(const struct stack_window *of, struct br_err *reterr)
+{
+    return lvm_snapshot_note(of->volume, of->snapshot, reterr);
+}
+
+// LVM removes none that is read: there is no force.
+static int lvm_snapshot_unmake(struct volume *volume, uint32_t number, bool force, struct br_err *reterr)
 {
     struct dmh_lvm_change change = lvm_change(&volume->record, number);
     struct br_err err = {0};
+
+    (void)force;
     int error = dmh_lvm_remove(volume->helper, &change, &err);
 
     if (error && error != -BR_E_NOT_FOUND && reterr) {
@@ -323,13 +350,32 @@ int lvm_snapshot_unmake(struct volume *volume, uint32_t number, struct br_err *r
     return error == -BR_E_NOT_FOUND ? 0 : error;
 }
 
+static int lvm_snapshot_status(struct volume *volume, uint32_t number, struct dmh_target_status *ret_status,
+                               struct br_err *reterr)
+{
+    struct dmh_ref device = lvm_ref(volume, number);
+    struct dmh_target_status status = {0};
+    int error = lvm_status(volume, &device, &status, reterr);
+
+    if (!error && status.kind == DMH_TARGET_THIN) {
+        status.snapshot_state = status.failed ? DMH_SNAPSHOT_INVALID : DMH_SNAPSHOT_VALID;
+        status.total_bytes = status.length_bytes;
+    } else if (!error && status.kind != DMH_TARGET_SNAPSHOT) {
+        error = br_err_set(reterr, BR_E_NOT_FOUND, "%s of volume %s is no snapshot", device.where, volume->record.name);
+    }
+    if (!error) {
+        *ret_status = status;
+    }
+    return error;
+}
+
 // A store that could hold every chunk of its origin can't overflow, and LVM makes it no larger.
 static uint64_t lvm_store_most(const struct volume_record *record)
 {
     return record->size_bytes + record->size_bytes / 64 + LVM_STORE_LEAST;
 }
 
-int lvm_snapshot_grow(struct volume *volume, uint32_t number, uint64_t more_bytes, struct br_err *reterr)
+static int lvm_snapshot_grow(struct volume *volume, uint32_t number, uint64_t more_bytes, struct br_err *reterr)
 {
     const struct volume_record *record = &volume->record;
     struct dmh_lvm_change change = lvm_change(record, number);
@@ -347,25 +393,6 @@ int lvm_snapshot_grow(struct volume *volume, uint32_t number, uint64_t more_byte
                           text);
     }
     return dmh_lvm_extend(volume->helper, &change, reterr);
-}
-
-int lvm_snapshot_status(struct volume *volume, uint32_t number, struct dmh_target_status *ret_status,
-                        struct br_err *reterr)
-{
-    struct dmh_ref device = lvm_ref(volume, number);
-    struct dmh_target_status status = {0};
-    int error = lvm_status(volume, &device, &status, reterr);
-
-    if (!error && status.kind == DMH_TARGET_THIN) {
-        status.snapshot_state = status.failed ? DMH_SNAPSHOT_INVALID : DMH_SNAPSHOT_VALID;
-        status.total_bytes = status.length_bytes;
-    } else if (!error && status.kind != DMH_TARGET_SNAPSHOT) {
-        error = br_err_set(reterr, BR_E_NOT_FOUND, "%s of volume %s is no snapshot", device.where, volume->record.name);
-    }
-    if (!error) {
-        *ret_status = status;
-    }
-    return error;
 }
 
 int lvm_snapshot_proven(struct volume *volume, const struct volume_snapshot *snapshot, const char **ret_why,
@@ -389,3 +416,17 @@ int lvm_snapshot_proven(struct volume *volume, const struct volume_snapshot *sna
     *ret_why = error ? "snapshot-gone" : "snapshot-is-another";
     return !error && !strcmp(info.uuid, snapshot->lv_uuid);
 }
+
+const struct stack_kind lvm_kind = {
+    .up = lvm_up,
+    .down = lvm_down,
+    .is_up = lvm_is_up,
+    .snapshot_prepare = lvm_snapshot_prepare,
+    .snapshot_unmake = lvm_snapshot_unmake,
+    .snapshot_grow = lvm_snapshot_grow,
+    .snapshot_status = lvm_snapshot_status,
+    .take_alone = lvm_take_alone,
+    .window_prepare = lvm_window_prepare,
+    .window_add = lvm_window_add,
+    .window_note = lvm_window_note,
+};

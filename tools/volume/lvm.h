@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Volumes whose device is a logical volume and whose snapshots are LVM's own: trackers thin and, on other LVs, cow. No stack is put on or
-// under them: the LV keeps its path, its table and LVM's commands, and LVM keeps the snapshots over boots. stack.h's functions come here for
-// such a volume.
+// under them: the LV keeps its path, its table and LVM's commands, and LVM keeps the snapshots over boots. What stack.h promises is kept here
+// for such a volume (lvm_kind).
 //
 //     /dev/VG/LV                        the volume, as it was
 //     /dev/VG/blkrep-NAME-snap.7        a snapshot, tagged "blkrep"; a thin one is read only and has no store of its own
+//
+// One alone is made in LVM's own window. In a group of volumes LVM makes it beforehand, and a window of ours over all of them makes it anew, of the
+// moment that they share (dm-helper/renew.h); so there are two freezes, the second one as short as for a stack of blkrep's.
 //
 // What tracks is the snapshot that is held: LVM activates it with its origin and never without, so a boot or another machine with the group
 // is no gap. What could break it is seen when it is used: the LV is another one (its uuid), the snapshot overflowed, the pool's metadata
@@ -16,32 +19,17 @@
 #define BR_TOOLS_VOLUME_LVM_H
 
 #include "engine/map/extent_map.h"
-#include "tools/volume/stack.h"
+#include "tools/volume/stack_kind.h"
 #include "tools/volume/tend.h"
 
 #define LVM_POOL_FULL 900u // thousandths of a pool's data or metadata, from which on it gets no snapshot
 #define LVM_POOL_DIRE 950u // and gives back those that it has
 
+extern const struct stack_kind lvm_kind;
+
 /** lvm_snapshot_path - /dev/VG/blkrep-NAME-snap.N */
 void lvm_snapshot_path(const struct volume_record *record, uint32_t number, char *ret_path, size_t size);
 
-/** lvm_up - the first attach: can snapshots be made? -BR_E_NO_SPACE the group has no room for one; -BR_E_UNSUPPORTED */
-BR_MUST_CHECK int lvm_up(struct volume *volume, struct br_err *reterr);
-/** lvm_down - remove all snapshots; -BR_E_BUSY one is read */
-BR_MUST_CHECK int lvm_down(struct volume *volume, struct br_err *reterr);
-/** lvm_is_up - 1 the device is there and active */
-BR_MUST_CHECK int lvm_is_up(struct volume *volume, struct br_err *reterr);
-
-/** lvm_snapshot_unmake - remove its logical volume, if it is there; the record still has it; -BR_E_BUSY it is read */
-BR_MUST_CHECK int lvm_snapshot_unmake(struct volume *volume, uint32_t number, struct br_err *reterr);
-/** lvm_snapshot_prepare, lvm_snapshot_take, lvm_snapshot_grow, lvm_snapshot_status - as those of stack.h */
-BR_MUST_CHECK int lvm_snapshot_prepare(struct volume *volume, uint64_t store_bytes, struct volume_snapshot *snapshot,
-                                       struct br_err *reterr);
-BR_MUST_CHECK int lvm_snapshot_take(struct stack_window *window, struct dmh_window_done *ret_done,
-                                    struct br_err *reterr);
-BR_MUST_CHECK int lvm_snapshot_grow(struct volume *volume, uint32_t number, uint64_t more_bytes, struct br_err *reterr);
-BR_MUST_CHECK int lvm_snapshot_status(struct volume *volume, uint32_t number, struct dmh_target_status *ret_status,
-                                      struct br_err *reterr);
 /**
  * lvm_snapshot_proven - is the snapshot the very one that was made?
  * Returns 1; 0 with a word in *ret_why

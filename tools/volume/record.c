@@ -15,7 +15,6 @@ enum record_kind {
     RECORD_END,
     RECORD_TEXT,   // char[]
     RECORD_U64,    // up to `limit`, 0: INT64_MAX
-    RECORD_LATER,  // likewise; a record of before it was kept has none: 0
     RECORD_U32,    // likewise
     RECORD_BOOL,   //
     RECORD_UUID,   // struct br_uuid
@@ -28,6 +27,7 @@ enum record_kind {
 
 struct record_member {
     enum record_kind kind;
+    bool later; // a record of before it was kept has none: zeros
     const char *name;
     size_t at;
     uint64_t limit; // of a text its size
@@ -37,19 +37,19 @@ struct record_member {
 };
 
 #define AT(type, member) offsetof(struct type, member)
-#define TEXT(type, member)                                                                     \
-    {                                                                                          \
-        RECORD_TEXT, #member, AT(type, member), sizeof(((struct type *)0)->member), NULL, 0, 0 \
+#define SIZED(kind, type, member, limit, later)                   \
+    {                                                             \
+        kind, later, #member, AT(type, member), limit, NULL, 0, 0 \
     }
-#define NUMBER(kind, type, member, limit)                  \
-    {                                                      \
-        kind, #member, AT(type, member), limit, NULL, 0, 0 \
-    }
+#define TEXT(type, member)                SIZED(RECORD_TEXT, type, member, sizeof(((struct type *)0)->member), false)
+#define TEXT_LATER(type, member)          SIZED(RECORD_TEXT, type, member, sizeof(((struct type *)0)->member), true)
+#define NUMBER(kind, type, member, limit) SIZED(kind, type, member, limit, false)
+#define LATER(kind, type, member)         SIZED(kind, type, member, 0, true)
 
 static const struct record_member piece_members[] = {
     NUMBER(RECORD_U64, volume_piece, offset_bytes, 0),
     NUMBER(RECORD_U64, volume_piece, len_bytes, 0),
-    {RECORD_END, NULL, 0, 0, NULL, 0, 0},
+    {.kind = RECORD_END},
 };
 
 static const struct record_member area_members[] = {
@@ -57,7 +57,7 @@ static const struct record_member area_members[] = {
     TEXT(volume_area, path),
     NUMBER(RECORD_U64, volume_area, bytes, 0),
     NUMBER(RECORD_U64, volume_area, max_bytes, 0),
-    {RECORD_END, NULL, 0, 0, NULL, 0, 0},
+    {.kind = RECORD_END},
 };
 
 static const struct record_member snapshot_members[] = {
@@ -75,9 +75,11 @@ static const struct record_member snapshot_members[] = {
     TEXT(volume_snapshot, lv_uuid),
     NUMBER(RECORD_U64, volume_snapshot, thin_id, 0),
     NUMBER(RECORD_U64, volume_snapshot, store_bytes, 0),
-    {RECORD_LIST, "pieces", AT(volume_snapshot, pieces), VOLUME_PIECES_MAX, piece_members, sizeof(struct volume_piece),
-     AT(volume_snapshot, piece_count)},
-    {RECORD_END, NULL, 0, 0, NULL, 0, 0},
+    LATER(RECORD_UUID, volume_snapshot, group),
+    TEXT_LATER(volume_snapshot, leader),
+    {RECORD_LIST, false, "pieces", AT(volume_snapshot, pieces), VOLUME_PIECES_MAX, piece_members,
+     sizeof(struct volume_piece), AT(volume_snapshot, piece_count)},
+    {.kind = RECORD_END},
 };
 
 static const struct record_member mark_members[] = {
@@ -87,7 +89,7 @@ static const struct record_member mark_members[] = {
     NUMBER(RECORD_U64, volume_mark, era, 0),
     NUMBER(RECORD_U32, volume_mark, snapshot, UINT32_MAX),
     NUMBER(RECORD_U64, volume_mark, taken_unix_ns, 0),
-    {RECORD_END, NULL, 0, 0, NULL, 0, 0},
+    {.kind = RECORD_END},
 };
 
 static const struct record_member volume_members[] = {
@@ -98,11 +100,11 @@ static const struct record_member volume_members[] = {
     NUMBER(RECORD_U64, volume_record, size_bytes, 0),
     NUMBER(RECORD_CHOICE, volume_record, tracker, VOLUME_LVM_COW),
     NUMBER(RECORD_BOOL, volume_record, retabled, 0),
-    {RECORD_OBJECT, "area", AT(volume_record, area), 0, area_members, 0, 0},
-    {RECORD_OBJECT, "meta", AT(volume_record, meta), 0, piece_members, 0, 0},
+    {RECORD_OBJECT, false, "area", AT(volume_record, area), 0, area_members, 0, 0},
+    {RECORD_OBJECT, false, "meta", AT(volume_record, meta), 0, piece_members, 0, 0},
     NUMBER(RECORD_U64, volume_record, era_block_bytes, 0),
     NUMBER(RECORD_UUID, volume_record, chain, 0),
-    NUMBER(RECORD_LATER, volume_record, chain_unix_ns, 0),
+    LATER(RECORD_U64, volume_record, chain_unix_ns),
     TEXT(volume_record, lost),
     NUMBER(RECORD_U64, volume_record, lost_unix_ns, 0),
     NUMBER(RECORD_BOOL, volume_record, pending, 0),
@@ -115,11 +117,11 @@ static const struct record_member volume_members[] = {
     TEXT(volume_record, evidence),
     TEXT(volume_record, superblock),
     NUMBER(RECORD_U32, volume_record, next_number, UINT32_MAX),
-    {RECORD_LIST, "snapshots", AT(volume_record, snapshots), VOLUME_SNAPSHOTS_MAX, snapshot_members,
+    {RECORD_LIST, false, "snapshots", AT(volume_record, snapshots), VOLUME_SNAPSHOTS_MAX, snapshot_members,
      sizeof(struct volume_snapshot), AT(volume_record, snapshot_count)},
-    {RECORD_LIST, "marks", AT(volume_record, marks), VOLUME_MARKS_MAX, mark_members, sizeof(struct volume_mark),
+    {RECORD_LIST, false, "marks", AT(volume_record, marks), VOLUME_MARKS_MAX, mark_members, sizeof(struct volume_mark),
      AT(volume_record, mark_count)},
-    {RECORD_END, NULL, 0, 0, NULL, 0, 0},
+    {.kind = RECORD_END},
 };
 
 // Encoding ----------------------------------------------------------------------------------------------------------------------------
@@ -144,7 +146,6 @@ static uint64_t record_number(const struct record_member *member, const char *at
     uint32_t u32 = 0;
 
     switch (member->kind) {
-    case RECORD_LATER:
     case RECORD_U64: memcpy(&u64, at, sizeof(u64)); return u64;
     case RECORD_U8: return *(const uint8_t *)at;
     default: memcpy(&u32, at, sizeof(u32)); return u32;
@@ -240,7 +241,7 @@ static bool record_decode_number(const struct record_member *member, const json_
     if (number < 0 || u64 > limit || (member->kind == RECORD_CHOICE && !number)) {
         return false;
     }
-    if (member->kind == RECORD_U64 || member->kind == RECORD_LATER) {
+    if (member->kind == RECORD_U64) {
         memcpy(at, &u64, sizeof(u64));
     } else if (member->kind == RECORD_U8) {
         *(uint8_t *)at = (uint8_t)number;
@@ -275,7 +276,7 @@ static bool record_decode(const struct record_member *members, const json_t *obj
 {
     for (const struct record_member *member = members; member->kind != RECORD_END; member++) {
         const json_t *value = json_object_get(object, member->name);
-        if (!value && member->kind == RECORD_LATER) {
+        if (!value && member->later) {
             continue;
         }
         if (!record_decode_member(member, value, base, ret_bad)) {

@@ -74,12 +74,15 @@ struct volume_snapshot {
     int64_t owner_pid;   // VIEW: whose it is
     uint64_t owner_start;
     bool grown; // its store was made larger: what is behind its end need not be zeros
-    bool gone;  // a user's that overflowed: nothing is left of it but this, so that who asks for it is told
+    bool
+        gone; // a user's that overflowed, or was written past while its stack was away: nothing is left of it but this, so that who asks for it is told
     uint64_t used_seen_bytes;         // of its store: it only grows, so one that has less is an older copy
     char lv_uuid[VOLUME_LV_UUID_MAX]; // LVM's own: device-mapper's uuid of it
     uint64_t thin_id;                 // of a thin one; `era` is then the pool's transaction that it was made in
     uint64_t store_bytes;             // LVM's own with a store: what that was to have at first
-    uint32_t piece_count;             // none: the store is LVM's own
+    struct br_uuid group; // taken with others, and not yet known to be in all of their records (group.h); nil none
+    char leader[VOLUME_NAME_MAX]; // the volume whose record decides that; "" this one
+    uint32_t piece_count;         // none: the store is LVM's own
     struct volume_piece pieces[VOLUME_PIECES_MAX];
 };
 

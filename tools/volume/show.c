@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/base/units.h"
+#include "tools/volume/group.h"
 #include "tools/volume/pass.h"
 #include "tools/volume/stack.h"
 
@@ -28,8 +29,8 @@ struct show_consumer {
 struct show {
     struct cli *cli;
     struct volume *volume;
-    const char *state; // active, suspended, down, passed-through, next-boot, unfinished, unknown
-    char trouble[400]; // why it is unknown, or which device is suspended
+    const char *state; // active, suspended, failed, down, passed-through, next-boot, unfinished, unknown
+    char trouble[512]; // why it is unknown, which device is suspended, or what failed
     struct show_store meta;
     struct show_store stores[VOLUME_SNAPSHOTS_MAX];
     struct show_consumer consumers[VOLUME_MARKS_MAX];
@@ -47,8 +48,8 @@ const struct cli_field show_volume_fields[] = {
     {"size_bytes", "number", "Of the stack."},
     {"tracker", "text|null", "cow, era or thin."},
     {"state", "text",
-     "active; suspended (trouble says which device); down: known, and not built; passed-through: the plain device in this boot; next-boot: "
-     "attached at the next boot, or its first attach was cut short; unknown: when it is the record that can't be read, numbers and lists are missing."},
+     "active; suspended (trouble says which device); failed: dm-era's metadata did, writes end in errors and no run is made; "
+     "down: known, and not built; passed-through: the plain device in this boot; next-boot: attached at the next boot, or its first attach was cut short; unknown: when it is the record that can't be read, numbers and lists are missing."},
     {"trouble", "text|null", "Why the state is not active."},
     {"tracking_since_unix", "number|null", "Since when every write went through the tracker, as far as can be known."},
     {"lost", "text|null", "Why tracking before that ended, see blkrep-boot(7); null when it never did."},
@@ -67,7 +68,7 @@ const struct cli_field show_volume_fields[] = {
     {"snapshots[].taken_unix", "number", "When it was taken."},
     {"snapshots[].store_used_bytes", "number|null", "Old data that it keeps; null when it can't be asked."},
     {"snapshots[].store_bytes", "number|null", "Room for it, which grows."},
-    {"snapshots[].valid", "boolean|null", "False: its store overflowed."},
+    {"snapshots[].valid", "boolean|null", "False: its store overflowed or was written past, or it is not taken."},
     {"consumers", "list", "One for each replica or repository that has a mark."},
     {"consumers[].id", "text", "Its id."},
     {"consumers[].name", "text|null", "The replica, when this host synced to it; null for a stream."},
@@ -133,6 +134,22 @@ static void show_take(const struct dmh_target_status *status, struct show_store 
     store->total_bytes = status->total_bytes;
 }
 
+// The kernel does not come back from it by itself, even when the device is well again.
+static void show_meta_failed(struct show *show)
+{
+    const struct volume_record *record = &show->volume->record;
+
+    show->state = "failed";
+    snprintf(
+        show->trouble, sizeof(show->trouble),
+        "dm-era's metadata, in %.200s, failed (dmesg tells) and writes to the volume end in errors: when that device is "
+        "well, unmount the volume and run blkrep detach %.64s --keep and blkrep attach %.64s",
+        record->area.path, record->name, record->name);
+    for (uint32_t i = 0; i < show->consumer_count; i++) {
+        show->consumers[i].counts = false;
+    }
+}
+
 static void show_find_meta(struct show *show)
 {
     struct dmh_query query = {.device = volume_ref(show->volume, "era")};
@@ -144,6 +161,9 @@ static void show_find_meta(struct show *show)
         show_take(&status->targets[0], &show->meta);
     }
     free(status);
+    if (show->meta.seen && !show->meta.valid && !strcmp(show->state, "active")) {
+        show_meta_failed(show);
+    }
 }
 
 // What can't be asked stays unseen.
@@ -160,6 +180,8 @@ static void show_find_stores(struct show *show)
         memset(&status, 0, sizeof(status));
         if (!stack_snapshot_status(show->volume, record->snapshots[i].number, &status, &err)) {
             show_take(&status, &show->stores[i]);
+            show->stores[i].valid = show->stores[i].valid && record->snapshots[i].taken_unix_ns &&
+                                    group_is_whole(show->volume, &record->snapshots[i]);
         }
     }
 }
@@ -204,7 +226,11 @@ static int show_find_state(struct show *show, struct br_err *reterr)
     if (error && error != -BR_E_NOT_FOUND) {
         return error;
     }
-    if (error || !info.live_table) {
+    int up = error || !info.live_table ? 0 : stack_is_up(show->volume, reterr);
+    if (up < 0) {
+        return up;
+    }
+    if (!up) {
         show->state = "down";
         snprintf(show->trouble, sizeof(show->trouble), "nothing tracks %.180s now: run blkrep attach %.64s",
                  record->device, record->name);
@@ -342,7 +368,8 @@ static json_t *show_json(const struct show *show)
     json_object_set_new(item, "area_used_bytes", json_integer((json_int_t)show->used_bytes));
     json_object_set_new(item, "area_full_seconds", show_bytes_or_null(show->full_ns != 0, show->full_ns / BR_NS_PER_S));
     json_object_set_new(item, "meta_bytes", json_integer((json_int_t)record->meta.len_bytes));
-    json_object_set_new(item, "meta_used_bytes", show_bytes_or_null(show->meta.seen, show->meta.used_bytes));
+    json_object_set_new(item, "meta_used_bytes",
+                        show_bytes_or_null(show->meta.seen && show->meta.valid, show->meta.used_bytes));
     json_object_set_new(item, "snapshots", show_json_snapshots(show));
     json_object_set_new(item, "consumers", show_json_consumers(show));
     return item;
@@ -408,7 +435,9 @@ static void show_block_place(const struct show *show)
     } else {
         cli_print(show->cli, "place              %s: %s used of %s, may have %s", area, used, have, most);
     }
-    if (show->meta.seen) {
+    if (show->meta.seen && !show->meta.valid) {
+        cli_print(show->cli, "metadata           failed");
+    } else if (show->meta.seen) {
         cli_bytes(show->cli, show->meta.used_bytes, used, sizeof(used));
         cli_bytes(show->cli, show->meta.total_bytes, have, sizeof(have));
         cli_print(show->cli, "metadata           %s used of %s", used, have);
@@ -477,9 +506,11 @@ static void show_block(const struct show *show)
     cli_print(show->cli, "stack              %s%s%s", show->state, show->trouble[0] ? ": " : "", show->trouble);
     br_time_text(record->chain_unix_ns, stamp, sizeof(stamp));
     show_ago(show, record->chain_unix_ns, text, sizeof(text));
-    cli_print(
-        show->cli, "continuity         proven since %s, %s%s", record->chain_unix_ns ? stamp : "a time not known", text,
-        !strcmp(show->state, "active") ? "" : "; what is written while no stack stands is judged by the next attach");
+    cli_print(show->cli, "continuity         proven since %s, %s%s", record->chain_unix_ns ? stamp : "a time not known",
+              text,
+              !strcmp(show->state, "active") || !strcmp(show->state, "failed")
+                  ? ""
+                  : "; what is written while no stack stands is judged by the next attach");
     if (record->lost[0]) {
         br_time_text(record->lost_unix_ns, stamp, sizeof(stamp));
         cli_print(show->cli, "before             lost: %s, noticed %s (blkrep-boot(7))", record->lost, stamp);

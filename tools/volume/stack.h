@@ -29,16 +29,6 @@ BR_MUST_CHECK int stack_restore(struct volume *volume, struct br_err *reterr);
 /** stack_area_make - make the area as large as the record says, or larger if it is; for a file or a logical volume */
 BR_MUST_CHECK int stack_area_make(struct volume *volume, struct br_err *reterr);
 /**
- * stack_meta_wipe - make dm-era's metadata new before any stack stands; no effect without dm-era, and for a file, which stack_up() wipes
- * Errors: -BR_E_TARGET_IN_USE something holds the place
- */
-BR_MUST_CHECK int stack_meta_wipe(struct volume *volume, struct br_err *reterr);
-/**
- * stack_area_grow - let the area have at least @bytes, up to its maximum; the record is saved
- * Errors: -BR_E_NO_SPACE the maximum, or the place that it lies on, is reached
- */
-BR_MUST_CHECK int stack_area_grow(struct volume *volume, uint64_t bytes, struct br_err *reterr);
-/**
  * stack_up - build what the record says: area, metadata, real, era, held snapshots, top
  * @fresh_meta  the metadata is new: it is wiped first
  * A snapshot that can't be built again is dropped from the record, with its marks, and named in *ret_lost ("" none).
@@ -51,24 +41,13 @@ BR_MUST_CHECK int stack_up(struct volume *volume, bool fresh_meta, char ret_lost
  */
 BR_MUST_CHECK int stack_down(struct volume *volume, struct br_err *reterr);
 /**
- * stack_adopt - take a stack over that stands already: snapshots of the record that are not live are dropped from it, and named in *ret_lost
- * What is left of them is removed. The record is not saved; up is true.
- */
-BR_MUST_CHECK int stack_adopt(struct volume *volume, char ret_lost[64], struct br_err *reterr);
-/**
  * stack_note - note how far the tracker is: the era, how full the stores of held snapshots are; the record is not saved
  * @ret_older  the word for what is less than what was noted before: a copy of an earlier time; NULL none. Then nothing was noted of it.
  * @rolled  the tracker was activated since, which begins an era: the same one is an older one
  * Errors: -BR_E_CORRUPT dm-era does not work
  */
 BR_MUST_CHECK int stack_note(struct volume *volume, bool rolled, const char **ret_older, struct br_err *reterr);
-/**
- * stack_resize - let a stack that stands have what its device has grown by; the record is saved
- * Only where no dm-era is in it: its metadata can't be open twice, and a new table would open it beside the old one.
- * Errors: -BR_E_UNSUPPORTED tracker era; those of the window
- */
-BR_MUST_CHECK int stack_resize(struct volume *volume, uint64_t size_bytes, struct br_err *reterr);
-/** stack_is_up - 1 the top is there and live, 0 not */
+/** stack_is_up - 1 the top is there and live, 0 not; a device that the stack was slipped under and that somebody gave another table is not */
 BR_MUST_CHECK int stack_is_up(struct volume *volume, struct br_err *reterr);
 /** stack_area_drop - give the area back: remove its file or logical volume; a device stays as it is */
 BR_MUST_CHECK int stack_area_drop(struct volume *volume, struct br_err *reterr);

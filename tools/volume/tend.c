@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "tools/audit.h"
+#include "tools/volume/group.h"
 #include "tools/volume/lvm.h"
 #include "tools/volume/stack.h"
 
@@ -49,6 +50,9 @@ int tend_give_up(struct volume *volume, uint32_t number, const char *why, struct
         return 0;
     }
     struct volume_snapshot snapshot = *found;
+    if (volume->let_go) {
+        *volume->let_go = true;
+    }
     int error = stack_snapshot_lose(volume, number, reterr);
     if (!error) {
         tend_note_gone(volume, &snapshot, why);
@@ -98,7 +102,11 @@ void tend_collect(struct volume *volume)
 {
     struct volume_record *record = &volume->record;
     struct br_err err;
+    int unsettled = group_settle(volume, &err);
 
+    if (unsettled && unsettled != -BR_E_BUSY) {
+        cli_warn(volume->cli, "a snapshot of several volumes that was cut short can't be settled: %s", err.text);
+    }
     for (uint32_t i = record->snapshot_count; i; i--) {
         uint32_t number = record->snapshots[i - 1].number;
         int error = 0;

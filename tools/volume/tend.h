@@ -32,7 +32,7 @@ BR_MUST_CHECK int tend_volume(struct volume *volume, uint32_t keep, struct tend_
                               struct br_err *reterr);
 /**
  * tend_collect - under the lock: drop every snapshot that the kernel gave up and nobody reads, and what a killed run left of one that it never
- * took (whoever takes one has the lock). What can't go now goes later.
+ * took (whoever takes one has the lock) or that not all of its group have. What can't go now goes later.
  */
 void tend_collect(struct volume *volume);
 /**

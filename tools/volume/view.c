@@ -77,9 +77,13 @@ static void *view_tend(void *ctx)
 
     // A connection of its own: the run's serves one thread.
     int error = volume_open(view->volume.cli, view->volume.record.name, false, &volume, &err);
+    volume.let_go = &view->old_unwanted;
     while (!error && !view->tender_stop) {
+        bool asked = view->old_unwanted;
         int rc = tend_volume(&volume, view->snapshot.number, &found, &err);
-        if (rc) {
+        // The run lets go of a mark that it reads; LVM does not wait for that, and is asked again.
+        bool just_asked = view->old_unwanted && !asked;
+        if (rc && !(rc == -BR_E_BUSY && just_asked)) {
             snprintf(view->tender_problem, sizeof(view->tender_problem), "%.150s", err.text);
         }
         if (found.gone) {
@@ -429,8 +433,49 @@ static int view_distrust(void *ctx, uint64_t offset_bytes, struct br_err *reterr
     return error;
 }
 
+// The mark's snapshot itself; 0 when it is no more, or not the one that was made.
+static int view_old_open(struct volume_view *view, uint32_t number, struct br_file **ret_file, struct br_err *reterr)
+{
+    const struct volume_snapshot *held = view_held(view, number);
+    char part[DMH_PART_MAX];
+    const char *why;
+    uint64_t bytes;
+    int proven = held ? 1 : 0;
+
+    if (held && volume_is_lvm(&view->volume.record)) {
+        proven = lvm_snapshot_proven(&view->volume, held, &why, reterr);
+    }
+    if (proven <= 0) {
+        return proven;
+    }
+    volume_part(part, "snap", number);
+    int error = stack_open(&view->volume, view->ring, part, false, ret_file, &bytes, reterr);
+    return error ? error : 1;
+}
+
+// Read through the snapshot, not from its store: the kernel puts together what was copied and what is as it was, and says when it is invalid.
+static int view_old(void *ctx, const struct br_uuid *version, struct br_file **ret_file)
+{
+    struct volume_view *view = ctx;
+    struct br_err err;
+    int rc = volume_lock(&view->volume, &err);
+
+    if (!rc) {
+        const struct volume_record *record = &view->volume.record;
+        const struct volume_mark *mark = volume_record_find_mark(record, version);
+        bool held = mark && mark->snapshot && br_uuid_equal(&mark->chain, &record->chain);
+        rc = held ? view_old_open(view, mark->snapshot, ret_file, &err) : 0;
+        volume_unlock(&view->volume);
+    }
+    if (rc < 0) {
+        cli_warn(view->volume.cli, "what %s held before can't be read, so that more is shipped: %s",
+                 view->volume.record.name, err.text);
+    }
+    return BR_MAX(rc, 0);
+}
+
 static const struct br_tracker_ops view_tracker_ops = {
-    .changed = view_changed, .mark = view_mark, .settle = view_settle, .distrust = view_distrust};
+    .changed = view_changed, .mark = view_mark, .settle = view_settle, .distrust = view_distrust, .old = view_old};
 
 // Opening and closing -----------------------------------------------------------------------------------------------------------------
 
@@ -482,11 +527,17 @@ static int view_use(struct volume_view *view, const char *name, struct br_err *r
     if (!snapshot) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "volume %s has no snapshot %s", view->volume.record.name, name);
     }
+    if (snapshot->leader[0] || !snapshot->taken_unix_ns) { // which view_collect() could not help
+        return br_err_set(
+            reterr, BR_E_BUSY,
+            "snapshot %s of %s was not taken, or with one of volume %s that can't be looked at: remove it", name,
+            view->volume.record.name, snapshot->leader[0] ? snapshot->leader : name);
+    }
     if (snapshot->gone) {
         return br_err_set(
             reterr, BR_E_NO_SPACE,
-            "snapshot %s of %s overflowed: more was written to the volume than its area holds; the volume "
-            "itself is unharmed; blkrep snapshot remove %s@%s, and give it a larger area",
+            "snapshot %s of %s overflowed (more was written to the volume than its area holds), or the volume was written to while its stack was away; "
+            "the volume itself is unharmed; blkrep snapshot remove %s@%s, and after an overflow give it a larger area",
             name, view->volume.record.name, view->volume.record.name, name);
     }
     view->snapshot = *snapshot;
@@ -537,8 +588,10 @@ int view_open(struct cli *cli, struct br_ring *ring, const char *name, const cha
         return error;
     }
     view->sector_bytes = info.sector_bytes;
-    view->tracker = (struct br_tracker){
-        .name = volume_tracker_name(view->volume.record.tracker), .ops = &view_tracker_ops, .ctx = view};
+    view->tracker = (struct br_tracker){.name = volume_tracker_name(view->volume.record.tracker),
+                                        .ops = &view_tracker_ops,
+                                        .ctx = view,
+                                        .old_unwanted = &view->old_unwanted};
     view->tender_runs = !pthread_create(&view->tender, NULL, view_tend, view);
     return view->tender_runs ? 0 : br_err_set(reterr, BR_E_NOMEM, "a thread");
 }

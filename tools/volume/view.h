@@ -3,7 +3,8 @@
 // The frozen view that a run reads of an attached volume, and the volume's tracker for that run. A view is a snapshot: one made for the
 // run, or a user's. While it is open a thread tends its store.
 //
-// With tracker cow the view that became a version is held as that version's mark; with era it goes when the run ends.
+// With tracker cow and thin the view that became a version is held as that version's mark, and is also what the volume's old data is read
+// from where page hashes are lost; with era it goes when the run ends.
 #ifndef BR_TOOLS_VOLUME_VIEW_H
 #define BR_TOOLS_VOLUME_VIEW_H
 
@@ -30,7 +31,8 @@ struct volume_view {
     bool tender_runs;
     volatile bool tender_stop;
     volatile bool overflowed;
-    char tender_problem[160]; // why the store could not grow; read when the thread has ended
+    volatile bool old_unwanted; // a snapshot is to make room, perhaps the mark's: the run must not hold that open
+    char tender_problem[160];   // why the store could not grow; read when the thread has ended
 };
 
 /**

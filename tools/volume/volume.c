@@ -309,10 +309,36 @@ int volume_open(struct cli *cli, const char *name, bool make, struct volume *ret
     return error ? error : dmh_client_open(NULL, &ret_volume->helper, reterr);
 }
 
+int volume_beside(struct volume *of, const char *name, struct volume *ret_other, struct br_err *reterr)
+{
+    struct volume *other = ret_other;
+    struct br_err err = {0};
+
+    *other = (struct volume){.cli = of->cli, .dir_fd = -1, .lock_fd = -1};
+    if (!br_volume_name_ok(name)) {
+        return 0;
+    }
+    if (of->by_helper) {
+        *other = (struct volume){
+            .cli = of->cli, .by_helper = true, .lent = true, .helper = of->helper, .dir_fd = -1, .lock_fd = -1};
+        snprintf(other->record.name, sizeof(other->record.name), "%s", name);
+        int found = volume_read_own(other, &other->record, reterr);
+        other->exists = found > 0;
+        return found;
+    }
+    int error = volume_open_record(of->cli, name, false, other, &err);
+    if (error && error != -BR_E_NOT_FOUND && reterr) {
+        *reterr = err;
+    }
+    return error == -BR_E_NOT_FOUND ? 0 : error ? error : 1;
+}
+
 void volume_close(struct volume *volume)
 {
     volume_unlock(volume);
-    dmh_client_close(volume->helper);
+    if (!volume->lent) {
+        dmh_client_close(volume->helper);
+    }
     volume->helper = NULL;
     if (volume->dir_fd >= 0) {
         close(volume->dir_fd);
@@ -320,7 +346,7 @@ void volume_close(struct volume *volume)
     volume->dir_fd = -1;
 }
 
-int volume_lock(struct volume *volume, struct br_err *reterr)
+static int volume_lock_within(struct volume *volume, int tries, struct br_err *reterr)
 {
     const struct timespec nap = {.tv_nsec = VOLUME_LOCK_NAP_NS};
     int fd = -1;
@@ -337,7 +363,7 @@ int volume_lock(struct volume *volume, struct br_err *reterr)
         return br_err_os(reterr, errno, "locking volume %s", volume->record.name);
     }
     for (int i = 0; flock(fd, LOCK_EX | LOCK_NB); i++) {
-        if (errno != EWOULDBLOCK || i == VOLUME_LOCK_TRIES || cli_cancel) {
+        if (errno != EWOULDBLOCK || i == tries || cli_cancel) {
             close(fd);
             return br_err_set(reterr, BR_E_BUSY, "another blkrep changes the stack of volume %s", volume->record.name);
         }
@@ -352,6 +378,16 @@ int volume_lock(struct volume *volume, struct br_err *reterr)
     }
     volume->exists = found > 0;
     return 0;
+}
+
+int volume_lock(struct volume *volume, struct br_err *reterr)
+{
+    return volume_lock_within(volume, VOLUME_LOCK_TRIES, reterr);
+}
+
+int volume_try_lock(struct volume *volume, struct br_err *reterr)
+{
+    return volume_lock_within(volume, 0, reterr);
 }
 
 void volume_unlock(struct volume *volume)
@@ -395,20 +431,36 @@ static void volume_sort(json_t *names)
     }
 }
 
-// Adds the names of the system's volumes; without the service there are none.
-static void volume_list_by_helper(json_t *names)
+// Adds the names of the system's volumes.
+static int volume_list_by_helper(struct dmh_client *helper, json_t *names, struct br_err *reterr)
 {
-    struct dmh_client *helper = NULL;
     struct dmh_volumes *volumes = calloc(1, sizeof(*volumes));
-    struct br_err err;
+    int error = volumes ? dmh_volumes(helper, volumes, reterr) : br_err_set(reterr, BR_E_NOMEM, "the list of volumes");
 
-    if (volumes && !dmh_client_open(NULL, &helper, &err) && !dmh_volumes(helper, volumes, &err)) {
-        for (uint32_t i = 0; i < volumes->volume_count; i++) {
-            json_array_append_new(names, json_string(volumes->volumes[i].volume));
-        }
+    for (uint32_t i = 0; !error && i < volumes->volume_count; i++) {
+        json_array_append_new(names, json_string(volumes->volumes[i].volume));
     }
-    dmh_client_close(helper);
+    if (!error && volumes->total_count > volumes->volume_count) {
+        error = br_err_set(reterr, BR_E_LIMIT, "there are more than %u volumes", volumes->volume_count);
+    }
     free(volumes);
+    return error;
+}
+
+int volume_list_beside(struct volume *of, json_t **ret_names, struct br_err *reterr)
+{
+    if (!of->by_helper) {
+        return volume_list(of->cli, ret_names, reterr);
+    }
+    json_t *names = json_array();
+    int error = volume_list_by_helper(of->helper, names, reterr);
+    if (error) {
+        json_decref(names);
+        return error;
+    }
+    volume_sort(names);
+    *ret_names = names;
+    return 0;
 }
 
 int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr)
@@ -426,6 +478,10 @@ int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr)
     size_t used = strlen(path);
     snprintf(path + used, sizeof(path) - used, "/volumes");
     DIR *dir = opendir(path);
+    if (!dir && errno != ENOENT) {
+        json_decref(names);
+        return br_err_os(reterr, errno, "reading %s", path);
+    }
     while (dir && (entry = readdir(dir))) {
         snprintf(record, sizeof(record), "%s/%s/" VOLUME_RECORD, path, entry->d_name);
         if (br_volume_name_ok(entry->d_name) && !access(record, F_OK)) {
@@ -435,9 +491,12 @@ int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr)
     if (dir) {
         closedir(dir);
     }
-    if (geteuid()) {
-        volume_list_by_helper(names);
+    struct dmh_client *helper = NULL;
+    struct br_err err;
+    if (geteuid() && !dmh_client_open(NULL, &helper, &err) && volume_list_by_helper(helper, names, &err)) {
+        cli_warn(cli, "the list of volumes is not whole: %s", err.text);
     }
+    dmh_client_close(helper); // without the service there are none
     volume_sort(names);
     *ret_names = names;
     return 0;

@@ -26,9 +26,12 @@ struct volume {
     bool exists;    // there is a record
     bool fresh;     // it is being attached for the first time
     bool by_helper; // a member of group blkrep: the record is root's, and the helper opens it
+    bool lent;      // the helper's connection is another volume's
     int dir_fd;     // -1 when by_helper
     int lock_fd;    // -1 not locked
     struct dmh_client *helper;
+    volatile bool *
+        let_go; // set before a snapshot is given up (tend.h): whoever reads it for its old data closes it; NULL: nobody
 };
 
 /**
@@ -52,6 +55,8 @@ BR_MUST_CHECK int volume_open_record(struct cli *cli, const char *name, bool mak
 void volume_close(struct volume *volume);
 /** volume_lock - take the lock, waiting up to a minute, and read the record anew; -BR_E_BUSY names who has it */
 BR_MUST_CHECK int volume_lock(struct volume *volume, struct br_err *reterr);
+/** volume_try_lock - the same without waiting */
+BR_MUST_CHECK int volume_try_lock(struct volume *volume, struct br_err *reterr);
 /** volume_unlock - no effect when not locked */
 void volume_unlock(struct volume *volume);
 /** volume_save - make the record durable; only under the lock */
@@ -60,6 +65,15 @@ BR_MUST_CHECK int volume_save(struct volume *volume, struct br_err *reterr);
 BR_MUST_CHECK int volume_remove(struct volume *volume, struct br_err *reterr);
 /** volume_list - the names of all volumes with a record, sorted, as a JSON array; the caller's reference */
 BR_MUST_CHECK int volume_list(struct cli *cli, json_t **ret_names, struct br_err *reterr);
+
+/**
+ * volume_beside - another volume's record, read as @of reads its own; it can be locked and saved, and has no devices
+ * Returns 1; 0 when there is certainly no such volume; else nobody knows
+ * Owner: volume_close(), in all cases, before @of is closed
+ */
+BR_MUST_CHECK int volume_beside(struct volume *of, const char *name, struct volume *ret_other, struct br_err *reterr);
+/** volume_list_beside - as volume_list(), as @of sees them, and all of them or an error */
+BR_MUST_CHECK int volume_list_beside(struct volume *of, json_t **ret_names, struct br_err *reterr);
 
 /**
  * volume_ref - a place of the volume, for requests to the helper

@@ -3,8 +3,8 @@
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: disk=linear=256M disk=erahand=256M disk=era=256M disk=cowhand=256M disk=cow=256M disk=held=256M disk=meta=64M disk=eraarea=256M disk=cowarea=256M disk=heldstore=320M disk=home=64M tools=dmsetup,mke2fs,fio,jq modules=dm-snapshot,dm-era timeout=1500
 #
-# foreground.sh ROUNDS SECONDS: what a write costs under each stack, beside the same write under plain dm-linear. In each round every stack is
-# asked once for each kind of load, one after the other, in turn and in reverse turn; six disks of one kind, so that nothing is shared.
+# foreground.sh ROUNDS SECONDS: what a write costs under each stack, beside the same write under plain dm-linear. In each round each kind of
+# load is asked of every stack, one after the other, in turn and in reverse turn; six disks of one kind, so that nothing is shared.
 #
 #   linear   dm-linear                                     held     dm-linear, snapshot-origin, and a dm-snapshot that is held
 #   erahand  dm-linear, dm-era, snapshot-origin, by hand   era      the same built by blkrep attach --tracker era
@@ -50,12 +50,13 @@ build() {
     done
 }
 
-# marked STACK - the loads on a stack whose blocks are all marked
+# marked STACK... - each kind of load on each stack in turn, whose blocks are all marked: what is compared was measured seconds apart
 marked() {
-    load "$1" 4k-depth32 --rw=randwrite --bs=4k --iodepth=32 --ioengine=io_uring --time_based --runtime="$seconds"
-    load "$1" 1m --rw=write --bs=1M --iodepth=4 --ioengine=io_uring --time_based --runtime="$seconds"
-    load "$1" 4k-depth1-psync --rw=randwrite --bs=4k --ioengine=psync --time_based --runtime="$seconds"
-    load "$1" 4k-depth1-uring --rw=randwrite --bs=4k --iodepth=1 --ioengine=io_uring --time_based --runtime="$seconds"
+    local stack
+    for stack in "$@"; do load "$stack" 4k-depth32 --rw=randwrite --bs=4k --iodepth=32 --ioengine=io_uring --time_based --runtime="$seconds"; done
+    for stack in "$@"; do load "$stack" 1m --rw=write --bs=1M --iodepth=4 --ioengine=io_uring --time_based --runtime="$seconds"; done
+    for stack in "$@"; do load "$stack" 4k-depth1-psync --rw=randwrite --bs=4k --ioengine=psync --time_based --runtime="$seconds"; done
+    for stack in "$@"; do load "$stack" 4k-depth1-uring --rw=randwrite --bs=4k --iodepth=1 --ioengine=io_uring --time_based --runtime="$seconds"; done
 }
 
 # first_touch - one write into each block of 1 MiB of a new era; for linear the same writes
@@ -93,7 +94,8 @@ build
 for ((round = 1; round <= rounds; round++)); do
     turn=$stacks
     ((round % 2)) || turn="cow cowhand era erahand linear"
-    for stack in $turn; do marked "$stack"; done
+    # shellcheck disable=SC2086 # words
+    marked $turn
     first_touch
     ((round % 3)) || held
 done

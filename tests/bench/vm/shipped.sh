@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
-# vm: disk=source=128M disk=pv=320M disk=area=256M disk=home=256M tools=dmsetup,mke2fs,fio,jq,lvm,thin_check,thin_delta,thin_dump modules=dm-snapshot,dm-era,dm-thin-pool timeout=900
+# vm: disk=source=128M disk=pv=320M disk=area=256M disk=home=256M tools=dmsetup,mke2fs,fio,lvm,thin_check,thin_delta,thin_dump modules=dm-snapshot,dm-era,dm-thin-pool cpus=1 timeout=900
 #
 # shipped.sh TRACKER ROUNDS: bytes shipped per byte of the 4 KiB pages that really changed. In each round 512 pages at random places get new
 # content, and 2 MiB are written over with what they held. Then once more with the source's page hashes lost.

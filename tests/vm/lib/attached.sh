@@ -29,7 +29,7 @@ run_is() {
 }
 
 # field KEY - of the last exit object
-field() { jq -r "select(.type == \"exit\") | .$1" "$T/out"; }
+field() { json_field "$T/out" type=exit "$1"; }
 
 is() { [[ $(field "$1") == "$2" ]] || fail "$1 is $(field "$1") instead of $2: $(cat "$T/out" "$T/err")"; }
 
@@ -65,4 +65,12 @@ nothing_left() {
         [[ $name == No || " $* " == *" $name "* ]] || fail "left behind: $(dmsetup ls)"
     done < <(dmsetup ls)
     [[ -z $(ls /mnt/state/volumes 2>/dev/null) ]] || fail "left behind: $(find /mnt/state/volumes)"
+}
+
+# synced_then_detached NAME DEVICE TARGET - the end of a volume: its last run is an incremental, and the replica is what the volume's DEVICE holds
+synced_then_detached() {
+    run blkrep sync "$1" "$3" --recheck 1M
+    is fallback_reason null
+    same "$1 in the end" "$2" "$3"
+    run blkrep detach "$1"
 }

@@ -19,7 +19,7 @@ sync_in_time() {
     local pid i before status=0
     keep_image /dev/vm/source "$T/view"
     before=$(dmsetup ls | grep -c snap)
-    blkrep sync data /dev/vm/target --recheck 64K --bwlimit 192K --buffers 4 --json >"$T/out" 2>"$T/err" &
+    blkrep sync data /dev/vm/target --recheck 64K --bwlimit 128K --buffers 4 --json >"$T/out" 2>"$T/err" &
     pid=$!
     for ((i = 0; i < 100 && $(dmsetup status | grep -c 'snapshot [0-9]') <= before; i++)); do sleep 0.1; done
     for ((i = 0; i < $2; i++)); do

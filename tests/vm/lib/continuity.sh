@@ -8,16 +8,8 @@
 # $tracker and $fs are the test's: era|cow, ext4|xfs.
 # shellcheck disable=SC2154
 
-export BLKREP_STATE=/mnt/state
-
-# field KEY - of the last exit object
-field() { jq -r "select(.type == \"exit\") | .$1" "$T/out"; }
-
-run() {
-    "$@" --json >"$T/out" 2>"$T/err" || fail "boot $VM_BOOT: $*: status $?: $(cat "$T/out" "$T/err"; dmesg | tail -5)"
-}
-
-is() { [[ $(field "$1") == "$2" ]] || fail "boot $VM_BOOT: $1 is $(field "$1") instead of $2: $(cat "$T/out" "$T/err")"; }
+# shellcheck source=attached.sh
+. /vm/lib/attached.sh
 
 make_fs() {
     if [[ $fs == ext4 ]]; then mke2fs -q -F -t ext4 /dev/vm/source; else mkfs.xfs -q -f /dev/vm/source; fi || fail "mkfs"
@@ -69,7 +61,8 @@ next_boot() {
     vm_await_cut 60
 }
 
-# The short story: over a power cut it goes on, a mount of the plain device after one is named, and so is one after a detach in order.
+# The short story: over a power cut it goes on, a mount of the plain device after one is named, and so is one after a detach in order; a snapshot
+# that was written past is gone.
 continuity_short() {
     home_up
     case $VM_BOOT in
@@ -111,9 +104,34 @@ continuity_short() {
             sync_says written-while-down
             sync_says null
             equal "after writes to the plain device"
+            older_area
+            another_machine
+            run blkrep snapshot create data --name past
+            down
+            switched_off
+            vm_pattern 65536 past | dd of=/dev/mapper/data bs=4k seek=1000 iflag=fullblock oflag=direct status=none || fail "dd"
+            next_boot clean
+            ;;
+        3) # nothing but a block changed in a boot that was switched off: the next one must not build a snapshot of before it again
+            run blkrep attach --all
+            run_is 6 blkrep sync data@past /dev/vm/target
+            says "while its stack was away"
+            run blkrep snapshot remove data@past
+            sync_says switched-off-at-boot
+            equal "after a block written in a boot with blkrep=off"
             exit 0
             ;;
     esac
+}
+
+# switched_off - the kernel's command line says blkrep=off from here on: attach leaves the plain device under the stack's name
+switched_off() {
+    sed 's/$/ blkrep=off/' /proc/cmdline >/run/cmdline
+    mount --bind /run/cmdline /proc/cmdline || fail "bind"
+    run blkrep attach --all
+    is tracking_lost switched-off-at-boot
+    audited switched-off-at-boot
+    [[ -z $(dmsetup ls | grep -v 'No devices') ]] || fail "a stack stands: $(dmsetup ls)"
 }
 
 # The whole story; each boot one chapter.
@@ -181,12 +199,7 @@ continuity_main() {
             next_boot clean
             ;;
         5) # switched off
-            sed 's/$/ blkrep=off/' /proc/cmdline >/run/cmdline
-            mount --bind /run/cmdline /proc/cmdline || fail "bind"
-            run blkrep attach --all
-            is tracking_lost switched-off-at-boot
-            audited switched-off-at-boot
-            [[ -z $(dmsetup ls | grep -v 'No devices') ]] || fail "a stack stands: $(dmsetup ls)"
+            switched_off
             mount_data # the plain device under the stack's name
             write_some five
             umount /run/data

@@ -6,15 +6,21 @@
 //
 // A device is VOLUME/WHERE (see dm-helper/request.h). A target is KIND,BYTES[,DEVICE[,STORE]][,offset=N][,grain=N][,id=N][,persistent].
 // Results are lines of name=value on stdout; the first request that fails ends the program with its exit status, after `ERRORNAME: text` on
-// stderr. $DMH_HELPER is the helper's program (default: beside this one, else /vm/bin), $DMH_SOCKET a socket to use instead.
+// stderr. `dmh stray` is a client that breaks the protocol. $DMH_HELPER is the helper's program (default: beside this one, else /vm/bin), $DMH_SOCKET a socket to use instead.
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "dm-helper/client.h"
+#include "dm-helper/process.h"
+#include "dm-helper/wire.h"
 #include "engine/base/bytes.h"
 
 struct line {
@@ -351,7 +357,7 @@ static void print_window(const struct dmh_window_done *done)
     }
 }
 
-// window top=TOP... [inside=VOLUME/PART[,fresh]]... [deadline=MS] [sync=MS] [good=MS]
+// window top=TOP... [inside=VOLUME/PART[,fresh|,renew]]... [deadline=MS] [sync=MS] [good=MS]
 static int on_window(struct line *line, struct br_err *err)
 {
     BR_AUTO_FREE struct dmh_window *window = calloc(1, sizeof(*window));
@@ -365,6 +371,7 @@ static int on_window(struct line *line, struct br_err *err)
             struct dmh_window_inside *inside = &window->inside[window->inside_count++];
             char *comma = strchr(text, ',');
             inside->fresh = comma && !strcmp(comma, ",fresh");
+            inside->renew = comma && !strcmp(comma, ",renew");
             if (comma) {
                 *comma = 0;
             }
@@ -552,6 +559,340 @@ static int on_lvm_activate(struct line *line, struct br_err *err)
     return dmh_lvm_activate(line->client, &request, err);
 }
 
+// ---- NBD -------------------------------------------------------------------------------------------------------------
+
+// The descriptors of a request, from words "socket=PATH" (connected to PATH) and "fd=WHAT": things that are no connected stream sockets, and
+// "again", the first one once more.
+struct descriptors {
+    int fds[DMH_SOCKETS_MAX];
+    size_t count;
+};
+
+static int connected(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    copy(address.sun_path, sizeof(address.sun_path), path);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
+        perror(path);
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static int listening(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    // Bound to a name of the kernel's choice.
+    return bind(fd, (const struct sockaddr *)&address, sizeof(address.sun_family)) || listen(fd, 1) ? -1 : fd;
+}
+
+static int odd_descriptor(const char *what, int first)
+{
+    int pair[2];
+
+    if (!strcmp(what, "file")) {
+        return open("/dev/null", O_RDWR | O_CLOEXEC);
+    }
+    if (!strcmp(what, "again")) {
+        return dup(first);
+    }
+    if (!strcmp(what, "listening")) {
+        return listening();
+    }
+    if (!strcmp(what, "lone") || !strcmp(what, "udp")) {
+        return socket(*what == 'l' ? AF_UNIX : AF_INET, *what == 'l' ? SOCK_STREAM : SOCK_DGRAM, 0);
+    }
+    if (socketpair(AF_UNIX, !strcmp(what, "packets") ? SOCK_SEQPACKET : SOCK_STREAM, 0, pair)) {
+        return -1;
+    }
+    if (!strcmp(what, "left")) {
+        close(pair[1]); // the peer has gone
+    }
+    return pair[0];
+}
+
+static void descriptors(const struct line *line, struct descriptors *ret)
+{
+    *ret = (struct descriptors){0};
+    for (int i = 0; i < line->count && ret->count < DMH_SOCKETS_MAX; i++) {
+        const char *text = line->words[i];
+        if (!strncmp(text, "socket=", 7)) {
+            ret->fds[ret->count++] = connected(text + 7);
+        } else if (!strncmp(text, "fd=", 3)) {
+            ret->fds[ret->count] = odd_descriptor(text + 3, ret->fds[0]);
+            ret->count++;
+        }
+    }
+}
+
+static void close_descriptors(const struct descriptors *given)
+{
+    for (size_t i = 0; i < given->count; i++) {
+        close(given->fds[i]);
+    }
+}
+
+static void print_nbd(const struct dmh_nbd_info *i)
+{
+    printf("volume=%s part=%s index=%u device=%u:%u size=%" PRIu64 " ro=%d connected=%d used=%d\n", i->volume, i->part,
+           i->index, i->major, i->minor, i->size_bytes, i->read_only, i->connected, i->in_use);
+}
+
+// nbd-connect VOLUME/nbd:PART size=BYTES [block=N] [timeout=S] [dead=S] [ro] [flush] [fua] [trim] [multi] DESCRIPTOR...
+static int on_nbd_connect(struct line *line, struct br_err *err)
+{
+    struct dmh_nbd_connect request = {.device = ref(word(line, 0)),
+                                      .size_bytes = number(line, "size", 0),
+                                      .block_bytes = (uint32_t)number(line, "block", 512),
+                                      .timeout_s = (uint32_t)number(line, "timeout", 30),
+                                      .dead_s = (uint32_t)number(line, "dead", 30),
+                                      .read_only = has(line, "ro"),
+                                      .flush = has(line, "flush"),
+                                      .fua = has(line, "fua"),
+                                      .trim = has(line, "trim"),
+                                      .multi_conn = has(line, "multi")};
+    struct descriptors given;
+    struct dmh_nbd_info info;
+
+    descriptors(line, &given);
+    int error = dmh_nbd_connect(line->client, &request, given.fds, given.count, &info, err);
+    close_descriptors(&given);
+    if (!error) {
+        print_nbd(&info);
+    }
+    return error;
+}
+
+// nbd-reconnect VOLUME/nbd:PART [retry=MS] DESCRIPTOR...
+static int on_nbd_reconnect(struct line *line, struct br_err *err)
+{
+    struct dmh_nbd_reconnect request = {.device = ref(word(line, 0)), .retry_ms = (uint32_t)number(line, "retry", 0)};
+    struct dmh_nbd_reconnected done;
+    struct descriptors given;
+
+    descriptors(line, &given);
+    int error = dmh_nbd_reconnect(line->client, &request, given.fds, given.count, &done, err);
+    close_descriptors(&given);
+    if (!error) {
+        printf("taken=%u\n", done.taken_count);
+    }
+    return error;
+}
+
+// nbd-disconnect VOLUME/nbd:PART [force]
+static int on_nbd_disconnect(struct line *line, struct br_err *err)
+{
+    struct dmh_nbd_disconnect request = {.device = ref(word(line, 0)), .force = has(line, "force")};
+    return dmh_nbd_disconnect(line->client, &request, err);
+}
+
+static int on_nbd_status(struct line *line, struct br_err *err)
+{
+    struct dmh_ref device = ref(word(line, 0));
+    struct dmh_nbd_info info;
+    int error = dmh_nbd_status(line->client, &device, &info, err);
+
+    if (!error) {
+        print_nbd(&info);
+    }
+    return error;
+}
+
+static int on_nbd_list(struct line *line, struct br_err *err)
+{
+    BR_AUTO_FREE struct dmh_nbd_listed *listed = calloc(1, sizeof(*listed));
+    struct dmh_list list = {.skip = (uint32_t)number(line, "skip", 0)};
+
+    copy(list.volume, sizeof(list.volume), word(line, 0));
+    int error = dmh_nbd_list(line->client, &list, listed, err);
+    for (uint32_t i = 0; !error && i < listed->device_count; i++) {
+        print_nbd(&listed->devices[i]);
+    }
+    return error;
+}
+
+// ---- ublk ------------------------------------------------------------------------------------------------------------
+
+static void print_ublk(const struct dmh_ublk_info *i)
+{
+    static const char *const states[] = {"", "dead", "live", "quiesced", "other"};
+
+    printf("volume=%s part=%s index=%u state=%s device=%u:%u size=%" PRIu64
+           " pid=%u queues=%u depth=%u io=%u ro=%d used=%d recovery=%d "
+           "reissue=%d copy=%d\n",
+           i->volume, i->part, i->index, states[i->state], i->major, i->minor, i->size_bytes, i->server_pid,
+           i->queue_count, i->queue_depth, i->io_bytes_max, i->read_only, i->in_use, i->recovery, i->reissue,
+           i->user_copy);
+}
+
+static const char *text_of(const struct line *line, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (int i = 0; i < line->count; i++) {
+        if (!strncmp(line->words[i], name, len) && line->words[i][len] == '=') {
+            return line->words[i] + len + 1;
+        }
+    }
+    return NULL;
+}
+
+// With "serve=FILE" [out=FILE] [stall=N] [serving=QUEUES]: ublk_serve as an ordinary user, which gets the descriptor; its process is the last word printed.
+static void serve_ublk(const struct line *line, const struct dmh_ublk_info *info, int fd)
+{
+    const char *file = text_of(line, "serve"), *out = text_of(line, "out"), *stalls = text_of(line, "stall");
+    char numbers[4][16], stall[32];
+    const pid_t pid = file ? fork() : 0;
+
+    if (!file || pid < 0) {
+        return;
+    }
+    if (pid) {
+        printf("server=%d\n", pid);
+        return;
+    }
+    snprintf(numbers[0], sizeof(numbers[0]), "%d", fd);
+    snprintf(numbers[1], sizeof(numbers[1]), "%" PRIu64, number(line, "serving", info->queue_count));
+    snprintf(numbers[2], sizeof(numbers[2]), "%u", info->queue_depth);
+    snprintf(numbers[3], sizeof(numbers[3]), "%u", info->io_bytes_max);
+    snprintf(stall, sizeof(stall), "stall=%s", stalls ? stalls : "0");
+    int output = open(out ? out : "/dev/null", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    fcntl(fd, F_SETFD, 0);
+    if (output < 0 || dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0 || setgroups(0, NULL) ||
+        setgid(1000) || setuid(1000)) {
+        _exit(126);
+    }
+    execlp("ublk_serve", "ublk_serve", numbers[0], numbers[1], numbers[2], numbers[3], file, stall, (char *)NULL);
+    _exit(127);
+}
+
+// ublk-add VOLUME/ublk:PART size=BYTES [block=N] [physical=N] [queues=N] [depth=N] [io=N] [ro] [flush] [fua] [trim] [zeroes] [recovery] [reissue]
+// [copy] [serve=FILE ...]
+static int on_ublk_add(struct line *line, struct br_err *err)
+{
+    struct dmh_ublk_add request = {.device = ref(word(line, 0)),
+                                   .size_bytes = number(line, "size", 0),
+                                   .block_bytes = (uint32_t)number(line, "block", 512),
+                                   .physical_bytes = (uint32_t)number(line, "physical", 4096),
+                                   .queue_count = (uint32_t)number(line, "queues", 1),
+                                   .queue_depth = (uint32_t)number(line, "depth", 32),
+                                   .io_bytes_max = (uint32_t)number(line, "io", 65536),
+                                   .read_only = has(line, "ro"),
+                                   .flush = has(line, "flush"),
+                                   .fua = has(line, "fua"),
+                                   .trim = has(line, "trim"),
+                                   .zeroes = has(line, "zeroes"),
+                                   .recovery = has(line, "recovery"),
+                                   .reissue = has(line, "reissue"),
+                                   .user_copy = has(line, "copy")};
+    struct dmh_ublk_info info;
+    int fd = -1;
+
+    int error = dmh_ublk_add(line->client, &request, &fd, &info, err);
+    if (!error) {
+        print_ublk(&info);
+        fflush(stdout);
+        serve_ublk(line, &info, fd);
+        close(fd);
+    }
+    return error;
+}
+
+// ublk-recover VOLUME/ublk:PART [retry=MS] [serve=FILE ...] [keep]: keep the descriptor open here, and do not serve
+static int on_ublk_recover(struct line *line, struct br_err *err)
+{
+    struct dmh_ublk_recover request = {.device = ref(word(line, 0)), .retry_ms = (uint32_t)number(line, "retry", 0)};
+    struct dmh_ublk_info info;
+    int fd = -1;
+
+    int error = dmh_ublk_recover(line->client, &request, &fd, &info, err);
+    if (!error) {
+        print_ublk(&info);
+        fflush(stdout);
+        serve_ublk(line, &info, fd);
+        if (!has(line, "keep")) {
+            close(fd);
+        }
+    }
+    return error;
+}
+
+// ublk-start, ublk-recovered VOLUME/ublk:PART pid=N [deadline=MS]
+static int ublk_serve_verb(struct line *line, bool recovered, struct br_err *err)
+{
+    struct dmh_ublk_serve request = {.device = ref(word(line, 0)),
+                                     .pid = (uint32_t)number(line, "pid", 1),
+                                     .deadline_ms = (uint32_t)number(line, "deadline", 20000)};
+    struct dmh_ublk_info info;
+
+    int error = recovered ? dmh_ublk_recovered(line->client, &request, &info, err)
+                          : dmh_ublk_start(line->client, &request, &info, err);
+    if (!error) {
+        print_ublk(&info);
+    }
+    return error;
+}
+
+static int on_ublk_start(struct line *line, struct br_err *err)
+{
+    return ublk_serve_verb(line, false, err);
+}
+
+static int on_ublk_recovered(struct line *line, struct br_err *err)
+{
+    return ublk_serve_verb(line, true, err);
+}
+
+// ublk-stop, ublk-delete VOLUME/ublk:PART [deadline=MS] [force]
+static struct dmh_ublk_end ublk_end(const struct line *line)
+{
+    return (struct dmh_ublk_end){.device = ref(word(line, 0)),
+                                 .deadline_ms = (uint32_t)number(line, "deadline", 20000),
+                                 .force = has(line, "force")};
+}
+
+static int on_ublk_stop(struct line *line, struct br_err *err)
+{
+    struct dmh_ublk_end end = ublk_end(line);
+    return dmh_ublk_stop(line->client, &end, err);
+}
+
+static int on_ublk_delete(struct line *line, struct br_err *err)
+{
+    struct dmh_ublk_end end = ublk_end(line);
+    return dmh_ublk_delete(line->client, &end, err);
+}
+
+static int on_ublk_status(struct line *line, struct br_err *err)
+{
+    struct dmh_ref device = ref(word(line, 0));
+    struct dmh_ublk_info info;
+    int error = dmh_ublk_status(line->client, &device, &info, err);
+
+    if (!error) {
+        print_ublk(&info);
+    }
+    return error;
+}
+
+static int on_ublk_list(struct line *line, struct br_err *err)
+{
+    BR_AUTO_FREE struct dmh_ublk_listed *listed = calloc(1, sizeof(*listed));
+    struct dmh_list list = {.skip = (uint32_t)number(line, "skip", 0)};
+
+    copy(list.volume, sizeof(list.volume), word(line, 0));
+    int error = dmh_ublk_list(line->client, &list, listed, err);
+    for (uint32_t i = 0; !error && i < listed->device_count; i++) {
+        print_ublk(&listed->devices[i]);
+    }
+    return error;
+}
+
 static int on_sleep(struct line *line, struct br_err *err)
 {
     uint64_t ms = strtoull(word(line, 0), NULL, 0);
@@ -594,6 +935,19 @@ static const struct {
     {"lvm-extend", on_lvm_extend},
     {"lvm-remove", on_lvm_remove},
     {"lvm-activate", on_lvm_activate},
+    {"nbd-connect", on_nbd_connect},
+    {"nbd-reconnect", on_nbd_reconnect},
+    {"nbd-disconnect", on_nbd_disconnect},
+    {"nbd-status", on_nbd_status},
+    {"nbd-list", on_nbd_list},
+    {"ublk-add", on_ublk_add},
+    {"ublk-start", on_ublk_start},
+    {"ublk-stop", on_ublk_stop},
+    {"ublk-delete", on_ublk_delete},
+    {"ublk-recover", on_ublk_recover},
+    {"ublk-recovered", on_ublk_recovered},
+    {"ublk-status", on_ublk_status},
+    {"ublk-list", on_ublk_list},
     {"sleep", on_sleep},
 };
 
@@ -615,6 +969,62 @@ static int run(struct dmh_client *client, int count, char **words)
     return usage(words[0]);
 }
 
+// ---- a client that breaks the protocol -------------------------------------------------------------------------------
+
+// One message of a client's; @flag says that a descriptor comes with it, @fd is one that does, -1 none.
+static bool say(int connection, uint16_t op, const void *body, bool flag, int fd)
+{
+    struct dmh_header header = {.op = op, .flags = flag ? DMH_FLAG_FD : 0, .sequence = 1};
+    struct br_buf bytes = {0};
+
+    bool said = !dmh_encode(&header, dmh_request_layout(op), body, &bytes, NULL) &&
+                !dmh_process_send(connection, bytes.data, bytes.len, &fd, fd >= 0);
+    br_buf_free(&bytes);
+    return said;
+}
+
+// Does the helper end the connection, and answer nothing?
+static bool hung_up(int connection)
+{
+    char answer[64];
+
+    return recv(connection, answer, sizeof(answer), 0) == 0;
+}
+
+// stray: over $DMH_SOCKET; descriptors that no request takes, or that don't come though they were announced
+static int stray(const char *path)
+{
+    static const struct {
+        uint16_t op;
+        bool greet, flag, fd;
+    } breaches[] = {
+        {DMH_OP_HELLO, false, true, true},       {DMH_OP_HELLO, false, false, true},
+        {DMH_OP_NBD_STATUS, true, true, true},   {DMH_OP_NBD_CONNECT, true, true, false},
+        {DMH_OP_NBD_CONNECT, true, false, true},
+    };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct dmh_nbd_connect nothing = {.size_bytes = 0};
+    struct dmh_hello hello = {.version = DMH_PROTOCOL_VERSION};
+    char answer[256];
+
+    copy(address.sun_path, sizeof(address.sun_path), path);
+    for (size_t i = 0; i < BR_ARRAY_LEN(breaches); i++) {
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        bool ok = !connect(fd, (const struct sockaddr *)&address, sizeof(address));
+        if (ok && breaches[i].greet) {
+            ok = say(fd, DMH_OP_HELLO, &hello, false, -1) && recv(fd, answer, sizeof(answer), 0) > 0;
+        }
+        const void *body = breaches[i].op == DMH_OP_HELLO ? (const void *)&hello : &nothing;
+        ok = ok && say(fd, breaches[i].op, body, breaches[i].flag, breaches[i].fd ? STDIN_FILENO : -1) && hung_up(fd);
+        close(fd);
+        if (!ok) {
+            fprintf(stderr, "stray: breach %zu was not answered by hanging up\n", i);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct dmh_client *client = NULL;
@@ -622,6 +1032,9 @@ int main(int argc, char **argv)
     const char *socket_path = getenv("DMH_SOCKET");
     const char *helper = getenv("DMH_HELPER");
 
+    if (argc == 2 && socket_path && !strcmp(argv[1], "stray")) {
+        return stray(socket_path);
+    }
     int error = socket_path ? dmh_client_connect(socket_path, &client, &err) : dmh_client_spawn(helper, &client, &err);
     if (error) {
         fprintf(stderr, "%s: %s\n", br_err_name(-error), err.text);

@@ -42,3 +42,31 @@ stack() {
 load_snapshot() {
     ok zero-head "$1/$4" -- create "$1/$2" "snapshot,$3,real,$4,grain=8192,persistent" inactive
 }
+
+# within MS WHAT COMMAND... - the command succeeds within that time, or the test fails and says WHAT did not come
+within() {
+    local limit_ms=$1 what=$2 i
+    shift 2
+    for ((i = 0; i < limit_ms / 20; i++)); do
+        "$@" && return 0
+        sleep 0.02
+    done
+    fail "not within $limit_ms ms: $what"
+}
+
+# pid_of NAME - in bash alone: on an emulated CPU a process for each process takes seconds
+pid_of() {
+    local file name
+    for file in /proc/[0-9]*/comm; do
+        { read -r name <"$file"; } 2>/dev/null || continue
+        if [[ $name == "$1" ]]; then
+            file=${file#/proc/}
+            echo "${file%/comm}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# nobody_left - no process of a window is there any more
+nobody_left() { ! pid_of blkrep-watchdog && ! pid_of blkrep-suspend; } >/dev/null

@@ -4,11 +4,13 @@
 //
 //   ordered write SEED LONGEST-BYTES PAUSE-MS DEVICE...    one write at a time over all devices, until SIGTERM; the count to standard output
 //   ordered check SEED LONGEST-BYTES BASE... -- IMAGE...   as many bases (what was there before the first write) as images
+//   ordered told LONGEST-BYTES TOLD IMAGE                  is what TOLD says was flushed in the image, or written over later?
 //
 // Write number N is known from the seed and N: which device, where, how long. Each of its sectors is stamped with where it is, N, the seed
 // and a checksum. The next write begins when the last has ended, so there is one order over all devices, and a cut point K explains
 // the images when each sector holds what the last write up to K that covers it wrote, or the base where there is none. Write K itself may be
-// torn: it was on its way. Every eighth write is flushed.
+// torn: it was on its way. Every eighth write is flushed; with told=DEVICE after DEVICE (one only) the flush is then told there, in a sector that
+// is flushed itself before the next write begins: what stands there after a power cut was promised to whoever wrote.
 //
 // Exit status: 0; 1 a write failed, or no cut point explains the images: which sector is told; 2 usage.
 
@@ -43,6 +45,7 @@ struct job {
     uint64_t longest; // sectors
     int count;
     struct object objects[DEVICES_MAX];
+    int told; // where flushes are told; -1 nowhere
 };
 
 struct range {
@@ -96,6 +99,15 @@ static int fail(const char *what)
     return 1;
 }
 
+// Write 0 is none, and takes back what an earlier seed told.
+static int tell(const struct job *job, uint64_t number)
+{
+    static uint64_t sector[8 * WORDS] __attribute__((aligned(4096)));
+
+    stamp(sector, job->seed, 0, number);
+    return pwrite(job->told, sector, SECTOR_BYTES, 0) == SECTOR_BYTES ? fsync(job->told) : -1;
+}
+
 static int do_write(struct job *job, uint64_t pause_ms, char **paths)
 {
     const struct timespec pause = {.tv_sec = (time_t)(pause_ms / 1000), .tv_nsec = (long)(pause_ms % 1000) * 1000000};
@@ -111,6 +123,9 @@ static int do_write(struct job *job, uint64_t pause_ms, char **paths)
         }
         job->objects[i].sectors = size / SECTOR_BYTES;
     }
+    if (job->told >= 0 && tell(job, 0)) {
+        return fail("telling");
+    }
     while (!enough) {
         const struct range range = range_of(job, ++number);
         const size_t len = range.sectors * SECTOR_BYTES;
@@ -121,6 +136,9 @@ static int do_write(struct job *job, uint64_t pause_ms, char **paths)
         if (pwrite(fd, bytes, len, (off_t)(range.first * SECTOR_BYTES)) != (ssize_t)len ||
             (number % 8 == 0 && fsync(fd))) {
             return fail("a write");
+        }
+        if (number % 8 == 0 && job->told >= 0 && tell(job, number)) {
+            return fail("telling");
         }
         nanosleep(&pause, NULL);
     }
@@ -227,16 +245,69 @@ static int do_check(struct job *job, char **paths)
     return judge(job, cut);
 }
 
+// Does a write of @number or later, one that covers the place, show in this sector?
+static bool lasted(const struct job *job, const uint8_t *sector, uint64_t place, uint64_t number)
+{
+    const uint64_t shown = writer_of(job, sector, place);
+    const struct range range = range_of(job, shown);
+
+    return shown >= number && place >= range.first && place - range.first < range.sectors;
+}
+
+static int do_told(struct job *job, char **paths)
+{
+    struct object *object = &job->objects[0];
+    uint64_t sectors, promised = 0;
+    uint64_t told[WORDS];
+
+    uint8_t *sector = read_whole(paths[0], &sectors);
+    memcpy(told, sector, sizeof(told));
+    job->seed = told[2];
+    if (told[1] && writer_of(job, sector, 0) != told[1]) {
+        printf("%s tells nothing of ours\n", paths[0]);
+        return 1;
+    }
+    object->bytes = read_whole(paths[1], &object->sectors);
+    object->last = calloc(object->sectors, sizeof(uint64_t));
+    object->before = calloc(object->sectors, sizeof(uint64_t));
+    if (!object->last || !object->before) {
+        return fail(paths[1]);
+    }
+    play(job, told[1]);
+    for (uint64_t place = 0; place < object->sectors; place++) {
+        promised += object->last[place] != 0;
+        if (object->last[place] && !lasted(job, object->bytes + place * SECTOR_BYTES, place, object->last[place])) {
+            printf("sector %" PRIu64 " shows write %" PRIu64 ", and write %" PRIu64 " was flushed\n", place,
+                   writer_of(job, object->bytes + place * SECTOR_BYTES, place), object->last[place]);
+            return 1;
+        }
+    }
+    printf("write %" PRIu64 " was flushed: its %" PRIu64 " sectors are there\n", told[1], promised);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    struct job job = {0};
+    struct job job = {.told = -1};
 
+    if (argc == 5 && !strcmp(argv[1], "told")) {
+        job.longest = strtoull(argv[2], NULL, 10) / SECTOR_BYTES;
+        job.count = 1;
+        return do_told(&job, argv + 3);
+    }
     if (argc < 5) {
         fprintf(stderr, "ordered: see the head of tests/vm/lib/ordered.c\n");
         return 2;
     }
     job.seed = strtoull(argv[2], NULL, 10);
     job.longest = strtoull(argv[3], NULL, 10) / SECTOR_BYTES;
+    if (!strcmp(argv[1], "write") && argc == 7 && !strncmp(argv[6], "told=", 5)) {
+        job.told = open(argv[6] + 5, O_RDWR | O_CLOEXEC | O_DIRECT);
+        if (job.told < 0) {
+            return fail(argv[6]);
+        }
+        argc--;
+    }
     if (!strcmp(argv[1], "write") && argc > 5 && argc - 5 <= DEVICES_MAX) {
         job.count = argc - 5;
         return do_write(&job, strtoull(argv[4], NULL, 10), argv + 5);

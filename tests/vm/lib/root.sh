@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A root file system on the plain disk "root", attached in the initramfs with its metadata on the disk "meta": what its tests have in common.
+# A root file system on a partition of the disk "root", attached in the initramfs with its metadata on the disk "meta": what its tests have in common.
 # Disks: root, meta, target. A boot ends with next_boot, and the test is started anew, from boot 1 on out of that root file system.
 #
 # $builder is the test's: initramfs-tools or dracut.
@@ -10,7 +10,7 @@
 [[ $VM_BOOT -gt 0 ]] || export BLKREP_STATE=/run/root/var/lib/blkrep
 
 # field KEY - of the last exit object
-field() { jq -r "select(.type == \"exit\") | .$1" "$T/out"; }
+field() { json_field "$T/out" type=exit "$1"; }
 
 run() {
     "$@" --json >"$T/out" 2>"$T/err" || fail "boot $VM_BOOT: $*: status $?: $(cat "$T/out" "$T/err"; early_log; dmesg | tail -5)"
@@ -55,22 +55,30 @@ next_boot() {
     vm_await_cut 120
 }
 
+# partition - of the root file system, as the kernel names it
+partition() { echo "$(readlink -f /dev/vm/root)1"; }
+
+# where it begins, for the bed, which reads it from the disk's image
+part_of_root="root?offset=$((1 << 20))"
+
 # root_make - boot 0, out of the test bed: a system on the disk, attached for the next boot as doctor says
 root_make() {
     local dir=/run/root
     mkdir -p /dev/disk/by-id "$dir"
-    for disk in root meta target; do ln -sf "$(readlink -f "/dev/vm/$disk")" "/dev/disk/by-id/virtio-$disk"; done
-    mke2fs -q -F -t ext4 /dev/vm/root || fail "mke2fs"
-    mount /dev/vm/root "$dir" || fail "mount"
+    echo 2048,,L | sfdisk -q /dev/vm/root || fail "sfdisk"
+    for disk in meta target; do ln -sf "$(readlink -f "/dev/vm/$disk")" "/dev/disk/by-id/virtio-$disk"; done
+    ln -sf "$(partition)" /dev/disk/by-id/virtio-root-part1
+    mke2fs -q -F -t ext4 "$(partition)" || fail "mke2fs"
+    mount "$(partition)" "$dir" || fail "mount"
     cp -a /usr /bin /sbin /lib /lib64 /etc /vm "$dir/" || fail "cp"
     cp /init "$dir/sbin/init" || fail "cp init"
     mkdir -p "$dir"/{dev,proc,sys,run,tmp,mnt,root,srv,var/lib,var/log,etc/blkrep}
     echo 00112233445566778899aabbccddeeff >"$dir/etc/machine-id"
     cp "$dir/etc/machine-id" /etc/machine-id
-    run blkrep attach root /dev/disk/by-id/virtio-root --cow=/dev/disk/by-id/virtio-meta --tracker=era --at-boot
+    run blkrep attach root /dev/disk/by-id/virtio-root-part1 --cow=/dev/disk/by-id/virtio-meta --tracker=era --at-boot
     echo root >"$dir/etc/blkrep/early"
     umount "$dir" || fail "umount"
-    next_boot "$builder" root root=/dev/mapper/root
+    next_boot "$builder" "$part_of_root" root=/dev/mapper/root
 }
 
 # root_in - boots 1 and 2: the stack is there before the root is, changes are tracked, also over a power cut
@@ -102,7 +110,7 @@ root_out() {
     : >/etc/blkrep/early
     sync
     mount -o remount,ro / || fail "boot $VM_BOOT: remount"
-    next_boot "$builder" root "root=$(readlink -f /dev/vm/root)"
+    next_boot "$builder" "$part_of_root" "root=$(partition)"
 }
 
 root_was_out() {
@@ -144,12 +152,13 @@ root_comes_up_whatever_is_broken() {
             ;;
         4) # the metadata are no metadata
             root_is dm
+            [[ $(json_field /run/blkrep/early/root.json "" lost) == era-metadata-damaged ]] || fail "the early boot did not notice: $(early_log)"
             run blkrep attach --all
             write_some four
             sync_says switched-off-at-boot
             sync_says null
             mount -o remount,ro / || fail "remount"
-            next_boot "$builder" root without=/usr/libexec/blkrep/blkrep-dm-helper root=/dev/mapper/root
+            next_boot "$builder" "$part_of_root" without=/usr/libexec/blkrep/blkrep-dm-helper root=/dev/mapper/root
             ;;
         5) # no helper in the initramfs
             root_is plain

@@ -78,7 +78,8 @@ static void *write_on(void *unused)
 
 static void answer(void)
 {
-    const uint64_t under_way_ns = now_ns() - atomic_load(&began_ns);
+    const uint64_t began = atomic_load(&began_ns); // before the clock is read: the next write may begin meanwhile
+    const uint64_t under_way_ns = now_ns() - began;
     uint64_t ns = atomic_exchange(&longest_ns, 0);
 
     // One that ended in between counts in the next answer too: nothing is lost.

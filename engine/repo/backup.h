@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A repository as the far end of a sync (engine/sync/endpoint.h): the volume's newest point is the version that its next run starts from, and a
+// commit makes a point. So a backup plans, scans, tracks and rechecks as a sync does, and keeps the same state beside its source.
+//
+// What a run changed of a block is laid over the block that is stored, as long as that is cheaper than the block: an overlay always has a whole
+// block below it, so that reading one block takes two chunks at most, after any number of runs.
+//
+// A run that is cut leaves no point. What it had stored in whole packs is found by the next one, and is not stored again.
+#ifndef BR_REPO_BACKUP_H
+#define BR_REPO_BACKUP_H
+
+#include "engine/repo/writer.h"
+#include "engine/sync/endpoint.h"
+
+struct br_backup_params {
+    struct br_repo *repo;
+    struct br_uuid volume;       // nil: not known yet, there are no points of it
+    struct br_uuid first_domain; // of a volume that has no point
+    enum br_point_type type;     // FULL: the caller also forces a full copy
+    const char *host;
+    const char *tracker;
+    const char *const *tags; // NULL-terminated; NULL none
+    int level;               // of zstd
+    uint64_t pack_bytes;     // 0: BR_PACK_TARGET_BYTES
+};
+
+/** br_backup_open - the repository and what @params points to must outlive the endpoint */
+BR_MUST_CHECK int br_backup_open(const struct br_backup_params *params, struct br_endpoint *ret_endpoint,
+                                 struct br_err *reterr);
+/**
+ * br_backup_whole - is everything there that the volume's newest point needs? Looked at when packs went away, or the index was made anew, since
+ * it was looked at last.
+ * Returns 1 yes, or there is no point; 0 no: the run must be a full one (force_full), which stores what is missing
+ */
+BR_MUST_CHECK int br_backup_whole(const struct br_endpoint *endpoint, struct br_err *reterr);
+/** br_backup_point - the point that the last commit made; NULL none */
+const struct br_point *br_backup_point(const struct br_endpoint *endpoint);
+/** br_backup_counts - of the run under way, or the last one */
+struct br_writer_counts br_backup_counts(const struct br_endpoint *endpoint);
+
+#endif

@@ -1,0 +1,775 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Five tables of one LMDB environment: "info" (what it is the index of), "packs", "salts", "frames", "chunks". Keys of packs and frames are
+// big-endian, so that they lie in order. A chunk that is in several packs has a value for each. One read transaction is kept and renewed for each question: it costs no system call.
+#include "engine/repo/index.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define INDEX_VERSION    1u
+#define INDEX_INFO_BYTES (4u + BR_UUID_BYTES)
+#define INDEX_MAP_BYTES  (UINT64_C(256) << 30) // address space, not memory: some 2000 million chunks
+#define INDEX_MAP_LEAST  (UINT64_C(1) << 30)   // where address space is limited
+#define PACK_VALUE_BYTES (BR_SALT_BYTES + 4u + BR_UUID_BYTES + 8u + 1u)
+#define FRAME_BYTES      17u
+#define CHUNK_BYTES      17u
+#define CHUNK_MOST       (CHUNK_BYTES + BR_MAC_BYTES + 4u)
+
+enum table { INFO, PACKS, SALTS, FRAMES, CHUNKS, TABLES };
+
+struct br_index {
+    MDB_env *env;
+    MDB_dbi tables[TABLES];
+    MDB_txn *reading; // reset between questions; NULL: not begun yet
+    int dir_fd;
+};
+
+// Pages that a transaction took and gave back are counted, though the file may end before them: it is made as long as it says, so that a file
+// that was cut can be told.
+static int commit(struct br_index *index, MDB_txn *txn)
+{
+    MDB_envinfo info;
+    MDB_stat pages;
+    struct stat st;
+    mdb_filehandle_t fd;
+    int rc = mdb_txn_commit(txn);
+
+    rc = rc ? rc : mdb_env_info(index->env, &info);
+    rc = rc ? rc : mdb_env_stat(index->env, &pages);
+    rc = rc ? rc : mdb_env_get_fd(index->env, &fd);
+    if (!rc && !fstat(fd, &st)) {
+        uint64_t bytes = ((uint64_t)info.me_last_pgno + 1) * pages.ms_psize;
+
+        if ((uint64_t)st.st_size < bytes) {
+            (void)!posix_fallocate(fd, st.st_size, (off_t)(bytes - (uint64_t)st.st_size));
+        }
+    }
+    return rc;
+}
+
+static int index_error(int mdb_error, const char *what, struct br_err *reterr)
+{
+    if (mdb_error > 0) {
+        return br_err_os(reterr, mdb_error, "the index: %s", what);
+    }
+    return br_err_set(reterr, mdb_error == MDB_MAP_FULL ? BR_E_LIMIT : BR_E_IO, "the index: %s: %s", what,
+                      mdb_strerror(mdb_error));
+}
+
+static void put_be32(uint8_t *to, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(to, &v, sizeof(v));
+}
+
+static uint32_t get_be32(const uint8_t *from)
+{
+    uint32_t v;
+
+    memcpy(&v, from, sizeof(v));
+    return be32toh(v);
+}
+
+// LMDB's values are not const, and it writes to none that it is given.
+static MDB_val value_of(const void *bytes, size_t len)
+{
+    union {
+        const void *in;
+        void *out;
+    } pun = {.in = bytes};
+
+    return (MDB_val){.mv_size = len, .mv_data = pun.out};
+}
+
+// Opening -----------------------------------------------------------------------------------------------------------------------------
+
+static int environment_open(struct br_index *index, uint64_t map_bytes)
+{
+    char path[40];
+    int rc = mdb_env_create(&index->env);
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", index->dir_fd);
+    if (!rc) {
+        rc = mdb_env_set_maxdbs(index->env, TABLES);
+    }
+    if (!rc) {
+        rc = mdb_env_set_mapsize(index->env, map_bytes);
+    }
+    // MDB_NOTLS: the transaction belongs to the handle, not to the thread.
+    if (!rc) {
+        rc = mdb_env_open(index->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    }
+    if (rc) {
+        mdb_env_close(index->env);
+        index->env = NULL;
+    }
+    return rc;
+}
+
+// A file that was cut is mapped all the same, and kills who touches what is missing.
+static int length_check(const struct br_index *index)
+{
+    MDB_envinfo info;
+    MDB_stat pages;
+    struct stat st;
+    int rc = mdb_env_info(index->env, &info);
+
+    rc = rc ? rc : mdb_env_stat(index->env, &pages);
+    if (!rc && fstatat(index->dir_fd, "data.mdb", &st, 0)) {
+        rc = errno;
+    }
+    return rc ? rc : (uint64_t)st.st_size < ((uint64_t)info.me_last_pgno + 1) * pages.ms_psize ? MDB_CORRUPTED : 0;
+}
+
+// Makes the tables and says whose index it is; empties it when it is another's.
+static int tables_open(struct br_index *index, const struct br_uuid *repository)
+{
+    static const char *const names[TABLES] = {"info", "packs", "salts", "frames", "chunks"};
+    uint8_t info[INDEX_INFO_BYTES];
+    MDB_val key = value_of("index", 5), value;
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+
+    if (rc) {
+        return rc;
+    }
+    br_put_u32(info, INDEX_VERSION);
+    memcpy(info + 4, repository->bytes, BR_UUID_BYTES);
+    for (unsigned t = 0; !rc && t < TABLES; t++) {
+        rc = mdb_dbi_open(txn, names[t], MDB_CREATE | (t == CHUNKS ? MDB_DUPSORT : 0), &index->tables[t]);
+    }
+    if (!rc) {
+        rc = mdb_get(txn, index->tables[INFO], &key, &value);
+        if (!rc && value.mv_size == sizeof(info) && !memcmp(value.mv_data, info, sizeof(info))) {
+            return commit(index, txn);
+        }
+        rc = rc == MDB_NOTFOUND ? 0 : rc;
+    }
+    for (unsigned t = 0; !rc && t < TABLES; t++) {
+        rc = mdb_drop(txn, index->tables[t], 0);
+    }
+    value = value_of(info, sizeof(info));
+    rc = rc ? rc : mdb_put(txn, index->tables[INFO], &key, &value, 0);
+    // Random, so that an index made anew is never taken for the one that a check was noted in.
+    uint64_t losses = 0;
+    if (!rc && getrandom(&losses, sizeof(losses), 0) != sizeof(losses)) {
+        rc = EIO;
+    }
+    uint8_t losses_bytes[8];
+    br_put_u64(losses_bytes, losses >> 1 | 1);
+    key = value_of("losses", 6);
+    value = value_of(losses_bytes, sizeof(losses_bytes));
+    rc = rc ? rc : mdb_put(txn, index->tables[INFO], &key, &value, 0);
+    if (rc) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return commit(index, txn);
+}
+
+static int open_all(struct br_index *index, const struct br_uuid *repository)
+{
+    int rc = environment_open(index, INDEX_MAP_BYTES);
+
+    if (rc == ENOMEM) {
+        rc = environment_open(index, INDEX_MAP_LEAST);
+    }
+    if (!rc) {
+        rc = length_check(index);
+        rc = rc ? rc : tables_open(index, repository);
+        if (rc) {
+            mdb_env_close(index->env);
+            index->env = NULL;
+        }
+    }
+    return rc;
+}
+
+// What LMDB says of files that it can't use, whatever became of them.
+static bool is_damaged(int mdb_error)
+{
+    return mdb_error == MDB_INVALID || mdb_error == MDB_VERSION_MISMATCH || mdb_error == MDB_CORRUPTED ||
+           mdb_error == MDB_PAGE_NOTFOUND || mdb_error == MDB_INCOMPATIBLE || mdb_error == MDB_PANIC ||
+           mdb_error == MDB_BAD_TXN;
+}
+
+int br_index_open(int dir_fd, const struct br_uuid *repository, struct br_index **ret_index, struct br_err *reterr)
+{
+    struct br_index *index = calloc(1, sizeof(*index));
+
+    if (!index) {
+        close(dir_fd);
+        return br_err_set(reterr, BR_E_NOMEM, "the index");
+    }
+    index->dir_fd = dir_fd;
+    int rc = open_all(index, repository);
+    if (is_damaged(rc)) {
+        if (unlinkat(dir_fd, "data.mdb", 0) && errno != ENOENT) {
+            rc = errno;
+        } else {
+            rc = open_all(index, repository);
+        }
+    }
+    if (rc) {
+        rc = index_error(rc, "opening it", reterr);
+        br_index_close(index);
+        return rc;
+    }
+    *ret_index = index;
+    return 0;
+}
+
+void br_index_close(struct br_index *index)
+{
+    if (!index) {
+        return;
+    }
+    if (index->reading) {
+        mdb_txn_abort(index->reading);
+    }
+    if (index->env) {
+        mdb_env_close(index->env);
+    }
+    close(index->dir_fd);
+    free(index);
+}
+
+// Reading -----------------------------------------------------------------------------------------------------------------------------
+
+static int reading_begin(struct br_index *index, struct br_err *reterr)
+{
+    int rc =
+        index->reading ? mdb_txn_renew(index->reading) : mdb_txn_begin(index->env, NULL, MDB_RDONLY, &index->reading);
+
+    return rc ? index_error(rc, "reading", reterr) : 0;
+}
+
+static void reading_end(struct br_index *index)
+{
+    mdb_txn_reset(index->reading);
+}
+
+// 1 and the value, whose length must be in [least, most]; 0 none.
+static int look_up(MDB_txn *txn, MDB_dbi table, const void *key_bytes, size_t key_len, size_t least, size_t most,
+                   MDB_val *ret_value, struct br_err *reterr)
+{
+    MDB_val key = value_of(key_bytes, key_len);
+    int rc = mdb_get(txn, table, &key, ret_value);
+
+    if (rc == MDB_NOTFOUND) {
+        return 0;
+    }
+    if (!rc && (ret_value->mv_size < least || ret_value->mv_size > most)) {
+        return br_err_set(reterr, BR_E_CORRUPT, "the index has an entry of %zu bytes", ret_value->mv_size);
+    }
+    return rc ? index_error(rc, "reading", reterr) : 1;
+}
+
+static void take_pack(uint32_t number, const uint8_t *bytes, struct br_index_pack *pack)
+{
+    *pack = (struct br_index_pack){
+        .number = number,
+        .epoch = br_get_u32(bytes + BR_SALT_BYTES),
+        .bytes = br_get_u64(bytes + BR_SALT_BYTES + 4 + BR_UUID_BYTES),
+        .proven = bytes[PACK_VALUE_BYTES - 1] != 0,
+    };
+    memcpy(pack->salt, bytes, BR_SALT_BYTES);
+    memcpy(pack->writer.bytes, bytes + BR_SALT_BYTES + 4, BR_UUID_BYTES);
+}
+
+static void put_pack(const struct br_index_pack *pack, uint8_t bytes[PACK_VALUE_BYTES])
+{
+    memcpy(bytes, pack->salt, BR_SALT_BYTES);
+    br_put_u32(bytes + BR_SALT_BYTES, pack->epoch);
+    memcpy(bytes + BR_SALT_BYTES + 4, pack->writer.bytes, BR_UUID_BYTES);
+    br_put_u64(bytes + BR_SALT_BYTES + 4 + BR_UUID_BYTES, pack->bytes);
+    bytes[PACK_VALUE_BYTES - 1] = pack->proven;
+}
+
+static int find_pack(struct br_index *index, MDB_txn *txn, uint32_t number, struct br_index_pack *ret_pack,
+                     struct br_err *reterr)
+{
+    uint8_t key[4];
+    MDB_val value;
+
+    put_be32(key, number);
+    int rc = look_up(txn, index->tables[PACKS], key, sizeof(key), PACK_VALUE_BYTES, PACK_VALUE_BYTES, &value, reterr);
+    if (rc > 0) {
+        take_pack(number, value.mv_data, ret_pack);
+    }
+    return rc;
+}
+
+// LMDB has no checksums, and a chunk that is wrongly thought to be there would not be stored: the check binds what is said to the id.
+static uint32_t chunk_check(const struct br_chunk_id *id, const uint8_t *bytes, size_t len)
+{
+    return (uint32_t)XXH3_64bits_withSeed(bytes, len, XXH3_64bits(id->bytes, BR_MAC_BYTES));
+}
+
+// False: damaged, as if it were not there.
+static bool take_chunk(const struct br_chunk_id *id, const MDB_val *value, struct br_index_chunk *chunk)
+{
+    const uint8_t *bytes = value->mv_data;
+    size_t len = value->mv_size - 4;
+    bool overlay = bytes[0] == BR_CHUNK_OVERLAY;
+
+    if (len != CHUNK_BYTES + (overlay ? BR_MAC_BYTES : 0) || br_get_u32(bytes + len) != chunk_check(id, bytes, len)) {
+        return false;
+    }
+    *chunk = (struct br_index_chunk){
+        .kind = (enum br_chunk_kind)bytes[0],
+        .pack = br_get_u32(bytes + 1),
+        .frame = br_get_u32(bytes + 5),
+        .at = br_get_u32(bytes + 9),
+        .len_bytes = br_get_u32(bytes + 13),
+    };
+    if (overlay) {
+        memcpy(chunk->base.bytes, bytes + CHUNK_BYTES, BR_MAC_BYTES);
+    }
+    return true;
+}
+
+// Is a place a better one to read a chunk from? A block before an overlay, a pack that is proven, the one that came last: what was stored anew,
+// because something was found damaged, is found before what it replaces.
+static bool is_better(const struct br_index_chunk *a, const struct br_index_chunk *b)
+{
+    if (a->proven != b->proven) {
+        return a->proven;
+    }
+    return a->kind != b->kind ? a->kind < b->kind : a->pack > b->pack;
+}
+
+static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br_chunk_id *id,
+                     struct br_index_chunk *ret_chunk, struct br_err *reterr)
+{
+    MDB_val key = value_of(id->bytes, BR_MAC_BYTES), value;
+    struct br_index_chunk chunk;
+    struct br_index_pack pack;
+    bool found = false;
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_KEY);
+
+    for (; !rc; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT_DUP)) {
+        if (value.mv_size < CHUNK_BYTES + 4 || value.mv_size > CHUNK_MOST || !take_chunk(id, &value, &chunk)) {
+            continue;
+        }
+        int known = find_pack(index, index->reading, chunk.pack, &pack, reterr);
+        if (known < 0) {
+            return known;
+        }
+        chunk.proven = known && pack.proven;
+        if (known && (!found || is_better(&chunk, ret_chunk))) {
+            *ret_chunk = chunk;
+            found = true;
+        }
+    }
+    return rc != MDB_NOTFOUND ? index_error(rc, "reading", reterr) : found;
+}
+
+int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
+                  struct br_err *reterr)
+{
+    MDB_cursor *cursor;
+    int rc = reading_begin(index, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = mdb_cursor_open(index->reading, index->tables[CHUNKS], &cursor);
+    if (rc) {
+        rc = index_error(rc, "reading", reterr);
+    } else {
+        rc = find_best(index, cursor, id, ret_chunk, reterr);
+        mdb_cursor_close(cursor);
+    }
+    reading_end(index);
+    return rc;
+}
+
+int br_index_pack_of(struct br_index *index, uint32_t number, struct br_index_pack *ret_pack, struct br_err *reterr)
+{
+    int rc = reading_begin(index, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = find_pack(index, index->reading, number, ret_pack, reterr);
+    reading_end(index);
+    return rc ? BR_MIN(rc, 0) : br_err_set(reterr, BR_E_CORRUPT, "the index has no pack %u", number);
+}
+
+int br_index_frame_of(struct br_index *index, uint32_t pack, uint32_t frame, struct br_index_frame *ret_frame,
+                      struct br_err *reterr)
+{
+    uint8_t key[8];
+    MDB_val value;
+    int rc = reading_begin(index, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    put_be32(key, pack);
+    put_be32(key + 4, frame);
+    rc = look_up(index->reading, index->tables[FRAMES], key, sizeof(key), FRAME_BYTES, FRAME_BYTES, &value, reterr);
+    if (rc > 0) {
+        const uint8_t *bytes = value.mv_data;
+
+        *ret_frame = (struct br_index_frame){
+            .offset_bytes = br_get_u64(bytes),
+            .sealed_bytes = br_get_u32(bytes + 8),
+            .raw_bytes = br_get_u32(bytes + 12),
+            .codec = (enum br_frame_codec)bytes[16],
+        };
+    }
+    reading_end(index);
+    return rc ? BR_MIN(rc, 0) : br_err_set(reterr, BR_E_CORRUPT, "the index has no frame %u of pack %u", frame, pack);
+}
+
+int br_index_has_pack(struct br_index *index, const uint8_t salt[BR_SALT_BYTES], uint32_t *ret_number,
+                      struct br_err *reterr)
+{
+    MDB_val value;
+    int rc = reading_begin(index, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = look_up(index->reading, index->tables[SALTS], salt, BR_SALT_BYTES, 4, 4, &value, reterr);
+    if (rc > 0) {
+        *ret_number = get_be32(value.mv_data);
+    }
+    reading_end(index);
+    return rc;
+}
+
+int br_index_each_pack(struct br_index *index, br_index_pack_fn *fn, void *ctx, struct br_err *reterr)
+{
+    MDB_val key, value;
+    MDB_cursor *cursor;
+    struct br_index_pack pack;
+    MDB_txn *txn;
+    // A transaction of its own: @fn may ask the index.
+    int rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+
+    if (rc) {
+        return index_error(rc, "reading", reterr);
+    }
+    rc = mdb_cursor_open(txn, index->tables[PACKS], &cursor);
+    if (rc) {
+        mdb_txn_abort(txn);
+        return index_error(rc, "reading", reterr);
+    }
+    int stop = 0;
+    while (!stop && !(rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
+        if (key.mv_size == 4 && value.mv_size == PACK_VALUE_BYTES) {
+            take_pack(get_be32(key.mv_data), value.mv_data, &pack);
+            stop = fn(ctx, &pack);
+        }
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    return stop ? stop : rc == MDB_NOTFOUND ? 0 : index_error(rc, "reading", reterr);
+}
+
+int br_index_counts(struct br_index *index, uint64_t *ret_packs, uint64_t *ret_chunks, struct br_err *reterr)
+{
+    MDB_stat packs, chunks;
+    int rc = reading_begin(index, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = mdb_stat(index->reading, index->tables[PACKS], &packs);
+    rc = rc ? rc : mdb_stat(index->reading, index->tables[CHUNKS], &chunks);
+    reading_end(index);
+    if (rc) {
+        return index_error(rc, "reading", reterr);
+    }
+    *ret_packs = packs.ms_entries;
+    *ret_chunks = chunks.ms_entries;
+    return 0;
+}
+
+// Writing -----------------------------------------------------------------------------------------------------------------------------
+
+// The number behind the last one; 1 in an empty index.
+static int next_number(struct br_index *index, MDB_txn *txn, uint32_t *ret_number)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int rc = mdb_cursor_open(txn, index->tables[PACKS], &cursor);
+
+    if (rc) {
+        return rc;
+    }
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    *ret_number = rc || key.mv_size != 4 ? 1 : get_be32(key.mv_data) + 1;
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int put_frames(struct br_index *index, MDB_txn *txn, uint32_t number, const struct br_directory *directory)
+{
+    uint64_t offset = BR_PACK_FRAMES_AT;
+    uint8_t key_bytes[8], bytes[FRAME_BYTES];
+    int rc = 0;
+
+    put_be32(key_bytes, number);
+    for (uint32_t f = 0; !rc && f < directory->frame_count; f++) {
+        const struct br_frame_entry *frame = &directory->frames[f];
+        MDB_val key = value_of(key_bytes, sizeof(key_bytes)), value = value_of(bytes, sizeof(bytes));
+
+        put_be32(key_bytes + 4, f);
+        br_put_u64(bytes, offset);
+        br_put_u32(bytes + 8, frame->sealed_bytes);
+        br_put_u32(bytes + 12, frame->raw_bytes);
+        bytes[16] = (uint8_t)frame->codec;
+        rc = mdb_put(txn, index->tables[FRAMES], &key, &value, 0);
+        offset += frame->sealed_bytes + BR_SEAL_TAG_BYTES;
+    }
+    return rc;
+}
+
+static int put_chunk(struct br_index *index, MDB_txn *txn, const struct br_chunk_entry *chunk, const uint8_t *bytes,
+                     size_t len)
+{
+    MDB_val key = value_of(chunk->id.bytes, BR_MAC_BYTES), value = value_of(bytes, len);
+    int rc = mdb_put(txn, index->tables[CHUNKS], &key, &value, MDB_NODUPDATA);
+
+    return rc == MDB_KEYEXIST ? 0 : rc;
+}
+
+static int put_chunks(struct br_index *index, MDB_txn *txn, uint32_t number, const struct br_directory *directory)
+{
+    uint8_t bytes[CHUNK_MOST];
+    uint32_t frame = 0, in_frame = 0, at = 0;
+    int rc = 0;
+
+    for (uint32_t c = 0; !rc && c < directory->chunk_count; c++) {
+        const struct br_chunk_entry *chunk = &directory->chunks[c];
+        bool overlay = chunk->kind == BR_CHUNK_OVERLAY;
+
+        if (in_frame == directory->frames[frame].chunks) {
+            frame++;
+            in_frame = 0;
+            at = 0;
+        }
+        bytes[0] = (uint8_t)chunk->kind;
+        br_put_u32(bytes + 1, number);
+        br_put_u32(bytes + 5, frame);
+        br_put_u32(bytes + 9, at);
+        br_put_u32(bytes + 13, chunk->len_bytes);
+        memcpy(bytes + CHUNK_BYTES, chunk->base.bytes, BR_MAC_BYTES);
+        size_t len = CHUNK_BYTES + (overlay ? BR_MAC_BYTES : 0);
+        br_put_u32(bytes + len, chunk_check(&chunk->id, bytes, len));
+        rc = put_chunk(index, txn, chunk, bytes, len + 4);
+        at += chunk->len_bytes;
+        in_frame++;
+    }
+    return rc;
+}
+
+static int add_pack(struct br_index *index, MDB_txn *txn, const struct br_index_pack *pack,
+                    const struct br_directory *directory)
+{
+    uint8_t number_bytes[4], bytes[PACK_VALUE_BYTES];
+    uint32_t number;
+    int rc = next_number(index, txn, &number);
+
+    if (rc) {
+        return rc;
+    }
+    put_be32(number_bytes, number);
+    put_pack(pack, bytes);
+    MDB_val salt = value_of(pack->salt, BR_SALT_BYTES), number_value = value_of(number_bytes, sizeof(number_bytes));
+    rc = mdb_put(txn, index->tables[SALTS], &salt, &number_value, MDB_NOOVERWRITE);
+    if (rc) {
+        return rc == MDB_KEYEXIST ? 0 : rc;
+    }
+    MDB_val key = value_of(number_bytes, sizeof(number_bytes)), value = value_of(bytes, sizeof(bytes));
+    rc = mdb_put(txn, index->tables[PACKS], &key, &value, 0);
+    rc = rc ? rc : put_frames(index, txn, number, directory);
+    return rc ? rc : put_chunks(index, txn, number, directory);
+}
+
+int br_index_add(struct br_index *index, const struct br_index_pack *pack, const struct br_directory *directory,
+                 struct br_err *reterr)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+
+    if (rc) {
+        return index_error(rc, "adding a pack", reterr);
+    }
+    rc = add_pack(index, txn, pack, directory);
+    if (rc) {
+        mdb_txn_abort(txn);
+    } else {
+        rc = commit(index, txn);
+    }
+    return rc ? index_error(rc, "adding a pack", reterr) : 0;
+}
+
+int br_index_set_proven(struct br_index *index, uint32_t number, bool proven, struct br_err *reterr)
+{
+    uint8_t key_bytes[4], bytes[PACK_VALUE_BYTES];
+    struct br_index_pack pack;
+    MDB_txn *txn;
+    int rc = br_index_pack_of(index, number, &pack, reterr);
+
+    if (rc < 0 || pack.proven == proven) {
+        return rc;
+    }
+    rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+
+    if (rc) {
+        return index_error(rc, "marking a pack", reterr);
+    }
+    int found = find_pack(index, txn, number, &pack, reterr);
+    if (found <= 0) {
+        mdb_txn_abort(txn);
+        return found;
+    }
+    pack.proven = proven;
+    put_be32(key_bytes, number);
+    put_pack(&pack, bytes);
+    MDB_val key = value_of(key_bytes, sizeof(key_bytes)), value = value_of(bytes, sizeof(bytes));
+    rc = mdb_put(txn, index->tables[PACKS], &key, &value, 0);
+    if (rc) {
+        mdb_txn_abort(txn);
+    } else {
+        rc = commit(index, txn);
+    }
+    return rc ? index_error(rc, "marking a pack", reterr) : 0;
+}
+
+static bool is_among(uint32_t number, const uint32_t *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Deletes what of a table belongs to the packs.
+static int drop_from(struct br_index *index, MDB_txn *txn, enum table table, const uint32_t *numbers, size_t count)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int rc = mdb_cursor_open(txn, index->tables[table], &cursor);
+
+    if (rc) {
+        return rc;
+    }
+    while (!(rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
+        const uint8_t *bytes = value.mv_data;
+        uint32_t number = table == CHUNKS  ? br_get_u32(bytes + 1)
+                          : table == SALTS ? get_be32(bytes)
+                                           : get_be32(key.mv_data);
+
+        if (is_among(number, numbers, count)) {
+            rc = mdb_cursor_del(cursor, 0);
+            if (rc) {
+                break;
+            }
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int put_number(struct br_index *index, MDB_txn *txn, const void *key_bytes, size_t key_len, uint64_t number)
+{
+    uint8_t bytes[8];
+    MDB_val key = value_of(key_bytes, key_len), value = value_of(bytes, sizeof(bytes));
+
+    br_put_u64(bytes, number);
+    return mdb_put(txn, index->tables[INFO], &key, &value, 0);
+}
+
+static int get_number(struct br_index *index, const void *key_bytes, size_t key_len, uint64_t *ret_number,
+                      struct br_err *reterr)
+{
+    MDB_val value;
+    int rc = reading_begin(index, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = look_up(index->reading, index->tables[INFO], key_bytes, key_len, 8, 8, &value, reterr);
+    *ret_number = rc > 0 ? br_get_u64(value.mv_data) : 0;
+    reading_end(index);
+    return BR_MIN(rc, 0);
+}
+
+int br_index_losses(struct br_index *index, uint64_t *ret_losses, struct br_err *reterr)
+{
+    return get_number(index, "losses", 6, ret_losses, reterr);
+}
+
+static void note_key(char letter, const struct br_uuid *id, uint8_t key[1 + BR_UUID_BYTES])
+{
+    key[0] = (uint8_t)letter;
+    memcpy(key + 1, id->bytes, BR_UUID_BYTES);
+}
+
+int br_index_noted(struct br_index *index, char letter, const struct br_uuid *id, uint64_t *ret_number,
+                   struct br_err *reterr)
+{
+    uint8_t key[1 + BR_UUID_BYTES];
+
+    note_key(letter, id, key);
+    return get_number(index, key, sizeof(key), ret_number, reterr);
+}
+
+int br_index_note(struct br_index *index, char letter, const struct br_uuid *id, uint64_t number, struct br_err *reterr)
+{
+    uint8_t key[1 + BR_UUID_BYTES];
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+
+    note_key(letter, id, key);
+    if (!rc) {
+        rc = put_number(index, txn, key, sizeof(key), number);
+        if (rc) {
+            mdb_txn_abort(txn);
+        } else {
+            rc = commit(index, txn);
+        }
+    }
+    return rc ? index_error(rc, "noting", reterr) : 0;
+}
+
+int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
+{
+    uint64_t losses;
+    MDB_txn *txn;
+    int rc = br_index_losses(index, &losses, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+    if (rc) {
+        return index_error(rc, "dropping packs", reterr);
+    }
+    rc = put_number(index, txn, "losses", 6, losses + 1);
+    for (enum table table = PACKS; !rc && table < TABLES; table++) {
+        rc = drop_from(index, txn, table, numbers, count);
+    }
+    if (rc) {
+        mdb_txn_abort(txn);
+    } else {
+        rc = commit(index, txn);
+    }
+    return rc ? index_error(rc, "dropping packs", reterr) : 0;
+}

@@ -1,0 +1,841 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/repo/repo.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct epoch {
+    uint32_t number;
+    struct br_key key;
+};
+
+struct br_repo {
+    struct br_store store;
+    struct br_repo_config config;
+    struct br_key master;
+    struct br_uuid opened_by;
+    struct epoch *epochs; // ascending
+    size_t epoch_count;
+    bool epochs_bad; // one of them does not open: nothing new is sealed, since it may be the newest
+    struct br_index *index;
+};
+
+static void draw_salt(struct br_ring *ring, uint8_t salt[BR_SALT_BYTES])
+{
+    br_ring_random(ring, salt, BR_SALT_BYTES);
+}
+
+static int get_object(const struct br_store *store, const char *name, struct br_buf *bytes, struct br_err *reterr)
+{
+    br_buf_reset(bytes);
+    return br_store_read_all(store, name, BR_OBJECT_BYTES_MAX, bytes, reterr);
+}
+
+static int put_object(const struct br_store *store, const char *name, const struct br_buf *bytes, struct br_err *reterr)
+{
+    return store->ops->put(store->ctx, name, bytes->data, bytes->len, reterr);
+}
+
+// Making ------------------------------------------------------------------------------------------------------------------------------
+
+static int opener_of(const struct br_repo_secret *secret, enum br_key_way way, const struct br_scrypt *scrypt,
+                     struct br_key *ret_opener, struct br_err *reterr)
+{
+    switch (way) {
+    case BR_KEY_FILE: return br_key_of_file(secret->key_file, ret_opener, reterr);
+    case BR_KEY_RECOVERY: return br_key_of_recovery(secret->recovery, ret_opener, reterr);
+    default: return br_key_from_passphrase(secret->passphrase, secret->passphrase_len, scrypt, ret_opener, reterr);
+    }
+}
+
+static int put_key(const struct br_store *store, const struct br_repo_new_key *new_key,
+                   const struct br_uuid *repository, const struct br_key *master, struct br_uuid *ret_id,
+                   struct br_err *reterr)
+{
+    const struct br_repo_secret *secret = &new_key->secret;
+    struct br_repo_key key = {
+        .id = br_ring_new_uuid(store->ring),
+        .repository = *repository,
+        .way = secret->key_file   ? BR_KEY_FILE
+               : secret->recovery ? BR_KEY_RECOVERY
+                                  : BR_KEY_PASSPHRASE,
+        .scrypt = new_key->scrypt,
+        .made_unix_ns = br_ring_unix_ns(store->ring),
+    };
+    uint8_t salt[BR_SALT_BYTES];
+    BR_AUTO_WIPE struct br_key opener = {0};
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_buf bytes = {0};
+
+    snprintf(key.label, sizeof(key.label), "%s", new_key->label ? new_key->label : "");
+    draw_salt(store->ring, key.scrypt.salt);
+    draw_salt(store->ring, salt);
+    int rc = opener_of(secret, key.way, &key.scrypt, &opener, reterr);
+    rc = rc < 0 ? rc : br_repo_key_seal(&key, salt, &opener, master, &bytes, reterr);
+    br_name_key(&key.id, name);
+    rc = rc < 0 ? rc : put_object(store, name, &bytes, reterr);
+    br_buf_free(&bytes);
+    *ret_id = key.id;
+    return rc;
+}
+
+static int put_epoch(const struct br_store *store, uint32_t epoch, const struct br_uuid *repository,
+                     const struct br_key *master, struct br_buf *bytes, struct br_err *reterr)
+{
+    BR_AUTO_WIPE struct br_key key;
+    uint8_t salt[BR_SALT_BYTES];
+    char name[BR_OBJECT_NAME_BYTES];
+
+    br_ring_random(store->ring, key.bytes, sizeof(key.bytes));
+    draw_salt(store->ring, salt);
+    br_buf_reset(bytes);
+    int rc = br_epoch_seal(epoch, repository, salt, master, &key, br_ring_unix_ns(store->ring), bytes, reterr);
+    br_name_epoch(epoch, name);
+    return rc < 0 ? rc : put_object(store, name, bytes, reterr);
+}
+
+static int any_name(void *ctx, const char *name)
+{
+    char *found = ctx;
+
+    snprintf(found, BR_OBJECT_NAME_BYTES, "%s", name);
+    return 1;
+}
+
+struct leftovers {
+    const struct br_store *store;
+    struct br_err *reterr;
+};
+
+static int remove_leftover(void *ctx, const char *name)
+{
+    const struct leftovers *leftovers = ctx;
+    const struct br_store *store = leftovers->store;
+    struct br_object object;
+    struct br_buf bytes = {0};
+    uint32_t epoch;
+    int rc = 0;
+
+    // Nothing else is ours to remove.
+    if (br_name_parse_epoch(name, &epoch) && !get_object(store, name, &bytes, NULL) &&
+        !br_object_head(bytes.data, bytes.len, &object, NULL, NULL, NULL) && object.kind == BR_OBJECT_EPOCH) {
+        rc = store->ops->remove(store->ctx, name, leftovers->reterr);
+    }
+    br_buf_free(&bytes);
+    return rc;
+}
+
+// Of an init that was cut: the epoch of a repository that never was. Its keys are in nobody's way.
+static int remove_leftovers(const struct br_store *store, struct br_err *reterr)
+{
+    struct leftovers leftovers = {.store = store, .reterr = reterr};
+    int rc = store->ops->list(store->ctx, "epochs/", remove_leftover, &leftovers, reterr);
+
+    return rc < 0 ? rc : store->ops->settle(store->ctx, reterr);
+}
+
+// Two that make a repository in one place at once would exchange each other's epochs: the one whose config came first looks again.
+static int init_check(const struct br_store *store, const struct br_key *master, struct br_buf *bytes,
+                      struct br_err *reterr)
+{
+    struct br_key key;
+    uint64_t made_unix_ns;
+    char name[BR_OBJECT_NAME_BYTES];
+
+    br_name_epoch(1, name);
+    int rc = get_object(store, name, bytes, reterr);
+    rc = rc < 0 ? rc : br_epoch_open(name, bytes->data, bytes->len, master, &key, &made_unix_ns, reterr);
+    br_key_wipe(&key);
+    if (rc == -BR_E_CORRUPT || rc == -BR_E_NOT_FOUND) {
+        (void)!store->ops->remove(store->ctx, "config", NULL);
+        rc = br_err_set(reterr, BR_E_BUSY, "another init is making a repository in the same place");
+    }
+    return rc;
+}
+
+int br_repo_init(const struct br_store *store, const struct br_repo_init *init, struct br_uuid *ret_repository,
+                 struct br_err *reterr)
+{
+    struct br_repo_config config = {
+        .repository = br_ring_new_uuid(store->ring),
+        .encrypted = init->encrypted,
+        .made_unix_ns = br_ring_unix_ns(store->ring),
+    };
+    BR_AUTO_WIPE struct br_key master;
+    struct br_buf bytes = {0};
+    struct br_uuid first;
+    uint8_t salt[BR_SALT_BYTES];
+    char found[BR_OBJECT_NAME_BYTES];
+    uint64_t size;
+    int rc = store->ops->size(store->ctx, "config", &size, NULL);
+
+    if (!rc) {
+        return br_err_set(reterr, BR_E_EXISTS, "a repository");
+    }
+    // Only what is missing may be made anew; a config that can't be read is there.
+    if (rc != -BR_E_NOT_FOUND) {
+        return store->ops->size(store->ctx, "config", &size, reterr);
+    }
+    // Packs without a config: one whose config was lost must not get another's. What an init that was cut left is no hindrance.
+    rc = store->ops->list(store->ctx, "packs/", any_name, found, reterr);
+    if (rc) {
+        return rc < 0 ? rc : br_err_set(reterr, BR_E_EXISTS, "packs of a repository (%s), though no config", found);
+    }
+    rc = remove_leftovers(store, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    br_ring_random(store->ring, config.id_secret.bytes, sizeof(config.id_secret.bytes));
+    br_ring_random(store->ring, master.bytes, sizeof(master.bytes));
+    if (!init->encrypted) {
+        br_master_key_published(&master);
+    } else {
+        rc = put_key(store, &init->key, &config.repository, &master, &first, reterr);
+    }
+    if (!rc) {
+        rc = put_epoch(store, 1, &config.repository, &master, &bytes, reterr);
+    }
+    draw_salt(store->ring, salt);
+    br_buf_reset(&bytes);
+    rc = rc < 0 ? rc : br_repo_config_seal(&config, salt, &master, &bytes, reterr);
+    rc = rc < 0 ? rc : put_object(store, "config", &bytes, reterr);
+    rc = rc < 0 ? rc : init_check(store, &master, &bytes, reterr);
+    if (!rc) {
+        *ret_repository = config.repository;
+    }
+    br_wipe(&config, sizeof(config));
+    br_buf_free(&bytes);
+    return rc;
+}
+
+int br_repo_look(const struct br_store *store, struct br_repo_config *ret_config, struct br_err *reterr)
+{
+    struct br_buf bytes = {0};
+    int rc = get_object(store, "config", &bytes, reterr);
+
+    if (rc == -BR_E_NOT_FOUND) {
+        rc = br_err_set(reterr, BR_E_NOT_FOUND, "there is no repository");
+    }
+    rc = rc < 0 ? rc : br_repo_config_look(bytes.data, bytes.len, ret_config, reterr);
+    br_buf_free(&bytes);
+    return rc;
+}
+
+// Opening -----------------------------------------------------------------------------------------------------------------------------
+
+struct unlocking {
+    const struct br_store *store;
+    const struct br_repo_secret *secret;
+    const struct br_uuid *repository;
+    struct br_buf bytes;
+    struct br_key master;
+    unsigned tried; // keys of a way that the secret is for
+    struct br_uuid opened_by;
+    struct br_err err;
+};
+
+static int try_key(struct unlocking *unlocking, const char *name, const struct br_repo_key *key)
+{
+    BR_AUTO_WIPE struct br_key opener = {0};
+    int rc = opener_of(unlocking->secret, key->way, &key->scrypt, &opener, &unlocking->err);
+
+    return rc < 0 ? rc
+                  : br_repo_key_open(name, unlocking->bytes.data, unlocking->bytes.len, &opener, &unlocking->master,
+                                     &unlocking->err);
+}
+
+static bool secret_is_for(const struct br_repo_secret *secret, enum br_key_way way)
+{
+    switch (way) {
+    case BR_KEY_FILE: return secret->key_file;
+    case BR_KEY_RECOVERY: return secret->recovery;
+    default: return secret->passphrase;
+    }
+}
+
+// A key that is damaged, or of a newer kind, must not keep another one from opening.
+static int unlock_with(void *ctx, const char *name)
+{
+    struct unlocking *unlocking = ctx;
+    struct br_repo_key key;
+    struct br_uuid id;
+
+    if (!br_name_parse_key(name, &id) || get_object(unlocking->store, name, &unlocking->bytes, &unlocking->err) < 0 ||
+        br_repo_key_look(name, unlocking->bytes.data, unlocking->bytes.len, &key, &unlocking->err) < 0 ||
+        !br_uuid_equal(&key.repository, unlocking->repository)) {
+        return 0;
+    }
+    if (!secret_is_for(unlocking->secret, key.way)) {
+        return 0;
+    }
+    unlocking->tried++;
+    int rc = try_key(unlocking, name, &key);
+    unlocking->opened_by = id;
+    return !rc ? 1 : rc == -BR_E_NOMEM ? rc : 0;
+}
+
+static int unlock(struct br_repo *repo, const struct br_repo_config *look, const struct br_repo_secret *secret,
+                  struct br_err *reterr)
+{
+    struct unlocking unlocking = {.store = &repo->store, .secret = secret, .repository = &look->repository};
+
+    // Who has a key means that it is needed: a store that exchanged the config would else have everything written in the open.
+    if (!look->encrypted && (secret->passphrase || secret->key_file || secret->recovery)) {
+        return br_err_set(reterr, BR_E_KEY,
+                          "a passphrase or key file was given, and the repository says that it is not encrypted");
+    }
+    if (!look->encrypted) {
+        br_master_key_published(&repo->master);
+        return 0;
+    }
+    if (!secret->passphrase && !secret->key_file && !secret->recovery) {
+        return br_err_set(reterr, BR_E_KEY, "the repository is encrypted, and no passphrase was given");
+    }
+    int rc = repo->store.ops->list(repo->store.ctx, "keys/", unlock_with, &unlocking, reterr);
+    if (rc == 1) {
+        repo->master = unlocking.master;
+        repo->opened_by = unlocking.opened_by;
+        rc = 0;
+    } else if (!rc) {
+        rc = br_err_set(reterr, BR_E_KEY, "%s",
+                        unlocking.tried        ? "the passphrase or key file is not one of its keys"
+                        : secret->key_file     ? "it has no key that a key file opens"
+                        : unlocking.bytes.data ? "it has no key that a passphrase opens"
+                                               : "its keys are gone");
+    } else if (rc == -BR_E_NOMEM && reterr) {
+        *reterr = unlocking.err;
+    }
+    br_key_wipe(&unlocking.master);
+    br_buf_free(&unlocking.bytes);
+    return rc;
+}
+
+struct epoch_list {
+    struct br_repo *repo;
+    struct br_err *reterr;
+};
+
+static int take_epoch(void *ctx, const char *name)
+{
+    const struct epoch_list *list = ctx;
+    struct br_repo *repo = list->repo;
+    struct br_buf bytes = {0};
+    uint64_t made_unix_ns;
+    struct epoch epoch;
+
+    if (!br_name_parse_epoch(name, &epoch.number)) {
+        return 0;
+    }
+    int rc = get_object(&repo->store, name, &bytes, list->reterr);
+    if (!rc) {
+        rc = br_epoch_open(name, bytes.data, bytes.len, &repo->master, &epoch.key, &made_unix_ns, list->reterr);
+    }
+    br_buf_free(&bytes);
+    if (rc < 0) {
+        // What was written in another epoch is there all the same.
+        repo->epochs_bad = true;
+        return rc == -BR_E_NOMEM ? rc : 0;
+    }
+    void *more = realloc(repo->epochs, (repo->epoch_count + 1) * sizeof(*repo->epochs));
+    if (!more) {
+        return br_err_set(list->reterr, BR_E_NOMEM, "the epochs");
+    }
+    repo->epochs = more;
+    repo->epochs[repo->epoch_count++] = epoch;                                // names come ascending
+    repo->epochs_bad = repo->epochs_bad || epoch.number != repo->epoch_count; // none may be missing
+    br_key_wipe(&epoch.key);
+    return 0;
+}
+
+static int open_repo(struct br_repo *repo, const struct br_repo_params *params, int *index_fd, struct br_err *reterr)
+{
+    const struct epoch_list list = {.repo = repo, .reterr = reterr};
+    struct br_repo_config look;
+    struct br_buf bytes = {0};
+    union {
+        const void *in;
+        void *out;
+    } pun = {.in = &list};
+    int rc = br_repo_look(&repo->store, &look, reterr);
+
+    rc = rc < 0 ? rc : unlock(repo, &look, &params->secret, reterr);
+    rc = rc < 0 ? rc : get_object(&repo->store, "config", &bytes, reterr);
+    rc = rc < 0 ? rc : br_repo_config_open(bytes.data, bytes.len, &repo->master, &repo->config, reterr);
+    rc = rc < 0 ? rc : repo->store.ops->list(repo->store.ctx, "epochs/", take_epoch, pun.out, reterr);
+    br_buf_free(&bytes);
+    if (!rc && !repo->epoch_count) {
+        rc = br_err_set(reterr, BR_E_CORRUPT, "the repository's epochs are gone, or damaged");
+    }
+    if (!rc) {
+        rc = br_index_open(*index_fd, &repo->config.repository, &repo->index, reterr);
+        *index_fd = -1;
+    }
+    return rc;
+}
+
+int br_repo_open(const struct br_repo_params *params, struct br_repo **ret_repo, struct br_err *reterr)
+{
+    struct br_repo *repo = calloc(1, sizeof(*repo));
+    int index_fd = params->index_fd;
+    int rc = repo ? 0 : br_err_set(reterr, BR_E_NOMEM, "a repository");
+
+    if (!rc) {
+        repo->store = params->store;
+        rc = open_repo(repo, params, &index_fd, reterr);
+    }
+    if (index_fd >= 0) {
+        close(index_fd);
+    }
+    if (rc < 0) {
+        br_repo_close(repo);
+        return rc;
+    }
+    *ret_repo = repo;
+    return 0;
+}
+
+void br_repo_close(struct br_repo *repo)
+{
+    if (!repo) {
+        return;
+    }
+    br_index_close(repo->index);
+    if (repo->epochs) {
+        br_wipe(repo->epochs, repo->epoch_count * sizeof(*repo->epochs));
+        free(repo->epochs);
+    }
+    br_wipe(repo, sizeof(*repo));
+    free(repo);
+}
+
+const struct br_repo_config *br_repo_config_of(const struct br_repo *repo)
+{
+    return &repo->config;
+}
+
+const struct br_store *br_repo_store_of(const struct br_repo *repo)
+{
+    return &repo->store;
+}
+
+struct br_index *br_repo_index_of(const struct br_repo *repo)
+{
+    return repo->index;
+}
+
+struct br_ring *br_repo_ring_of(const struct br_repo *repo)
+{
+    return repo->store.ring;
+}
+
+uint32_t br_repo_epoch(const struct br_repo *repo)
+{
+    return repo->epochs[repo->epoch_count - 1].number;
+}
+
+int br_repo_writable(const struct br_repo *repo, struct br_err *reterr)
+{
+    return repo->epochs_bad
+               ? br_err_set(reterr, BR_E_CORRUPT,
+                            "one of the repository's epochs is missing, or does not open: nothing new is written")
+               : 0;
+}
+
+int br_repo_epoch_key(const struct br_repo *repo, uint32_t epoch, const struct br_key **ret_key, struct br_err *reterr)
+{
+    for (size_t i = 0; i < repo->epoch_count; i++) {
+        if (repo->epochs[i].number == epoch) {
+            *ret_key = &repo->epochs[i].key;
+            return 0;
+        }
+    }
+    return br_err_set(reterr, BR_E_KEY, "the key of epoch %" PRIu32 " is gone", epoch);
+}
+
+// Keys --------------------------------------------------------------------------------------------------------------------------------
+
+struct br_uuid br_repo_opened_by(const struct br_repo *repo)
+{
+    return repo->opened_by;
+}
+
+struct key_list {
+    struct br_repo *repo;
+    br_repo_key_fn *fn;
+    void *ctx;
+};
+
+static int list_key(void *ctx, const char *name)
+{
+    const struct key_list *list = ctx;
+    struct br_repo_key key = {0};
+    struct br_buf bytes = {0};
+    struct br_err err = {0};
+
+    if (!br_name_parse_key(name, &key.id)) {
+        return 0;
+    }
+    struct br_uuid id = key.id;
+    int rc = get_object(&list->repo->store, name, &bytes, &err);
+    rc = rc < 0 ? rc : br_repo_key_look(name, bytes.data, bytes.len, &key, &err);
+    br_buf_free(&bytes);
+    key.id = id;
+    return list->fn(list->ctx, &key, rc, &err);
+}
+
+int br_repo_keys(struct br_repo *repo, br_repo_key_fn *fn, void *ctx, struct br_err *reterr)
+{
+    struct key_list list = {.repo = repo, .fn = fn, .ctx = ctx};
+
+    return repo->store.ops->list(repo->store.ctx, "keys/", list_key, &list, reterr);
+}
+
+static int need_encryption(const struct br_repo *repo, struct br_err *reterr)
+{
+    return repo->config.encrypted ? 0 : br_err_set(reterr, BR_E_UNSUPPORTED, "the repository is not encrypted");
+}
+
+int br_repo_add_key(struct br_repo *repo, const struct br_repo_new_key *key, struct br_uuid *ret_id,
+                    struct br_err *reterr)
+{
+    int rc = need_encryption(repo, reterr);
+
+    return rc < 0 ? rc : put_key(&repo->store, key, &repo->config.repository, &repo->master, ret_id, reterr);
+}
+
+int br_repo_remove_key(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr)
+{
+    char name[BR_OBJECT_NAME_BYTES];
+    uint64_t bytes;
+    int rc = need_encryption(repo, reterr);
+
+    if (!rc && br_uuid_equal(id, &repo->opened_by)) {
+        rc = br_err_set(reterr, BR_E_REFUSED,
+                        "this key opened the repository just now: open it with another one to remove it");
+    }
+    br_name_key(id, name);
+    rc = rc < 0 ? rc : repo->store.ops->size(repo->store.ctx, name, &bytes, reterr);
+    rc = rc < 0 ? rc : repo->store.ops->remove(repo->store.ctx, name, reterr);
+    return rc < 0 ? rc : repo->store.ops->settle(repo->store.ctx, reterr);
+}
+
+int br_repo_rotate(struct br_repo *repo, uint32_t *ret_epoch, struct br_err *reterr)
+{
+    uint32_t epoch = br_repo_epoch(repo) + 1;
+    struct br_buf bytes = {0};
+    int rc = need_encryption(repo, reterr);
+
+    rc = rc < 0 ? rc : br_repo_writable(repo, reterr);
+    if (!rc && epoch > BR_EPOCH_MAX) {
+        rc = br_err_set(reterr, BR_E_LIMIT, "no more than %u epochs", BR_EPOCH_MAX);
+    }
+    rc = rc < 0 ? rc : put_epoch(&repo->store, epoch, &repo->config.repository, &repo->master, &bytes, reterr);
+    br_buf_free(&bytes);
+    *ret_epoch = epoch;
+    return rc;
+}
+
+// Packs -------------------------------------------------------------------------------------------------------------------------------
+
+int br_repo_directory(struct br_repo *repo, const char *name, struct br_directory *ret_directory,
+                      struct br_index_pack *ret_pack, struct br_err *reterr)
+{
+    const struct br_store *store = &repo->store;
+    uint8_t head[BR_PACK_FRAMES_AT], made[BR_PACK_FRAMES_AT], trailer_bytes[BR_PACK_TRAILER_BYTES];
+    uint8_t salt[BR_SALT_BYTES];
+    struct br_pack_trailer trailer;
+    struct br_pack_key key;
+    struct br_object object;
+    struct br_uuid writer;
+    const struct br_key *epoch_key = NULL;
+    uint64_t bytes;
+    int rc = store->ops->size(store->ctx, name, &bytes, reterr);
+
+    if (!rc && bytes < sizeof(head) + sizeof(trailer_bytes)) {
+        rc = br_err_set(reterr, BR_E_CORRUPT, "%" PRIu64 " bytes are no pack", bytes);
+    }
+    rc = rc < 0 ? rc : br_store_read(store, name, 0, head, sizeof(head), reterr);
+    rc = rc < 0
+             ? rc
+             : br_store_read(store, name, bytes - sizeof(trailer_bytes), trailer_bytes, sizeof(trailer_bytes), reterr);
+    rc = rc < 0 ? rc : br_pack_head(head, &object, &writer, reterr);
+    if (!rc && (!br_name_parse_pack(name, salt) || memcmp(salt, object.salt, sizeof(salt)) != 0 ||
+                !br_uuid_equal(&object.repository, &repo->config.repository))) {
+        rc = br_err_set(reterr, BR_E_CORRUPT, "is another pack, or another repository's");
+    }
+    rc = rc < 0 ? rc : br_repo_epoch_key(repo, object.epoch, &epoch_key, reterr);
+    rc = rc < 0 ? rc : br_pack_key_make(&object, &writer, epoch_key, &key, made, reterr);
+    rc = rc < 0 ? rc : br_pack_trailer_decode(trailer_bytes, bytes, &trailer, reterr);
+    if (!rc) {
+        BR_AUTO_FREE uint8_t *sealed = malloc(trailer.directory_bytes + BR_SEAL_TAG_BYTES);
+
+        rc = !sealed ? br_err_set(reterr, BR_E_NOMEM, "a directory")
+                     : br_store_read(store, name, trailer.directory_at, sealed,
+                                     trailer.directory_bytes + BR_SEAL_TAG_BYTES, reterr);
+        rc = rc < 0 ? rc : br_directory_open(&trailer, &key, sealed, ret_directory, reterr);
+        br_key_wipe(&key.key);
+    }
+    if (rc < 0) {
+        br_err_prefix(reterr, "%s", name);
+        return rc;
+    }
+    if (ret_pack) {
+        *ret_pack = (struct br_index_pack){.epoch = object.epoch, .writer = writer, .bytes = bytes};
+        memcpy(ret_pack->salt, object.salt, sizeof(ret_pack->salt));
+    }
+    return 0;
+}
+
+struct refreshing {
+    struct br_repo *repo;
+    struct br_repo_refreshed *refreshed;
+    uint32_t *there; // numbers of packs that the store has
+    size_t there_count;
+    uint32_t *gone;
+    size_t gone_count;
+    struct br_err *reterr;
+};
+
+// Room for one more number; lists grow by doubling, whenever their count is a power of two.
+static int numbers_add(uint32_t **numbers, size_t *count, uint32_t number, struct br_err *reterr)
+{
+    if (!(*count & (*count - 1))) {
+        void *more = realloc(*numbers, (*count ? 2 * *count : 1) * sizeof(**numbers));
+
+        if (!more) {
+            return br_err_set(reterr, BR_E_NOMEM, "the list of packs");
+        }
+        *numbers = more;
+    }
+    (*numbers)[(*count)++] = number;
+    return 0;
+}
+
+static int number_order(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+static int refresh_pack(void *ctx, const char *name)
+{
+    struct refreshing *refreshing = ctx;
+    struct br_repo *repo = refreshing->repo;
+    uint8_t salt[BR_SALT_BYTES];
+    struct br_directory directory;
+    struct br_index_pack pack;
+    struct br_err err = {0};
+    uint32_t number;
+
+    if (!br_name_parse_pack(name, salt)) {
+        return 0;
+    }
+    refreshing->refreshed->packs++;
+    int rc = br_index_has_pack(repo->index, salt, &number, refreshing->reterr);
+    if (rc) {
+        return rc < 0 ? rc : numbers_add(&refreshing->there, &refreshing->there_count, number, refreshing->reterr);
+    }
+    rc = br_repo_directory(repo, name, &directory, &pack, &err);
+    if (rc == -BR_E_NOT_FOUND && err.os_errno == ENOENT) {
+        refreshing->refreshed->packs--;
+        return 0; // pruned meanwhile
+    }
+    // One that can't be read, for whatever reason, must not hide the others.
+    if (rc < 0 && rc != -BR_E_NOMEM) {
+        if (!refreshing->refreshed->damaged++) {
+            snprintf(refreshing->refreshed->first_damaged, sizeof(refreshing->refreshed->first_damaged), "%s",
+                     err.text);
+        }
+        return 0;
+    }
+    if (rc < 0) {
+        if (refreshing->reterr) {
+            *refreshing->reterr = err;
+        }
+        return rc;
+    }
+    rc = br_index_add(repo->index, &pack, &directory, refreshing->reterr);
+    br_directory_free(&directory);
+    refreshing->refreshed->added++;
+    rc = rc < 0 ? rc : br_index_has_pack(repo->index, salt, &number, refreshing->reterr);
+    return rc < 0 ? rc : numbers_add(&refreshing->there, &refreshing->there_count, number, refreshing->reterr);
+}
+
+static int note_gone(void *ctx, const struct br_index_pack *pack)
+{
+    struct refreshing *refreshing = ctx;
+    const struct br_key *key;
+
+    if (br_repo_epoch_key(refreshing->repo, pack->epoch, &key, NULL) < 0) {
+        refreshing->repo->epochs_bad = true;
+    }
+
+    if (refreshing->there_count &&
+        bsearch(&pack->number, refreshing->there, refreshing->there_count, sizeof(*refreshing->there), number_order)) {
+        return 0;
+    }
+    // A writer may have put it there, and into the index, since the names were listed; and a store that fails has not lost anything yet.
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_err err = {0};
+    uint64_t bytes;
+    const struct br_store *store = &refreshing->repo->store;
+    br_name_pack(pack->salt, name);
+    int rc = store->ops->size(store->ctx, name, &bytes, &err);
+    return rc != -BR_E_NOT_FOUND || err.os_errno != ENOENT
+               ? 0
+               : numbers_add(&refreshing->gone, &refreshing->gone_count, pack->number, refreshing->reterr);
+}
+
+int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshed, struct br_err *reterr)
+{
+    struct refreshing refreshing = {.repo = repo, .refreshed = ret_refreshed, .reterr = reterr};
+
+    *ret_refreshed = (struct br_repo_refreshed){0};
+    int rc = repo->store.ops->list(repo->store.ctx, "packs/", refresh_pack, &refreshing, reterr);
+    if (!rc && refreshing.there_count) {
+        qsort(refreshing.there, refreshing.there_count, sizeof(*refreshing.there), number_order);
+    }
+    rc = rc < 0 ? rc : br_index_each_pack(repo->index, note_gone, &refreshing, reterr);
+    if (!rc && refreshing.gone_count) {
+        rc = br_index_drop(repo->index, refreshing.gone, refreshing.gone_count, reterr);
+        ret_refreshed->dropped = refreshing.gone_count;
+    }
+    free(refreshing.there);
+    free(refreshing.gone);
+    return rc;
+}
+
+// Points ------------------------------------------------------------------------------------------------------------------------------
+
+static int open_point(struct br_repo *repo, const char *name, struct br_point *ret_point, struct br_hash *ret_hash,
+                      struct br_err *reterr)
+{
+    struct br_buf bytes = {0};
+    struct br_object object;
+    const struct br_key *key = NULL;
+    int rc = get_object(&repo->store, name, &bytes, reterr);
+
+    rc = rc < 0 ? rc : br_object_head(bytes.data, bytes.len, &object, NULL, NULL, reterr);
+    if (!rc && !br_uuid_equal(&object.repository, &repo->config.repository)) {
+        rc = br_err_set(reterr, BR_E_CORRUPT, "%s: is another repository's", name);
+    }
+    rc = rc < 0 ? rc : br_repo_epoch_key(repo, object.epoch, &key, reterr);
+    rc = rc < 0 ? rc : br_point_open(name, bytes.data, bytes.len, key, ret_point, reterr);
+    if (!rc && ret_hash && EVP_Digest(bytes.data, bytes.len, ret_hash->bytes, NULL, EVP_sha256(), NULL) != 1) {
+        rc = br_err_set(reterr, BR_E_INTERNAL, "SHA-256 failed");
+    }
+    br_buf_free(&bytes);
+    return rc;
+}
+
+int br_repo_point(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *id,
+                  struct br_point *ret_point, struct br_hash *ret_hash, struct br_err *reterr)
+{
+    char name[BR_OBJECT_NAME_BYTES];
+
+    br_name_point(volume, id, name);
+    return open_point(repo, name, ret_point, ret_hash, reterr);
+}
+
+struct point_list {
+    struct br_repo *repo;
+    br_repo_point_fn *fn;
+    void *ctx;
+};
+
+static int list_point(void *ctx, const char *name)
+{
+    const struct point_list *list = ctx;
+    struct br_point point = {0};
+    struct br_err err = {0};
+
+    if (!br_name_parse_point(name, &point.volume, &point.id)) {
+        return 0;
+    }
+    struct br_uuid volume = point.volume, id = point.id;
+    int rc = open_point(list->repo, name, &point, NULL, &err);
+    if (rc == -BR_E_NOT_FOUND) {
+        return 0; // pruned meanwhile
+    }
+    if (rc < 0) {
+        point = (struct br_point){.volume = volume, .id = id};
+    }
+    return list->fn(list->ctx, &point, rc, &err);
+}
+
+int br_repo_points(struct br_repo *repo, const struct br_uuid *volume, br_repo_point_fn *fn, void *ctx,
+                   struct br_err *reterr)
+{
+    struct point_list list = {.repo = repo, .fn = fn, .ctx = ctx};
+    static const struct br_uuid none;
+    char prefix[BR_OBJECT_NAME_BYTES] = "points/";
+
+    if (volume) {
+        br_name_point(volume, &none, prefix);
+        *(strrchr(prefix, '/') + 1) = 0;
+    }
+    return repo->store.ops->list(repo->store.ctx, prefix, list_point, &list, reterr);
+}
+
+struct newest {
+    bool found;
+    struct br_point point;
+    struct br_err err; // why the list was given up
+};
+
+// Two of one counter: two writers of one volume. Any order will do, if it is the same for all.
+static int is_newer(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct newest *newest = ctx;
+
+    // One that is damaged must not keep the next from being made; one that can't be read now must not be passed over.
+    if (rc < 0 && rc != -BR_E_CORRUPT && rc != -BR_E_VERSION && rc != -BR_E_TRUNCATED && rc != -BR_E_KEY) {
+        newest->err = *err;
+        return rc;
+    }
+    if (!rc && (!newest->found || point->counter > newest->point.counter ||
+                (point->counter == newest->point.counter &&
+                 memcmp(point->id.bytes, newest->point.id.bytes, BR_UUID_BYTES) > 0))) {
+        newest->point = *point;
+        newest->found = true;
+    }
+    return 0;
+}
+
+int br_repo_newest(struct br_repo *repo, const struct br_uuid *volume, struct br_point *ret_point,
+                   struct br_hash *ret_hash, struct br_err *reterr)
+{
+    struct newest newest = {0};
+    int rc = br_repo_points(repo, volume, is_newer, &newest, reterr);
+
+    if (rc < 0 && newest.err.code && reterr) {
+        *reterr = newest.err;
+    }
+    if (rc < 0 || !newest.found) {
+        return rc;
+    }
+    rc = br_repo_point(repo, volume, &newest.point.id, ret_point, ret_hash, reterr);
+    return rc < 0 ? rc : 1;
+}
+
+int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr)
+{
+    struct br_object object = {
+        .kind = BR_OBJECT_POINT, .epoch = br_repo_epoch(repo), .repository = repo->config.repository};
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_buf bytes = {0};
+    const struct br_key *key = NULL;
+
+    draw_salt(repo->store.ring, object.salt);
+    br_name_point(&point->volume, &point->id, name);
+    int rc = br_repo_writable(repo, reterr);
+    rc = rc < 0 ? rc : br_repo_epoch_key(repo, object.epoch, &key, reterr);
+    rc = rc < 0 ? rc : br_point_seal(point, &object, key, &bytes, reterr);
+    rc = rc < 0 ? rc : put_object(&repo->store, name, &bytes, reterr);
+    br_buf_free(&bytes);
+    return rc;
+}

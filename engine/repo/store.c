@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/repo/store.h"
+
+#include <stdio.h>
+
+static void waited_for(struct br_store_get *get)
+{
+    bool *done = get->ctx;
+
+    *done = true;
+}
+
+int br_store_read(const struct br_store *store, const char *name, uint64_t offset_bytes, void *buf, size_t len,
+                  struct br_err *reterr)
+{
+    bool done = false;
+    struct br_store_get get = {
+        .offset_bytes = offset_bytes, .buf = buf, .len_bytes = len, .done = waited_for, .ctx = &done};
+
+    snprintf(get.name, sizeof(get.name), "%s", name);
+    store->ops->get(store->ctx, &get);
+    while (!done) {
+        br_ring_wait(store->ring, UINT64_MAX);
+    }
+    if (get.result < 0 && reterr) {
+        *reterr = get.err;
+    }
+    return get.result;
+}
+
+int br_store_read_all(const struct br_store *store, const char *name, size_t most, struct br_buf *to,
+                      struct br_err *reterr)
+{
+    uint64_t bytes;
+    int rc = store->ops->size(store->ctx, name, &bytes, reterr);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (bytes > most) {
+        return br_err_set(reterr, BR_E_CORRUPT, "%s: %llu bytes are more than it can have", name,
+                          (unsigned long long)bytes);
+    }
+    if (!br_buf_reserve(to, (size_t)bytes + 1)) {
+        return br_err_set(reterr, BR_E_NOMEM, "reading %s", name);
+    }
+    rc = br_store_read(store, name, 0, to->data + to->len, (size_t)bytes, reterr);
+    to->len += rc < 0 ? 0 : (size_t)bytes;
+    return rc;
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// blkrep key list, add, remove, rotate: the ways to a repository's master key, and its epochs.
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/audit.h"
+#include "tools/repository.h"
+
+struct key_verb {
+    struct cli *cli;
+    struct br_ring *ring;
+    struct repository repository;
+};
+
+static int key_open(struct cli *cli, bool read_only, struct key_verb *verb, struct br_err *reterr)
+{
+    char repo[PATH_MAX], point[256];
+
+    *verb = (struct key_verb){.cli = cli};
+    int error = repository_word(cli->args[0], repo, point, reterr);
+    if (!error && *point) {
+        error = br_err_set(reterr, BR_E_USAGE, "keys are a repository's: '@%s' is out of place", point);
+    }
+    error = error || read_only ? error : audit_ready(cli, reterr);
+    error = error ? error : place_ring(cli, &verb->ring, reterr);
+    error = error ? error : repository_open(cli, verb->ring, repo, read_only, &verb->repository, reterr);
+    cli_report_text(cli, "repository", verb->repository.path[0] ? verb->repository.path : cli->args[0]);
+    return error;
+}
+
+static void key_close(struct key_verb *verb)
+{
+    repository_close(&verb->repository);
+    br_ring_close(verb->ring);
+}
+
+static int key_audit(struct key_verb *verb, const char *act, const char *what, struct br_err *reterr)
+{
+    json_t *details = json_object();
+
+    json_object_set_new(details, "what", json_string(what));
+    return audit_append(verb->cli, act, verb->repository.path, details, reterr);
+}
+
+static const struct cli_option key_options[] = {
+    REPOSITORY_OPTIONS,
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+// list --------------------------------------------------------------------------------------------------------------------------------
+
+struct key_list {
+    const struct key_verb *verb;
+    json_t *keys;
+};
+
+static int list_key(void *ctx, const struct br_repo_key *key, int rc, const struct br_err *err)
+{
+    const struct key_list *list = ctx;
+    struct br_uuid opened_by = br_repo_opened_by(list->verb->repository.repo);
+    bool used = br_uuid_equal(&opened_by, &key->id);
+    char id[BR_UUID_TEXT_BYTES], made[40], label[BR_LABEL_BYTES];
+    json_t *entry;
+
+    if (rc < 0) {
+        cli_warn(list->verb->cli, "%s", err->text);
+        return 0;
+    }
+    br_uuid_text(&key->id, id);
+    br_time_text(key->made_unix_ns, made, sizeof(made));
+    br_quote(key->label, label, sizeof(label));
+    cli_print(list->verb->cli, "%.8s  %-12s  %s  %s%s", id, br_key_way_name(key->way), made, label,
+              used ? "  (opened this)" : "");
+    entry = json_object();
+    json_object_set_new(entry, "id", json_string(id));
+    json_object_set_new(entry, "way", json_string(br_key_way_name(key->way)));
+    json_object_set_new(entry, "label", cli_json_text(key->label));
+    json_object_set_new(entry, "made", json_string(made));
+    json_object_set_new(entry, "opened_this", json_boolean(used));
+    json_array_append_new(list->keys, entry);
+    return 0;
+}
+
+static int key_list_run(struct cli *cli, struct br_err *reterr)
+{
+    struct key_verb verb;
+    struct key_list list = {.verb = &verb, .keys = json_array()};
+    int error = key_open(cli, true, &verb, reterr);
+
+    error = error ? error : br_repo_keys(verb.repository.repo, list_key, &list, reterr);
+    cli_report_json(cli, "keys", list.keys);
+    cli_report_number(cli, "epoch", error ? 0 : br_repo_epoch(verb.repository.repo));
+    key_close(&verb);
+    return error;
+}
+
+static const struct cli_field key_list_fields[] = {
+    {"repository", "text", "Its path."},
+    {"keys", "list", "Of the keys."},
+    {"keys[].id", "text", "Names it for key remove."},
+    {"keys[].way", "text", "passphrase, key file or recovery key."},
+    {"keys[].label", "text", "The host that made it, or --label."},
+    {"keys[].made", "text", "When, UTC, by that host's clock."},
+    {"keys[].opened_this", "boolean", "It is the one that opened the repository now."},
+    {"epoch", "number", "That new objects are sealed in."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_example key_list_examples[] = {
+    {"blkrep key list /backup/repo", "Which keys open it?"},
+    {NULL, NULL},
+};
+
+const struct cli_verb cmd_key_list = {
+    .name = "key list",
+    .args = "REPO",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "List the keys of a repository.",
+    .description =
+        "Each key, a passphrase, a key file or a recovery key, opens the whole repository. A key that is shown may be damaged, or put there by "
+        "whoever can write to the directory; it opens nothing then.",
+    .options = key_options,
+    .examples = key_list_examples,
+    .see_also = "blkrep-key-add(1), blkrep-key-remove(1), blkrep-init(1)",
+    .schema = "blkrep.key-list/1",
+    .fields = key_list_fields,
+    .run = key_list_run,
+};
+
+// add ---------------------------------------------------------------------------------------------------------------------------------
+
+static void sheet_text(const struct key_verb *verb, const char *recovery, struct br_buf *text)
+{
+    const struct br_repo_config *config = br_repo_config_of(verb->repository.repo);
+    char uuid[BR_UUID_TEXT_BYTES], today[40];
+
+    br_uuid_text(&config->repository, uuid);
+    br_time_text((uint64_t)time(NULL) * BR_NS_PER_S, today, sizeof(today));
+    br_buf_printf(text,
+                  "RECOVERY SHEET of a blkrep repository\n"
+                  "=====================================\n\n"
+                  "Keep this page where neither fire nor a thief of the backups comes. Whoever has it and the\n"
+                  "repository reads all that is in there; whoever lost it and every other key reads nothing.\n\n"
+                  "  repository    %s\n"
+                  "  kept in       %s\n"
+                  "  printed       %s\n\n"
+                  "  recovery key  %.35s-\n"
+                  "                %s\n\n"
+                  "It is given where a passphrase is asked for; hyphens and upper case don't matter, 0 and o are one,\n"
+                  "and so are 1, i and l. The repository and this page are enough: nothing else is needed.\n\n"
+                  "To bring a volume back, on any Linux with blkrep:\n\n"
+                  "  1.  blkrep points REPOSITORY                  what there is\n"
+                  "  2.  blkrep verify REPOSITORY@POINT            whether it is whole (takes as long as a restore)\n"
+                  "  3.  blkrep restore REPOSITORY@POINT DEVICE    a file that is not there yet, or a device\n"
+                  "  4.  sync; then fsck and mount the device read-only, and look\n\n"
+                  "Without blkrep: the manual page blkrep-repository(5) describes the format so that a reader can be\n"
+                  "written from it.\n",
+                  uuid, verb->repository.path, today, recovery, recovery + 36);
+}
+
+static int sheet_write(const char *path, const struct br_buf *text, struct br_err *reterr)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int error = 0;
+
+    if (fd < 0) {
+        return br_err_os(reterr, errno, "making %s", path);
+    }
+    if (write(fd, text->data, text->len) != (ssize_t)text->len || fsync(fd)) {
+        error = br_err_os(reterr, errno ? errno : EIO, "writing %s", path);
+    }
+    close(fd);
+    return error;
+}
+
+// The sheet is there before the key is: a key that nobody has seen would be shown in lists as if it could be used.
+static int add_recovery(struct key_verb *verb, const struct br_repo_new_key *how, struct br_uuid *ret_id,
+                        struct br_err *reterr)
+{
+    const char *sheet = cli_text(verb->cli, "sheet");
+    char text[REPOSITORY_RECOVERY_BYTES];
+    BR_AUTO_WIPE struct br_key recovery;
+    struct br_buf page = {0};
+    int error = 0;
+
+    struct br_repo_new_key key = *how;
+
+    repository_recovery_draw(verb->ring, &recovery, text);
+    key.secret.recovery = &recovery;
+    sheet_text(verb, text, &page);
+    if (br_buf_failed(&page)) {
+        error = br_err_set(reterr, BR_E_NOMEM, "the recovery sheet");
+    }
+    error = error || !sheet ? error : sheet_write(sheet, &page, reterr);
+    error = error ? error : br_repo_add_key(verb->repository.repo, &key, ret_id, reterr);
+    if (!error && !sheet) {
+        cli_report_text(verb->cli, "recovery_key", text);
+        cli_print(verb->cli, "%.*s", (int)page.len, (const char *)page.data);
+    }
+    if (page.data) {
+        br_wipe(page.data, page.capacity);
+    }
+    br_buf_free(&page);
+    br_wipe(text, sizeof(text));
+    return error;
+}
+
+static int add_secret(struct key_verb *verb, const struct br_repo_new_key *how, struct br_uuid *ret_id,
+                      struct br_err *reterr)
+{
+    struct repository_secret secret = {0};
+    struct br_repo_new_key key = *how;
+    int error = repository_new_secret(verb->cli, &secret, reterr);
+
+    key.secret = secret.secret;
+    error = error ? error : br_repo_add_key(verb->repository.repo, &key, ret_id, reterr);
+    repository_secret_free(&secret);
+    return error;
+}
+
+static int key_add_run(struct cli *cli, struct br_err *reterr)
+{
+    struct key_verb verb = {0};
+    char host[256] = "", text[BR_UUID_TEXT_BYTES] = "";
+    struct br_repo_new_key key = {
+        .scrypt = {.log2_n = BR_SCRYPT_LOG2_N, .block = BR_SCRYPT_BLOCK, .lanes = BR_SCRYPT_LANES}};
+    struct br_uuid id;
+    bool recovery = cli_flag(cli, "recovery");
+
+    if (recovery && (cli_text(cli, "new-key-file") || cli_text(cli, "new-passphrase-file"))) {
+        return br_err_set(reterr, BR_E_USAGE, "--recovery goes with no other new key");
+    }
+    if (!recovery && cli_text(cli, "sheet")) {
+        return br_err_set(reterr, BR_E_USAGE, "--sheet goes with --recovery");
+    }
+    gethostname(host, sizeof(host) - 1);
+    key.label = cli_text(cli, "label") ? cli_text(cli, "label") : host;
+    int error = strlen(key.label) >= BR_LABEL_BYTES
+                    ? br_err_set(reterr, BR_E_USAGE, "a label of at most %u bytes", BR_LABEL_BYTES - 1)
+                    : 0;
+    error = error ? error : key_open(cli, false, &verb, reterr);
+    error = error ? error : recovery ? add_recovery(&verb, &key, &id, reterr) : add_secret(&verb, &key, &id, reterr);
+    if (!error) {
+        br_uuid_text(&id, text);
+        error = key_audit(&verb, "key-add", text, reterr);
+    }
+    cli_report_text(cli, "id", *text ? text : NULL);
+    if (!error && cli_text(cli, "sheet")) {
+        cli_print(cli, "%s: recovery key %.8s; the sheet is %s: print it, then remove the file", verb.repository.path,
+                  text, cli_text(cli, "sheet"));
+    } else if (!error && !recovery) {
+        cli_print(cli, "%s: key %.8s", verb.repository.path, text);
+    }
+    key_close(&verb);
+    return error;
+}
+
+static const struct cli_option key_add_options[] = {
+    {"recovery", CLI_FLAG, NULL, "Draw a recovery key, to be printed and kept away from the machines."},
+    {"sheet", CLI_PATH, "FILE",
+     "With --recovery: write the page with the key and what to do with it to this new file, not to standard output."},
+    {"new-passphrase-file", CLI_PATH, "FILE",
+     "The new passphrase is the first line of FILE. Else it is $BLKREP_NEW_PASSPHRASE, or asked for."},
+    {"new-key-file", CLI_PATH, "FILE", "The new key is this key file, which is made when it is not there."},
+    {"label", CLI_TEXT, "TEXT", "What the list shows; the name of this host when not given."},
+    REPOSITORY_OPTIONS,
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_field key_add_fields[] = {
+    {"repository", "text", "Its path."},
+    {"id", "text|null", "Of the new key; null when none was made."},
+    {"recovery_key", "text", "With --recovery, and without --sheet: the key, a secret."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_example key_add_examples[] = {
+    {"blkrep key add /backup/repo --recovery --sheet sheet.txt",
+     "A page to be printed: what opens the repository when all else is lost."},
+    {"blkrep key add /backup/repo --new-key-file /etc/blkrep/second.key", "One more key file, for another host."},
+    {NULL, NULL},
+};
+
+const struct cli_verb cmd_key_add = {
+    .name = "key add",
+    .args = "REPO",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "Add a key to a repository: a passphrase, a key file, or a recovery key to be printed.",
+    .description =
+        "The repository is opened with a key that it has (--passphrase-file, --key-file, $BLKREP_PASSPHRASE, or asked for), and gets another one. "
+        "To change a passphrase, add the new one, then remove the old one.",
+    .options = key_add_options,
+    .examples = key_add_examples,
+    .see_also = "blkrep-key-list(1), blkrep-key-remove(1), blkrep-init(1)",
+    .schema = "blkrep.key-add/1",
+    .fields = key_add_fields,
+    .run = key_add_run,
+};
+
+// remove ------------------------------------------------------------------------------------------------------------------------------
+
+struct key_search {
+    const char *text;
+    struct br_uuid id;
+    unsigned found;
+};
+
+static int search_key(void *ctx, const struct br_repo_key *key, int rc, const struct br_err *err)
+{
+    struct key_search *search = ctx;
+    char id[BR_UUID_TEXT_BYTES];
+
+    (void)rc; // one that is damaged may be removed too
+    (void)err;
+    br_uuid_text(&key->id, id);
+    if (!strncmp(id, search->text, strlen(search->text))) {
+        search->id = key->id;
+        search->found++;
+    }
+    return 0;
+}
+
+static int key_remove_run(struct cli *cli, struct br_err *reterr)
+{
+    struct key_search search = {.text = cli->args[1]};
+    struct key_verb verb;
+    char id[BR_UUID_TEXT_BYTES] = "";
+    int error = key_open(cli, false, &verb, reterr);
+
+    error = error ? error : br_repo_keys(verb.repository.repo, search_key, &search, reterr);
+    if (!error && (search.found != 1 || strlen(search.text) < 4)) {
+        error = br_err_set(reterr, search.found > 1 ? BR_E_USAGE : BR_E_NOT_FOUND, "%s key begins with %s",
+                           search.found > 1 ? "more than one" : "no", search.text);
+    }
+    error = error ? error : br_repo_remove_key(verb.repository.repo, &search.id, reterr);
+    if (!error) {
+        br_uuid_text(&search.id, id);
+        cli_print(
+            cli,
+            "%s: key %.8s is removed; who copied it before can still use it, until the data are stored anew in another repository",
+            verb.repository.path, id);
+        error = key_audit(&verb, "key-remove", id, reterr);
+    }
+    cli_report_text(cli, "id", *id ? id : NULL);
+    key_close(&verb);
+    return error;
+}
+
+static const struct cli_field key_remove_fields[] = {
+    {"repository", "text", "Its path."},
+    {"id", "text|null", "Of the key that was removed; null when none was."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_example key_remove_examples[] = {
+    {"blkrep key remove /backup/repo 5f3a09c1", "The first digits of an id, as key list shows it."},
+    {NULL, NULL},
+};
+
+const struct cli_verb cmd_key_remove = {
+    .name = "key remove",
+    .args = "REPO ID",
+    .args_min = 2,
+    .args_max = 2,
+    .summary = "Remove a key from a repository.",
+    .description =
+        "The key that opened the repository for this is never removed, so that one remains that is known to work. What a key opens, the "
+        "master key, stays the same: whoever had a removed key and a copy of the repository from then reads on.",
+    .options = key_options,
+    .examples = key_remove_examples,
+    .see_also = "blkrep-key-list(1), blkrep-key-add(1), blkrep-key-rotate(1)",
+    .schema = "blkrep.key-remove/1",
+    .fields = key_remove_fields,
+    .run = key_remove_run,
+};
+
+// rotate ------------------------------------------------------------------------------------------------------------------------------
+
+static int key_rotate_run(struct cli *cli, struct br_err *reterr)
+{
+    struct key_verb verb;
+    uint32_t epoch = 0;
+    char text[16];
+    int error = key_open(cli, false, &verb, reterr);
+
+    error = error ? error : br_repo_rotate(verb.repository.repo, &epoch, reterr);
+    if (!error) {
+        snprintf(text, sizeof(text), "%" PRIu32, epoch);
+        cli_print(cli, "%s: epoch %" PRIu32 "; what is stored from now on is sealed with its key", verb.repository.path,
+                  epoch);
+        error = key_audit(&verb, "key-rotate", text, reterr);
+    }
+    cli_report_number(cli, "epoch", error ? 0 : epoch);
+    key_close(&verb);
+    return error;
+}
+
+static const struct cli_field key_rotate_fields[] = {
+    {"repository", "text", "Its path."},
+    {"epoch", "number", "The new one."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_example key_rotate_examples[] = {
+    {"blkrep key rotate /backup/repo", "Once a year, say."},
+    {NULL, NULL},
+};
+
+const struct cli_verb cmd_key_rotate = {
+    .name = "key rotate",
+    .args = "REPO",
+    .args_min = 1,
+    .args_max = 1,
+    .summary = "Begin a new epoch of a repository's data key.",
+    .description =
+        "Data are sealed with the key of an epoch, and that with the master key. A new epoch encrypts nothing anew: what is there stays as it is and "
+        "readable; what comes is sealed with another key.",
+    .options = key_options,
+    .examples = key_rotate_examples,
+    .see_also = "blkrep-key-list(1), blkrep-repository(5)",
+    .schema = "blkrep.key-rotate/1",
+    .fields = key_rotate_fields,
+    .run = key_rotate_run,
+};
