@@ -25,6 +25,9 @@
     X(backup)            \
     X(points)            \
     X(restore)           \
+    X(prune)             \
+    X(hold)              \
+    X(unhold)            \
     X(verify)            \
     X(dump)              \
     X(attach)            \

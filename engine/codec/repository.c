@@ -22,8 +22,9 @@ static_assert(KEY_CLEAR_FIXED + 2 + BR_LABEL_BYTES <= BR_OBJECT_CLEAR_MAX, "a la
 const char *br_object_kind_name(enum br_object_kind kind)
 {
     static const char *const names[] = {
-        [BR_OBJECT_CONFIG] = "config", [BR_OBJECT_KEY] = "key",     [BR_OBJECT_EPOCH] = "epoch",
-        [BR_OBJECT_PACK] = "pack",     [BR_OBJECT_POINT] = "point",
+        [BR_OBJECT_CONFIG] = "config",       [BR_OBJECT_KEY] = "key",       [BR_OBJECT_EPOCH] = "epoch",
+        [BR_OBJECT_PACK] = "pack",           [BR_OBJECT_POINT] = "point",   [BR_OBJECT_LEASE] = "lease",
+        [BR_OBJECT_TOMBSTONE] = "tombstone", [BR_OBJECT_DOOMED] = "doomed", [BR_OBJECT_HOLD] = "hold",
     };
 
     return kind < BR_ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
@@ -91,19 +92,44 @@ void br_name_pack(const uint8_t salt[BR_SALT_BYTES], char name[BR_OBJECT_NAME_BY
     put_hex(at, salt, BR_SALT_BYTES);
 }
 
-void br_name_point(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES])
+// FOLDER/VOLUME/POINT
+static void put_pair(char *at, const struct br_uuid *volume, const struct br_uuid *point)
 {
-    char *at = put_hex(stpcpy(name, "points/"), volume->bytes, BR_UUID_BYTES);
-
+    at = put_hex(at, volume->bytes, BR_UUID_BYTES);
     *at++ = '/';
     put_hex(at, point->bytes, BR_UUID_BYTES);
 }
 
-bool br_name_parse_key(const char *name, struct br_uuid *ret_id)
+void br_name_point(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES])
 {
-    const char *end = take_hex(take_text(name, "keys/"), ret_id->bytes, BR_UUID_BYTES);
+    put_pair(stpcpy(name, "points/"), volume, point);
+}
+
+void br_name_hold(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES])
+{
+    put_pair(stpcpy(name, "holds/"), volume, point);
+}
+
+void br_name_lease(const struct br_uuid *run, char name[BR_OBJECT_NAME_BYTES])
+{
+    put_hex(stpcpy(name, "leases/"), run->bytes, BR_UUID_BYTES);
+}
+
+void br_name_doomed(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES])
+{
+    put_hex(stpcpy(name, "doomed/"), id->bytes, BR_UUID_BYTES);
+}
+
+static bool take_uuid(const char *name, const char *folder, struct br_uuid *ret_id)
+{
+    const char *end = take_hex(take_text(name, folder), ret_id->bytes, BR_UUID_BYTES);
 
     return end && !*end;
+}
+
+bool br_name_parse_key(const char *name, struct br_uuid *ret_id)
+{
+    return take_uuid(name, "keys/", ret_id);
 }
 
 bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch)
@@ -128,12 +154,32 @@ bool br_name_parse_pack(const char *name, uint8_t ret_salt[BR_SALT_BYTES])
     return end && !*end && ret_salt[0] == first;
 }
 
-bool br_name_parse_point(const char *name, struct br_uuid *ret_volume, struct br_uuid *ret_point)
+static bool take_pair(const char *name, const char *folder, struct br_uuid *ret_volume, struct br_uuid *ret_point)
 {
-    const char *rest = take_text(take_hex(take_text(name, "points/"), ret_volume->bytes, BR_UUID_BYTES), "/");
+    const char *rest = take_text(take_hex(take_text(name, folder), ret_volume->bytes, BR_UUID_BYTES), "/");
     const char *end = take_hex(rest, ret_point->bytes, BR_UUID_BYTES);
 
     return end && !*end;
+}
+
+bool br_name_parse_point(const char *name, struct br_uuid *ret_volume, struct br_uuid *ret_point)
+{
+    return take_pair(name, "points/", ret_volume, ret_point);
+}
+
+bool br_name_parse_hold(const char *name, struct br_uuid *ret_volume, struct br_uuid *ret_point)
+{
+    return take_pair(name, "holds/", ret_volume, ret_point);
+}
+
+bool br_name_parse_lease(const char *name, struct br_uuid *ret_run)
+{
+    return take_uuid(name, "leases/", ret_run);
+}
+
+bool br_name_parse_doomed(const char *name, struct br_uuid *ret_id)
+{
+    return take_uuid(name, "doomed/", ret_id);
 }
 
 // Objects -----------------------------------------------------------------------------------------------------------------------------

@@ -7,14 +7,17 @@
 //     keys/ID             one way to the master key; ID: 32 hex digits
 //     epochs/NNNNNNNN     the key that objects of epoch N are sealed with; N from 1, eight decimal digits
 //     packs/AB/NAME       chunks of data; NAME: the pack's salt as 64 hex digits, AB its first two
-//     points/VOLUME/ID    a recovery point; VOLUME and ID: uuids as 32 hex digits
+//     points/VOLUME/ID    a recovery point; VOLUME and ID: uuids as 32 hex digits; or the tombstone that keeps it from ever being one
+//     leases/RUN          a writer at work; RUN: its uuid, as in its packs
+//     doomed/ID           packs that a prune means to delete
+//     holds/VOLUME/ID     a point that no prune removes
 //     tmp/...             of the directory store: what is being written; nobody reads it
 //
 // Every object begins with a head:
 //
 //      0   8  magic "blkrepRO"
 //      8   2  version, 1
-//     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point
+//     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point, 6 lease, 7 tombstone, 8 doomed, 9 hold
 //     11   1  suite, 1: HKDF-SHA256, AES-256-GCM, HMAC-SHA256, scrypt
 //     12   4  epoch of the key that seals it; 0: the master key (config, epochs), or what opens the master key (keys)
 //     16  16  uuid of the repository
@@ -42,6 +45,13 @@
 //              sealed: the epoch's key (32), when made (u64)
 //     point    clear:  nothing
 //              sealed: see struct br_point; fields in its order, texts as u16 length and bytes, tags as u16 count and texts
+//     lease    clear:  nothing
+//              sealed: see struct br_lease; fields in its order but for the run, which is in the name
+//     tombstone, hold
+//              clear:  nothing
+//              sealed: see struct br_point_mark; when made (u64), host, why
+//     doomed   clear:  nothing
+//              sealed: when made (u64), host, number of packs (u32), their salts (32 each)
 //
 // A pack's clear part is the uuid of the run that wrote it (16). Behind it:
 //
@@ -98,6 +108,10 @@ enum br_object_kind {
     BR_OBJECT_EPOCH = 3,
     BR_OBJECT_PACK = 4,
     BR_OBJECT_POINT = 5,
+    BR_OBJECT_LEASE = 6,
+    BR_OBJECT_TOMBSTONE = 7,
+    BR_OBJECT_DOOMED = 8,
+    BR_OBJECT_HOLD = 9,
 };
 
 // What the head says of an object.
@@ -108,20 +122,26 @@ struct br_object {
     uint8_t salt[BR_SALT_BYTES];
 };
 
-/** br_object_kind_name - "config", "key", "epoch", "pack", "point"; "unknown" */
+/** br_object_kind_name - "config", "key", "epoch", "pack", "point", "lease", "tombstone", "doomed", "hold"; "unknown" */
 const char *br_object_kind_name(enum br_object_kind kind);
 
 // Names. Each gives the name of an object in the store; a name that is none of these belongs to somebody else, or to a newer version.
-/** br_name_key, br_name_epoch, br_name_pack, br_name_point - into @name, BR_OBJECT_NAME_BYTES */
+/** br_name_key, br_name_epoch, br_name_pack, br_name_point, br_name_lease, br_name_doomed, br_name_hold - into @name, BR_OBJECT_NAME_BYTES */
 void br_name_key(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES]);
 void br_name_epoch(uint32_t epoch, char name[BR_OBJECT_NAME_BYTES]);
 void br_name_pack(const uint8_t salt[BR_SALT_BYTES], char name[BR_OBJECT_NAME_BYTES]);
 void br_name_point(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES]);
-/** br_name_parse_key, br_name_parse_epoch, br_name_parse_pack, br_name_parse_point - what a name of just that form says; false: of another form */
+void br_name_lease(const struct br_uuid *run, char name[BR_OBJECT_NAME_BYTES]);
+void br_name_doomed(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES]);
+void br_name_hold(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES]);
+/** br_name_parse_KIND - what a name of just that form says; false: of another form */
 bool br_name_parse_key(const char *name, struct br_uuid *ret_id);
 bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch);
 bool br_name_parse_pack(const char *name, uint8_t ret_salt[BR_SALT_BYTES]);
 bool br_name_parse_point(const char *name, struct br_uuid *ret_volume, struct br_uuid *ret_point);
+bool br_name_parse_lease(const char *name, struct br_uuid *ret_run);
+bool br_name_parse_doomed(const char *name, struct br_uuid *ret_id);
+bool br_name_parse_hold(const char *name, struct br_uuid *ret_volume, struct br_uuid *ret_point);
 
 /** br_object_put_head - the head alone; a pack's @secret_len is 0 */
 void br_object_put_head(const struct br_object *object, size_t clear_len, size_t secret_len,
@@ -366,5 +386,57 @@ BR_MUST_CHECK int br_point_open(const char *name, const void *bytes, size_t len,
                                 struct br_point *ret_point, struct br_err *reterr);
 /** br_point_tree - the version that it names; ref 1 where there is a top node, 0 where there is none */
 BR_MUST_CHECK int br_point_tree(const struct br_point *point, struct br_tree *ret_tree, struct br_err *reterr);
+
+// Writers and prunes ------------------------------------------------------------------------------------------------------------------
+// What they say to one another, without locks and without clocks: engine/repo/lease.h.
+
+#define BR_LEASE_SEEN_MAX   64u
+#define BR_DOOMED_PACKS_MAX 32000u
+
+// A writer at work. It has ended when there is an object at its point's name: the point, or a tombstone.
+struct br_lease {
+    struct br_uuid run; // every pack of it says so too
+    struct br_uuid volume;
+    struct br_uuid point; // that will be its commit
+    uint64_t begun_unix_ns;
+    char host[BR_LABEL_BYTES];
+    char label[BR_LABEL_BYTES]; // the source, for people
+    unsigned seen_count;
+    struct br_uuid seen[BR_LEASE_SEEN_MAX]; // lists of doomed packs that it counts on none of
+};
+/** br_lease_seal, br_lease_open - errors as br_object_seal() and br_object_open() */
+BR_MUST_CHECK int br_lease_seal(const struct br_lease *lease, const struct br_object *object, const struct br_key *key,
+                                struct br_buf *to, struct br_err *reterr);
+BR_MUST_CHECK int br_lease_open(const char *name, const void *bytes, size_t len, const struct br_key *key,
+                                struct br_lease *ret_lease, struct br_err *reterr);
+
+// What is said of a point by the object at another name, or in its place: a hold, a tombstone.
+struct br_point_mark {
+    struct br_uuid volume;
+    struct br_uuid point;
+    uint64_t made_unix_ns;
+    char host[BR_LABEL_BYTES];
+    char why[BR_LABEL_BYTES]; // for people
+};
+/** br_point_mark_seal, br_point_mark_open - @object's kind, BR_OBJECT_HOLD or BR_OBJECT_TOMBSTONE, says which; volume and point are in the name */
+BR_MUST_CHECK int br_point_mark_seal(const struct br_point_mark *mark, const struct br_object *object,
+                                     const struct br_key *key, struct br_buf *to, struct br_err *reterr);
+BR_MUST_CHECK int br_point_mark_open(const char *name, const void *bytes, size_t len, const struct br_key *key,
+                                     struct br_point_mark *ret_mark, struct br_err *reterr);
+
+// Packs that a prune means to delete.
+struct br_doomed {
+    struct br_uuid id;
+    uint64_t made_unix_ns;
+    char host[BR_LABEL_BYTES];
+    uint8_t (*salts)[BR_SALT_BYTES];
+    size_t count; // BR_DOOMED_PACKS_MAX at most
+};
+/** br_doomed_seal - salts stay the caller's */
+BR_MUST_CHECK int br_doomed_seal(const struct br_doomed *doomed, const struct br_object *object,
+                                 const struct br_key *key, struct br_buf *to, struct br_err *reterr);
+/** br_doomed_open - the caller frees ret_doomed->salts */
+BR_MUST_CHECK int br_doomed_open(const char *name, const void *bytes, size_t len, const struct br_key *key,
+                                 struct br_doomed *ret_doomed, struct br_err *reterr);
 
 #endif

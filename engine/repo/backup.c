@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
+#include "engine/repo/lease.h"
 #include "engine/repo/reader.h"
 #include "engine/repo/verify.h"
 #include "engine/repo/version.h"
@@ -28,6 +29,8 @@ struct backup {
     struct br_uuid domain_id;
     struct br_mac *domain;
     struct br_writer *writer;
+    struct br_lease lease;
+    bool leased;
     struct br_writer_counts counts; // of the last one
     struct br_repo_version parent;  // of a delta
     struct br_tree_reader *leaves;  // of it
@@ -142,6 +145,9 @@ static void run_close(struct backup *backup)
         backup->counts = *br_writer_counts_of(backup->writer);
     }
     br_writer_close(backup->writer);
+    if (backup->leased) {
+        br_lease_drop(backup->params.repo, &backup->lease);
+    }
     br_mac_close(backup->domain);
     br_buf_free(&backup->old);
     br_buf_free(&backup->below);
@@ -150,7 +156,55 @@ static void run_close(struct backup *backup)
     backup->leaves = NULL;
     backup->writer = NULL;
     backup->domain = NULL;
+    backup->leased = false;
     backup->active = false;
+}
+
+// Is everything there that the newest point needs, and will it stay? 1 or 0. Looked at when packs went away since, or may go.
+static int newest_lasts(const struct backup *backup, struct br_err *reterr)
+{
+    struct br_index *index = br_repo_index_of(backup->params.repo);
+    bool doomed = br_index_avoid_count(index) > 0;
+    struct br_repo_verify_result result;
+    uint64_t losses, checked;
+    int rc = br_index_losses(index, &losses, reterr);
+
+    rc = rc < 0 ? rc : br_index_noted(index, 'c', &backup->newest.volume, &checked, reterr);
+    if (rc < 0 || !backup->has_newest || (checked == losses && !doomed)) {
+        return rc < 0 ? rc : 1;
+    }
+    const struct br_repo_verify_params params = {
+        .repo = backup->params.repo, .points = &backup->newest, .point_count = 1, .lasting = true};
+    rc = br_repo_verify(&params, &result, reterr);
+    if (rc < 0 || result.points_incomplete) {
+        return BR_MIN(rc, 0);
+    }
+    rc = br_index_note(index, 'c', &backup->newest.volume, losses, reterr);
+    return rc < 0 ? rc : 1;
+}
+
+// Says that a run writes, and looks again at what it starts from: a prune may have come since that was read.
+static int begin_lease(struct backup *backup, const struct br_uuid *run, bool delta, struct br_err *reterr)
+{
+    const struct br_delta_header *header = &backup->header;
+    struct br_point still;
+    struct br_hash hash;
+
+    backup->lease = (struct br_lease){.run = *run, .volume = header->volume, .point = header->generation.id};
+    snprintf(backup->lease.host, sizeof(backup->lease.host), "%s", backup->params.host ? backup->params.host : "");
+    snprintf(backup->lease.label, sizeof(backup->lease.label), "%s", header->label);
+    int rc = br_lease_take(backup->params.repo, &backup->lease, reterr);
+    backup->leased = !rc;
+    if (rc < 0 || !delta) {
+        return rc;
+    }
+    rc = br_repo_point(backup->params.repo, &backup->newest.volume, &backup->newest.id, &still, &hash, reterr);
+    if (rc == -BR_E_NOT_FOUND || (!rc && !br_hash_equal(&hash, &backup->newest_hash))) {
+        return br_err_set(reterr, BR_E_WRONG_PARENT, "the point before was removed meanwhile");
+    }
+    rc = rc < 0 ? rc : newest_lasts(backup, reterr);
+    return rc ? BR_MIN(rc, 0)
+              : damaged(br_err_set(reterr, BR_E_NOT_FOUND, "a prune removes some of it meanwhile"), reterr);
 }
 
 static int begin_tree(struct backup *backup, bool delta, struct br_err *reterr)
@@ -200,6 +254,11 @@ static int backup_begin(void *ctx, const struct br_replica_begin *begin, bool ov
     }
     backup->active = true;
     backup->header = *header;
+    rc = begin_lease(backup, &writer.run, delta, reterr);
+    if (rc < 0) {
+        run_close(backup);
+        return rc;
+    }
     backup->domain_id = backup->params.type == BR_POINT_FULL ? br_ring_new_uuid(br_repo_ring_of(repo))
                         : backup->has_newest                 ? backup->newest.domain
                                                              : backup->params.first_domain;
@@ -490,6 +549,12 @@ static int commit(struct backup *backup, const struct br_delta_end *end, struct 
     }
     describe(backup, &tree, end, unreadable_blocks, &point);
     rc = br_repo_put_point(backup->params.repo, &point, reterr);
+    if (rc == -BR_E_EXISTS) {
+        return br_err_set(
+            reterr, BR_E_BUSY,
+            "a prune, or another run, took this one for dead and gave it up; what it stored is found again "
+            "by the next run if that comes soon");
+    }
     if (rc < 0) {
         return rc;
     }
@@ -689,24 +754,10 @@ int br_backup_open(const struct br_backup_params *params, struct br_endpoint *re
 
 int br_backup_whole(const struct br_endpoint *endpoint, struct br_err *reterr)
 {
-    const struct backup *backup = endpoint->ctx;
-    struct br_index *index = br_repo_index_of(backup->params.repo);
-    struct br_repo_verify_result result;
-    uint64_t losses, checked;
-    int rc = br_index_losses(index, &losses, reterr);
+    struct backup *backup = endpoint->ctx;
+    int rc = br_doomed_avoid(backup->params.repo, reterr);
 
-    rc = rc < 0 ? rc : br_index_noted(index, 'c', &backup->newest.volume, &checked, reterr);
-    if (rc < 0 || !backup->has_newest || checked == losses) {
-        return rc < 0 ? rc : 1;
-    }
-    const struct br_repo_verify_params params = {
-        .repo = backup->params.repo, .points = &backup->newest, .point_count = 1};
-    rc = br_repo_verify(&params, &result, reterr);
-    if (rc < 0 || result.points_incomplete) {
-        return BR_MIN(rc, 0);
-    }
-    rc = br_index_note(index, 'c', &backup->newest.volume, losses, reterr);
-    return rc < 0 ? rc : 1;
+    return rc < 0 ? rc : newest_lasts(backup, reterr);
 }
 
 const struct br_point *br_backup_point(const struct br_endpoint *endpoint)

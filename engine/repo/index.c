@@ -14,13 +14,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define INDEX_VERSION    1u
+#define INDEX_VERSION    2u
 #define INDEX_INFO_BYTES (4u + BR_UUID_BYTES)
 #define INDEX_MAP_BYTES  (UINT64_C(256) << 30) // address space, not memory: some 2000 million chunks
 #define INDEX_MAP_LEAST  (UINT64_C(1) << 30)   // where address space is limited
-#define PACK_VALUE_BYTES (BR_SALT_BYTES + 4u + BR_UUID_BYTES + 8u + 1u)
+#define PACK_VALUE_BYTES (BR_SALT_BYTES + 4u + BR_UUID_BYTES + 8u + 8u + 4u + 1u)
 #define FRAME_BYTES      17u
-#define CHUNK_BYTES      17u
+#define CHUNK_BYTES      21u
 #define CHUNK_MOST       (CHUNK_BYTES + BR_MAC_BYTES + 4u)
 
 enum table { INFO, PACKS, SALTS, FRAMES, CHUNKS, TABLES };
@@ -30,6 +30,8 @@ struct br_index {
     MDB_dbi tables[TABLES];
     MDB_txn *reading; // reset between questions; NULL: not begun yet
     int dir_fd;
+    uint8_t (*avoided)[BR_SALT_BYTES]; // ascending
+    size_t avoided_count;
 };
 
 // Pages that a transaction took and gave back are counted, though the file may end before them: it is made as long as it says, so that a file
@@ -239,6 +241,7 @@ void br_index_close(struct br_index *index)
         mdb_env_close(index->env);
     }
     close(index->dir_fd);
+    br_index_avoid_none(index);
     free(index);
 }
 
@@ -279,6 +282,8 @@ static void take_pack(uint32_t number, const uint8_t *bytes, struct br_index_pac
         .number = number,
         .epoch = br_get_u32(bytes + BR_SALT_BYTES),
         .bytes = br_get_u64(bytes + BR_SALT_BYTES + 4 + BR_UUID_BYTES),
+        .raw_bytes = br_get_u64(bytes + BR_SALT_BYTES + 12 + BR_UUID_BYTES),
+        .chunks = br_get_u32(bytes + BR_SALT_BYTES + 20 + BR_UUID_BYTES),
         .proven = bytes[PACK_VALUE_BYTES - 1] != 0,
     };
     memcpy(pack->salt, bytes, BR_SALT_BYTES);
@@ -291,6 +296,8 @@ static void put_pack(const struct br_index_pack *pack, uint8_t bytes[PACK_VALUE_
     br_put_u32(bytes + BR_SALT_BYTES, pack->epoch);
     memcpy(bytes + BR_SALT_BYTES + 4, pack->writer.bytes, BR_UUID_BYTES);
     br_put_u64(bytes + BR_SALT_BYTES + 4 + BR_UUID_BYTES, pack->bytes);
+    br_put_u64(bytes + BR_SALT_BYTES + 12 + BR_UUID_BYTES, pack->raw_bytes);
+    br_put_u32(bytes + BR_SALT_BYTES + 20 + BR_UUID_BYTES, pack->chunks);
     bytes[PACK_VALUE_BYTES - 1] = pack->proven;
 }
 
@@ -330,6 +337,7 @@ static bool take_chunk(const struct br_chunk_id *id, const MDB_val *value, struc
         .frame = br_get_u32(bytes + 5),
         .at = br_get_u32(bytes + 9),
         .len_bytes = br_get_u32(bytes + 13),
+        .ordinal = br_get_u32(bytes + 17),
     };
     if (overlay) {
         memcpy(chunk->base.bytes, bytes + CHUNK_BYTES, BR_MAC_BYTES);
@@ -337,23 +345,25 @@ static bool take_chunk(const struct br_chunk_id *id, const MDB_val *value, struc
     return true;
 }
 
-// Is a place a better one to read a chunk from? A block before an overlay, a pack that is proven, the one that came last: what was stored anew,
-// because something was found damaged, is found before what it replaces.
+// Is a place a better one to read a chunk from? A pack that is proven, one that is not doomed, a block before an overlay, the pack that came last:
+// what was stored anew, because something was found damaged, is found before what it replaces.
 static bool is_better(const struct br_index_chunk *a, const struct br_index_chunk *b)
 {
     if (a->proven != b->proven) {
         return a->proven;
     }
+    if (a->doomed != b->doomed) {
+        return b->doomed;
+    }
     return a->kind != b->kind ? a->kind < b->kind : a->pack > b->pack;
 }
 
-static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br_chunk_id *id,
-                     struct br_index_chunk *ret_chunk, struct br_err *reterr)
+static int each_copy(struct br_index *index, MDB_cursor *cursor, const struct br_chunk_id *id, br_index_chunk_fn *fn,
+                     void *ctx, struct br_err *reterr)
 {
     MDB_val key = value_of(id->bytes, BR_MAC_BYTES), value;
     struct br_index_chunk chunk;
     struct br_index_pack pack;
-    bool found = false;
     int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_KEY);
 
     for (; !rc; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT_DUP)) {
@@ -365,16 +375,17 @@ static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br
             return known;
         }
         chunk.proven = known && pack.proven;
-        if (known && (!found || is_better(&chunk, ret_chunk))) {
-            *ret_chunk = chunk;
-            found = true;
+        chunk.doomed = known && br_index_avoids(index, pack.salt);
+        int stop = known ? fn(ctx, &chunk) : 0;
+        if (stop) {
+            return stop;
         }
     }
-    return rc != MDB_NOTFOUND ? index_error(rc, "reading", reterr) : found;
+    return rc != MDB_NOTFOUND ? index_error(rc, "reading", reterr) : 0;
 }
 
-int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
-                  struct br_err *reterr)
+int br_index_each_copy(struct br_index *index, const struct br_chunk_id *id, br_index_chunk_fn *fn, void *ctx,
+                       struct br_err *reterr)
 {
     MDB_cursor *cursor;
     int rc = reading_begin(index, reterr);
@@ -386,11 +397,76 @@ int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct b
     if (rc) {
         rc = index_error(rc, "reading", reterr);
     } else {
-        rc = find_best(index, cursor, id, ret_chunk, reterr);
+        rc = each_copy(index, cursor, id, fn, ctx, reterr);
         mdb_cursor_close(cursor);
     }
     reading_end(index);
     return rc;
+}
+
+struct best {
+    struct br_index_chunk *chunk;
+    bool found;
+};
+
+static int take_best(void *ctx, const struct br_index_chunk *chunk)
+{
+    struct best *best = ctx;
+
+    if (!best->found || is_better(chunk, best->chunk)) {
+        *best->chunk = *chunk;
+        best->found = true;
+    }
+    return 0;
+}
+
+int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
+                  struct br_err *reterr)
+{
+    struct best best = {.chunk = ret_chunk};
+    int rc = br_index_each_copy(index, id, take_best, &best, reterr);
+
+    return rc < 0 ? rc : best.found;
+}
+
+// Doomed packs ------------------------------------------------------------------------------------------------------------------------
+
+static int salt_order(const void *a, const void *b)
+{
+    return memcmp(a, b, BR_SALT_BYTES);
+}
+
+int br_index_avoid(struct br_index *index, const uint8_t (*salts)[BR_SALT_BYTES], size_t count, struct br_err *reterr)
+{
+    void *more = reallocarray(index->avoided, index->avoided_count + count, BR_SALT_BYTES);
+
+    if (!more && index->avoided_count + count) {
+        return br_err_set(reterr, BR_E_NOMEM, "the list of doomed packs");
+    }
+    index->avoided = more;
+    if (count) {
+        memcpy(index->avoided + index->avoided_count, salts, count * BR_SALT_BYTES);
+        index->avoided_count += count;
+        qsort(index->avoided, index->avoided_count, BR_SALT_BYTES, salt_order);
+    }
+    return 0;
+}
+
+void br_index_avoid_none(struct br_index *index)
+{
+    free(index->avoided);
+    index->avoided = NULL;
+    index->avoided_count = 0;
+}
+
+bool br_index_avoids(const struct br_index *index, const uint8_t salt[BR_SALT_BYTES])
+{
+    return index->avoided_count && bsearch(salt, index->avoided, index->avoided_count, BR_SALT_BYTES, salt_order);
+}
+
+size_t br_index_avoid_count(const struct br_index *index)
+{
+    return index->avoided_count;
 }
 
 int br_index_pack_of(struct br_index *index, uint32_t number, struct br_index_pack *ret_pack, struct br_err *reterr)
@@ -566,6 +642,7 @@ static int put_chunks(struct br_index *index, MDB_txn *txn, uint32_t number, con
         br_put_u32(bytes + 5, frame);
         br_put_u32(bytes + 9, at);
         br_put_u32(bytes + 13, chunk->len_bytes);
+        br_put_u32(bytes + 17, c);
         memcpy(bytes + CHUNK_BYTES, chunk->base.bytes, BR_MAC_BYTES);
         size_t len = CHUNK_BYTES + (overlay ? BR_MAC_BYTES : 0);
         br_put_u32(bytes + len, chunk_check(&chunk->id, bytes, len));
@@ -586,8 +663,14 @@ static int add_pack(struct br_index *index, MDB_txn *txn, const struct br_index_
     if (rc) {
         return rc;
     }
+    struct br_index_pack whole = *pack;
+    whole.chunks = directory->chunk_count;
+    whole.raw_bytes = 0;
+    for (uint32_t f = 0; f < directory->frame_count; f++) {
+        whole.raw_bytes += directory->frames[f].raw_bytes;
+    }
     put_be32(number_bytes, number);
-    put_pack(pack, bytes);
+    put_pack(&whole, bytes);
     MDB_val salt = value_of(pack->salt, BR_SALT_BYTES), number_value = value_of(number_bytes, sizeof(number_bytes));
     rc = mdb_put(txn, index->tables[SALTS], &salt, &number_value, MDB_NOOVERWRITE);
     if (rc) {

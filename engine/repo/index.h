@@ -22,6 +22,8 @@ struct br_index_pack {
     uint32_t epoch;
     struct br_uuid writer;
     uint64_t bytes;
+    uint64_t raw_bytes; // of its frames
+    uint32_t chunks;
     bool proven; // every chunk is known to be what its id says: this host wrote it, or read it whole
 };
 
@@ -38,7 +40,9 @@ struct br_index_chunk {
     uint32_t frame;
     uint32_t at; // in the frame, raw
     uint32_t len_bytes;
+    uint32_t ordinal;        // in the pack
     bool proven;             // its pack is
+    bool doomed;             // its pack is (br_index_avoid())
     struct br_chunk_id base; // of an overlay
 };
 
@@ -52,9 +56,25 @@ BR_MUST_CHECK int br_index_open(int dir_fd, const struct br_uuid *repository, st
                                 struct br_err *reterr);
 /** br_index_close - NULL is fine */
 void br_index_close(struct br_index *index);
-/** br_index_find - 1 and where it is, 0 not known; of several packs one that is proven, if there is any */
+/** br_index_find - 1 and where it is, 0 not known; of several packs one that is proven, if there is any, and of these one that is not doomed */
 BR_MUST_CHECK int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                                 struct br_err *reterr);
+typedef int br_index_chunk_fn(void *ctx, const struct br_index_chunk *chunk);
+/** br_index_each_copy - every place where a chunk is, in no order; non-zero of @fn stops and is returned; @fn may not ask the index */
+BR_MUST_CHECK int br_index_each_copy(struct br_index *index, const struct br_chunk_id *id, br_index_chunk_fn *fn,
+                                     void *ctx, struct br_err *reterr);
+/**
+ * br_index_avoid - packs that a prune means to delete: what is in them says so, as long as this index is open
+ * br_index_avoid_none - none any more
+ * @salts  of packs; those that the index does not know count when they come
+ */
+BR_MUST_CHECK int br_index_avoid(struct br_index *index, const uint8_t (*salts)[BR_SALT_BYTES], size_t count,
+                                 struct br_err *reterr);
+void br_index_avoid_none(struct br_index *index);
+/** br_index_avoids - is a pack among them? */
+bool br_index_avoids(const struct br_index *index, const uint8_t salt[BR_SALT_BYTES]);
+/** br_index_avoid_count - how many there are */
+size_t br_index_avoid_count(const struct br_index *index);
 /** br_index_pack_of - the pack with this number; -BR_E_CORRUPT there is none */
 BR_MUST_CHECK int br_index_pack_of(struct br_index *index, uint32_t number, struct br_index_pack *ret_pack,
                                    struct br_err *reterr);

@@ -711,19 +711,48 @@ int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshe
 
 // Points ------------------------------------------------------------------------------------------------------------------------------
 
+int br_repo_object_new(struct br_repo *repo, enum br_object_kind kind, struct br_object *ret_object,
+                       const struct br_key **ret_key, struct br_err *reterr)
+{
+    int rc = br_repo_writable(repo, reterr);
+
+    *ret_object = (struct br_object){.kind = kind, .epoch = br_repo_epoch(repo), .repository = repo->config.repository};
+    draw_salt(repo->store.ring, ret_object->salt);
+    return rc < 0 ? rc : br_repo_epoch_key(repo, ret_object->epoch, ret_key, reterr);
+}
+
+int br_repo_object_read(struct br_repo *repo, const char *name, struct br_buf *bytes, struct br_object *ret_object,
+                        const struct br_key **ret_key, struct br_err *reterr)
+{
+    int rc = get_object(&repo->store, name, bytes, reterr);
+
+    rc = rc < 0 ? rc : br_object_head(bytes->data, bytes->len, ret_object, NULL, NULL, reterr);
+    if (!rc && !br_uuid_equal(&ret_object->repository, &repo->config.repository)) {
+        rc = br_err_set(reterr, BR_E_CORRUPT, "%s: is another repository's", name);
+    }
+    return rc < 0 ? rc : br_repo_epoch_key(repo, ret_object->epoch, ret_key, reterr);
+}
+
+// A tombstone must prove itself before it is taken for one: who can exchange objects can't make points disappear.
+static int open_tombstone(const char *name, const struct br_buf *bytes, const struct br_key *key, struct br_err *reterr)
+{
+    struct br_point_mark mark;
+    int rc = br_point_mark_open(name, bytes->data, bytes->len, key, &mark, reterr);
+
+    return rc < 0 ? rc : br_err_set(reterr, BR_E_NOT_FOUND, "%s: the run that would have made it was given up", name);
+}
+
 static int open_point(struct br_repo *repo, const char *name, struct br_point *ret_point, struct br_hash *ret_hash,
                       struct br_err *reterr)
 {
     struct br_buf bytes = {0};
     struct br_object object;
     const struct br_key *key = NULL;
-    int rc = get_object(&repo->store, name, &bytes, reterr);
+    int rc = br_repo_object_read(repo, name, &bytes, &object, &key, reterr);
 
-    rc = rc < 0 ? rc : br_object_head(bytes.data, bytes.len, &object, NULL, NULL, reterr);
-    if (!rc && !br_uuid_equal(&object.repository, &repo->config.repository)) {
-        rc = br_err_set(reterr, BR_E_CORRUPT, "%s: is another repository's", name);
+    if (!rc && object.kind == BR_OBJECT_TOMBSTONE) {
+        rc = open_tombstone(name, &bytes, key, reterr);
     }
-    rc = rc < 0 ? rc : br_repo_epoch_key(repo, object.epoch, &key, reterr);
     rc = rc < 0 ? rc : br_point_open(name, bytes.data, bytes.len, key, ret_point, reterr);
     if (!rc && ret_hash && EVP_Digest(bytes.data, bytes.len, ret_hash->bytes, NULL, EVP_sha256(), NULL) != 1) {
         rc = br_err_set(reterr, BR_E_INTERNAL, "SHA-256 failed");
@@ -824,16 +853,13 @@ int br_repo_newest(struct br_repo *repo, const struct br_uuid *volume, struct br
 
 int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr)
 {
-    struct br_object object = {
-        .kind = BR_OBJECT_POINT, .epoch = br_repo_epoch(repo), .repository = repo->config.repository};
+    struct br_object object;
     char name[BR_OBJECT_NAME_BYTES];
     struct br_buf bytes = {0};
     const struct br_key *key = NULL;
+    int rc = br_repo_object_new(repo, BR_OBJECT_POINT, &object, &key, reterr);
 
-    draw_salt(repo->store.ring, object.salt);
     br_name_point(&point->volume, &point->id, name);
-    int rc = br_repo_writable(repo, reterr);
-    rc = rc < 0 ? rc : br_repo_epoch_key(repo, object.epoch, &key, reterr);
     rc = rc < 0 ? rc : br_point_seal(point, &object, key, &bytes, reterr);
     rc = rc < 0 ? rc : put_object(&repo->store, name, &bytes, reterr);
     br_buf_free(&bytes);

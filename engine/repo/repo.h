@@ -87,6 +87,18 @@ BR_MUST_CHECK int br_repo_remove_key(struct br_repo *repo, const struct br_uuid 
 /** br_repo_rotate - a new epoch: what is sealed from now on, by whoever opens the repository from now on, has another key; nothing is sealed anew */
 BR_MUST_CHECK int br_repo_rotate(struct br_repo *repo, uint32_t *ret_epoch, struct br_err *reterr);
 
+/** br_repo_object_new - the head of an object to be sealed now, and the key for it; errors as br_repo_writable() */
+BR_MUST_CHECK int br_repo_object_new(struct br_repo *repo, enum br_object_kind kind, struct br_object *ret_object,
+                                     const struct br_key **ret_key, struct br_err *reterr);
+/**
+ * br_repo_object_read - an object that is no pack, whole, and the key that its head asks for; nothing is proven yet
+ * @bytes  what it held is dropped
+ * Errors: those of the store; -BR_E_CORRUPT also of another repository's; -BR_E_VERSION; -BR_E_KEY
+ */
+BR_MUST_CHECK int br_repo_object_read(struct br_repo *repo, const char *name, struct br_buf *bytes,
+                                      struct br_object *ret_object, const struct br_key **ret_key,
+                                      struct br_err *reterr);
+
 struct br_repo_refreshed {
     uint64_t packs;   // in the store
     uint64_t added;   // of them new to the index
@@ -122,7 +134,7 @@ BR_MUST_CHECK int br_repo_point(struct br_repo *repo, const struct br_uuid *volu
  */
 BR_MUST_CHECK int br_repo_newest(struct br_repo *repo, const struct br_uuid *volume, struct br_point *ret_point,
                                  struct br_hash *ret_hash, struct br_err *reterr);
-/** br_repo_put_point - the commit: durable when it returns 0; -BR_E_EXISTS the name is taken (see prune) */
+/** br_repo_put_point - the commit: durable when it returns 0; -BR_E_EXISTS the name is taken: a prune took the run for dead (lease.h) */
 BR_MUST_CHECK int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr);
 
 #endif

@@ -5,6 +5,7 @@
 #include "engine/repo/store_dir.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -505,11 +506,20 @@ static void store_get(void *ctx, struct br_store_get *get)
     br_ring_submit(store->ring, &get->io);
 }
 
+// The name is looked up each time: what is open here may have been removed by a prune, and is not there any more then.
 static int store_size(void *ctx, const char *name, uint64_t *ret_bytes, struct br_err *reterr)
 {
+    struct store_dir *store = ctx;
     struct open_file *open;
-    int rc = file_of(ctx, name, &open, reterr);
+    const char *last;
+    size_t folder;
+    int rc = place_of(store, name, false, &folder, &last, reterr);
 
+    if (!rc) {
+        rc = br_dir_exists(store->folders[folder].dir, last, reterr);
+        rc = rc ? BR_MIN(rc, 0) : br_err_os(reterr, ENOENT, "%s", name);
+    }
+    rc = rc < 0 ? rc : file_of(store, name, &open, reterr);
     if (!rc) {
         *ret_bytes = open->size_bytes;
     }

@@ -48,17 +48,34 @@ static int tell(struct verifying *v)
 
 // Complete ----------------------------------------------------------------------------------------------------------------------------
 
+static bool counts(const struct verifying *v, const struct br_index_chunk *chunk)
+{
+    return !v->params->lasting || !chunk->doomed;
+}
+
 // Is the chunk there, as a block, or as an overlay over a block that is there?
 static int look_for(struct verifying *v, const struct br_chunk_id *id, struct br_err *reterr)
 {
     struct br_index_chunk chunk, base;
     int rc = br_index_find(v->index, id, &chunk, reterr);
 
+    rc = rc > 0 ? counts(v, &chunk) : rc;
     if (rc > 0 && chunk.kind == BR_CHUNK_OVERLAY) {
         rc = br_index_find(v->index, &chunk.base, &base, reterr);
-        rc = rc > 0 ? base.kind == BR_CHUNK_BLOCK : rc;
+        rc = rc > 0 ? base.kind == BR_CHUNK_BLOCK && counts(v, &base) : rc;
     }
     return rc;
+}
+
+static int take_node(void *ctx, const struct br_chunk_id *id, struct br_err *reterr)
+{
+    struct verifying *v = ctx;
+    struct br_index_chunk chunk;
+    int rc = br_index_find(v->index, id, &chunk, reterr);
+
+    return rc > 0 && !counts(v, &chunk)
+               ? br_err_set(reterr, BR_E_NOT_FOUND, "a node is in a pack that a prune means to delete")
+               : BR_MIN(rc, 0);
 }
 
 static int take_leaf(void *ctx, uint64_t block, const struct br_hash *old_leaf, const struct br_hash *new_leaf)
@@ -112,6 +129,8 @@ static int check_point(struct verifying *v, size_t at, struct br_err *reterr)
         return rc;
     }
     br_tree_empty(&version.tree.geometry, &br_hash_zero, &none);
+    version.on_node = take_node;
+    version.on_node_ctx = v;
     v->point = point;
     v->version = &version;
     v->missing = 0;

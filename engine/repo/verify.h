@@ -22,7 +22,8 @@ struct br_repo_verify_params {
     struct br_repo *repo;
     const struct br_point *points; // those to check, of one volume one behind the other, oldest first
     size_t point_count;
-    bool data; // read every pack
+    bool data;    // read every pack
+    bool lasting; // what is only in packs that a prune means to delete is missing (br_doomed_avoid())
     /** bad - called for each thing that is wrong, named in words; NULL none */
     void (*bad)(void *ctx, const char *what);
     void (*progress)(void *ctx, const struct br_repo_verify_progress *progress); // NULL none

@@ -26,8 +26,11 @@ int br_repo_fetch_node(struct br_frames *frames, struct br_mac *domain, const st
 static int version_fetch(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr)
 {
     const struct br_repo_version *version = ctx;
+    struct br_chunk_id id;
+    int rc = version->on_node ? br_chunk_id_node(version->domain, &link->hash, &id, reterr) : 0;
 
-    return br_repo_fetch_node(version->frames, version->domain, link, bytes, reterr);
+    rc = rc < 0 || !version->on_node ? rc : version->on_node(version->on_node_ctx, &id, reterr);
+    return rc < 0 ? rc : br_repo_fetch_node(version->frames, version->domain, link, bytes, reterr);
 }
 
 static int version_keep(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,

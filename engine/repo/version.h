@@ -6,9 +6,14 @@
 
 #include "engine/repo/frames.h"
 
+/** br_repo_node_fn - hears of each node that is fetched; a negative -BR_E_* ends that */
+typedef int br_repo_node_fn(void *ctx, const struct br_chunk_id *id, struct br_err *reterr);
+
 struct br_repo_version {
     struct br_frames *frames;
     struct br_mac *domain;
+    br_repo_node_fn *on_node; // NULL none
+    void *on_node_ctx;
     struct br_tree_store store; // fetch alone; keep fails
     struct br_tree tree;
 };

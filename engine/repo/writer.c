@@ -457,10 +457,10 @@ int br_writer_find(struct br_writer *writer, const struct br_chunk_id *id, struc
     }
     *ret_chunk =
         (struct br_chunk_entry){.kind = chunk.kind, .len_bytes = chunk.len_bytes, .id = *id, .base = chunk.base};
-    *ret_proven = chunk.proven;
+    *ret_proven = chunk.proven && !chunk.doomed;
     if (chunk.kind == BR_CHUNK_OVERLAY && !pending_find(&writer->pending, &chunk.base)) {
         rc = br_index_find(index, &chunk.base, &base, reterr);
-        *ret_proven = chunk.proven && rc > 0 && base.proven && base.kind == BR_CHUNK_BLOCK;
+        *ret_proven = *ret_proven && rc > 0 && base.proven && !base.doomed && base.kind == BR_CHUNK_BLOCK;
     }
     return rc < 0 ? rc : 1;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writing chunks into packs. A chunk that the repository has already, in a pack that this host wrote or proved, is not written again.
+// Writing chunks into packs. A chunk that the repository has already, in a pack that this host wrote or proved and that is not doomed, is not
+// written again.
 //
 //     chunk -> frame being filled (1 MiB raw) -> worker: zstd, seal -> pack, in the order of the frames -> store
 //

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/repo/store_dir.h"
+#include "engine/sync/source.h"
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_repo.h"
 
@@ -77,6 +78,130 @@ static int store_open(struct br_sim *sim, struct br_ring **ret_ring, struct br_s
     return rc ? rc : br_store_dir_open(*ret_ring, dir, false, ret_store, err);
 }
 
+// The hook -----------------------------------------------------------------------------------------------------------------------------
+
+static struct {
+    uint64_t at; // 0: none
+    uint64_t count;
+    void (*fn)(void *ctx);
+    void *ctx;
+    bool opening; // the next store that is opened has it
+} hook;
+
+uint64_t t_repo_hook(uint64_t n, void (*fn)(void *ctx), void *ctx)
+{
+    uint64_t count = hook.count;
+
+    hook.at = n;
+    hook.count = 0;
+    hook.fn = fn;
+    hook.ctx = ctx;
+    hook.opening = n != 0;
+    return count;
+}
+
+static void hook_op(void)
+{
+    if (++hook.count == hook.at) {
+        hook.fn(hook.ctx);
+    }
+}
+
+static struct br_store hooked; // what lies below
+
+static int hook_put(void *ctx, const char *name, const void *bytes, size_t len, struct br_err *reterr)
+{
+    (void)ctx;
+    hook_op();
+    return hooked.ops->put(hooked.ctx, name, bytes, len, reterr);
+}
+
+static int hook_write_open(void *ctx, const char *name, void **ret_write, struct br_err *reterr)
+{
+    (void)ctx;
+    hook_op();
+    return hooked.ops->write_open(hooked.ctx, name, ret_write, reterr);
+}
+
+static int hook_write(void *ctx, void *write, struct br_buf *bytes, struct br_err *reterr)
+{
+    (void)ctx;
+    return hooked.ops->write(hooked.ctx, write, bytes, reterr);
+}
+
+static void hook_write_close(void *ctx, void *write, bool keep)
+{
+    (void)ctx;
+    hooked.ops->write_close(hooked.ctx, write, keep);
+}
+
+static int hook_settle(void *ctx, struct br_err *reterr)
+{
+    (void)ctx;
+    hook_op();
+    return hooked.ops->settle(hooked.ctx, reterr);
+}
+
+static void hook_get(void *ctx, struct br_store_get *get)
+{
+    (void)ctx;
+    hooked.ops->get(hooked.ctx, get);
+}
+
+static int hook_size(void *ctx, const char *name, uint64_t *ret_bytes, struct br_err *reterr)
+{
+    (void)ctx;
+    return hooked.ops->size(hooked.ctx, name, ret_bytes, reterr);
+}
+
+static int hook_arrived(void *ctx, const char *name, uint64_t *ret_unix_ns, struct br_err *reterr)
+{
+    (void)ctx;
+    return hooked.ops->arrived(hooked.ctx, name, ret_unix_ns, reterr);
+}
+
+static int hook_list(void *ctx, const char *prefix, br_store_list_fn *fn, void *fn_ctx, struct br_err *reterr)
+{
+    (void)ctx;
+    hook_op();
+    return hooked.ops->list(hooked.ctx, prefix, fn, fn_ctx, reterr);
+}
+
+static int hook_remove(void *ctx, const char *name, struct br_err *reterr)
+{
+    (void)ctx;
+    hook_op();
+    return hooked.ops->remove(hooked.ctx, name, reterr);
+}
+
+static int hook_space(void *ctx, uint64_t *ret_free_bytes, struct br_err *reterr)
+{
+    (void)ctx;
+    return hooked.ops->space(hooked.ctx, ret_free_bytes, reterr);
+}
+
+static void hook_close(void *ctx)
+{
+    (void)ctx;
+    hooked.ops->close(hooked.ctx);
+    hook.at = 0;
+}
+
+static const struct br_store_ops hook_ops = {
+    .put = hook_put,
+    .write_open = hook_write_open,
+    .write = hook_write,
+    .write_close = hook_write_close,
+    .settle = hook_settle,
+    .get = hook_get,
+    .size = hook_size,
+    .arrived = hook_arrived,
+    .list = hook_list,
+    .remove = hook_remove,
+    .space = hook_space,
+    .close = hook_close,
+};
+
 int t_repo_init(struct br_sim *sim, struct br_err *err)
 {
     const struct br_repo_init init = {.encrypted = true, .key = {.secret = {.key_file = &key_file}, .label = "tests"}};
@@ -99,6 +224,11 @@ int t_repo_open(struct br_sim *sim, const struct t_index *index, struct t_repo *
     int rc = store_open(sim, &repo->ring, &repo->store, err);
     if (rc) {
         return rc;
+    }
+    if (hook.opening) {
+        hook.opening = false;
+        hooked = repo->store;
+        repo->store.ops = &hook_ops;
     }
     const struct br_repo_params params = {
         .store = repo->store,
@@ -173,5 +303,68 @@ int t_repo_read(struct t_repo *repo, const struct br_point *point, uint8_t *byte
     if (!rc) {
         assert_int_equal(copying.at, point->size_bytes);
     }
+    return rc;
+}
+
+// Backups -----------------------------------------------------------------------------------------------------------------------------
+
+static int backup_in(struct br_sim *sim, struct t_repo *repo, struct br_file *source, struct br_dir *dir,
+                     struct t_backup *backup, struct br_err *err)
+{
+    struct br_backup_params params = {
+        .repo = repo->repo,
+        .type = backup->full ? BR_POINT_FULL : BR_POINT_INCREMENTAL,
+        .host = backup->host,
+        .tracker = "scan",
+        .level = 1,
+        .pack_bytes = 100000,
+    };
+    struct br_endpoint far = {0};
+    int rc = br_volume_load(dir, &params.volume, err);
+
+    rc = rc < 0 ? rc : br_backup_open(&params, &far, err);
+    int whole = rc < 0 ? rc : br_backup_whole(&far, err);
+    rc = BR_MIN(whole, 0);
+    if (!rc) {
+        const struct br_sync_params sync = {
+            .ring = repo->ring,
+            .source = source,
+            .size_bytes = br_sim_size(sim, "src"),
+            .sector_bytes = 512,
+            .consistency = BR_CONSISTENCY_CLEAN,
+            .label = "src",
+            .dir = dir,
+            .endpoint = far,
+            .always = true,
+            .force_full = backup->full || !whole,
+        };
+        rc = br_sync_run(&sync, &backup->sync, err);
+        backup->made = br_backup_point(&far) != NULL;
+        if (backup->made) {
+            backup->point = *br_backup_point(&far);
+        }
+        backup->counts = br_backup_counts(&far);
+    }
+    if (far.ops) {
+        far.ops->close(far.ctx);
+    }
+    return rc;
+}
+
+int t_backup_run(struct br_sim *sim, const struct t_index *index, struct t_backup *backup, struct br_err *err)
+{
+    struct t_repo repo;
+    struct br_file *source = NULL;
+    struct br_dir *dir = NULL;
+
+    backup->made = false;
+    *err = (struct br_err){0};
+    int rc = t_repo_open(sim, index, &repo, err);
+    rc = rc < 0 ? rc : br_sim_dir(repo.ring, backup->state, &dir, err);
+    rc = rc < 0 ? rc : br_sim_file(repo.ring, "src", 0, &source, err);
+    rc = rc < 0 ? rc : backup_in(sim, &repo, source, dir, backup, err);
+    br_file_close(source);
+    br_dir_close(dir);
+    t_repo_close(&repo);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include "engine/repo/backup.h"
 #include "engine/repo/reader.h"
 #include "engine/ring/sim.h"
+#include "engine/sync/sync.h"
 
 struct t_repo {
     struct br_ring *ring;
@@ -32,6 +33,24 @@ int t_repo_init(struct br_sim *sim, struct br_err *err);
 /** t_repo_open - the next process: ring, store, repository, refreshed; what failed, or 0. t_repo_close() in any case */
 int t_repo_open(struct br_sim *sim, const struct t_index *index, struct t_repo *repo, struct br_err *err);
 void t_repo_close(struct t_repo *repo);
+/**
+ * t_repo_hook - from now on before the @n-th operation of the store of the next repository that is opened, @fn is called once; 0: no more
+ * Reads are not counted. What @fn opens itself has no hook. Gives how many operations there were since the last call.
+ */
+uint64_t t_repo_hook(uint64_t n, void (*fn)(void *ctx), void *ctx);
+
+struct t_backup {
+    const char *state; // directory beside the source
+    const char *host;
+    bool full;
+    // What came of it:
+    struct br_sync_result sync;
+    bool made;
+    struct br_point point;
+    struct br_writer_counts counts;
+};
+/** t_backup_run - one backup of the file "src" as a process makes it, into small packs; what failed, or 0 */
+int t_backup_run(struct br_sim *sim, const struct t_index *index, struct t_backup *backup, struct br_err *err);
 /** t_repo_read - the whole content of a point into @bytes (point->size_bytes of room, filled with 0xee before) */
 int t_repo_read(struct t_repo *repo, const struct br_point *point, uint8_t *bytes, struct br_err *err);
 

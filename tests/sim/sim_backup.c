@@ -19,8 +19,6 @@
 
 #include <cmocka.h>
 
-#include "engine/sync/source.h"
-#include "engine/sync/sync.h"
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_repo.h"
 #include "tests/lib/t_source.h"
@@ -99,73 +97,11 @@ static uint8_t *source_bytes(const struct br_sim *sim, uint64_t *ret_bytes)
     return bytes;
 }
 
-// A backup ------------------------------------------------------------------------------------------------------------------------------
-
-struct backup_result {
-    struct br_sync_result sync;
-    struct br_point point;
-    bool made;
-    struct br_writer_counts counts;
-};
-
-static int backup_in(const struct round *r, struct t_repo *repo, struct br_file *source, struct br_dir *dir, bool full,
-                     struct backup_result *result, struct br_err *err)
+static int backup_once(struct br_sim *sim, const struct t_index *index, bool full, struct t_backup *result,
+                       struct br_err *err)
 {
-    struct br_backup_params params = {
-        .repo = repo->repo,
-        .type = full ? BR_POINT_FULL : BR_POINT_INCREMENTAL,
-        .host = "simulated",
-        .tracker = "scan",
-        .level = 1,
-        .pack_bytes = 100000,
-    };
-    struct br_endpoint far = {0};
-    int rc = br_volume_load(dir, &params.volume, err);
-
-    rc = rc < 0 ? rc : br_backup_open(&params, &far, err);
-    if (!rc) {
-        const struct br_sync_params sync = {
-            .ring = repo->ring,
-            .source = source,
-            .size_bytes = r->now_bytes,
-            .sector_bytes = 512,
-            .consistency = BR_CONSISTENCY_CLEAN,
-            .label = "src",
-            .dir = dir,
-            .endpoint = far,
-            .always = true,
-            .force_full = full,
-        };
-        rc = br_sync_run(&sync, &result->sync, err);
-        result->made = br_backup_point(&far) != NULL;
-        if (result->made) {
-            result->point = *br_backup_point(&far);
-        }
-        result->counts = br_backup_counts(&far);
-    }
-    if (far.ops) {
-        far.ops->close(far.ctx);
-    }
-    return rc;
-}
-
-static int backup_once(const struct round *r, struct br_sim *sim, const struct t_index *index, bool full,
-                       struct backup_result *result, struct br_err *err)
-{
-    struct t_repo repo;
-    struct br_file *source = NULL;
-    struct br_dir *dir = NULL;
-
-    *result = (struct backup_result){0};
-    *err = (struct br_err){0};
-    int rc = t_repo_open(sim, index, &repo, err);
-    rc = rc < 0 ? rc : br_sim_dir(repo.ring, "src.blkrep", &dir, err);
-    rc = rc < 0 ? rc : br_sim_file(repo.ring, "src", 0, &source, err);
-    rc = rc < 0 ? rc : backup_in(r, &repo, source, dir, full, result, err);
-    br_file_close(source);
-    br_dir_close(dir);
-    t_repo_close(&repo);
-    return rc;
+    *result = (struct t_backup){.state = "src.blkrep", .host = "simulated", .full = full};
+    return t_backup_run(sim, index, result, err);
 }
 
 // What is left --------------------------------------------------------------------------------------------------------------------------
@@ -268,13 +204,13 @@ static void undo_harm(struct br_sim *sim)
 static bool harmed_run(const struct round *r, enum harm harm, uint64_t n, bool full)
 {
     struct br_sim *sim = br_sim_fork(r->sim, r->seed * 1000003 + r->number * 1009 + n * 7 + harm);
-    struct backup_result result, next;
+    struct t_backup result, next;
     struct t_index index;
     struct br_err err;
 
     t_index_copy(&index, &r->index);
     do_harm(sim, harm, n);
-    int rc = backup_once(r, sim, &index, full, &result, &err);
+    int rc = backup_once(sim, &index, full, &result, &err);
     bool harmed = rc != 0;
     undo_harm(sim);
     if (n % 2) { // the index is lost
@@ -286,7 +222,7 @@ static bool harmed_run(const struct round *r, enum harm harm, uint64_t n, bool f
         explain(r, sim, "exit 0 was a lie", &err);
         fail();
     }
-    must(r, sim, backup_once(r, sim, &index, false, &next, &err), "the next backup", &err);
+    must(r, sim, backup_once(sim, &index, false, &next, &err), "the next backup", &err);
     if (!next.made || next.point.size_bytes != r->now_bytes) {
         explain(r, sim, "the next backup made no point", &err);
         fail();
@@ -349,10 +285,10 @@ static bool next_full(struct round *r)
 
 static void whole_run(struct round *r, bool full)
 {
-    struct backup_result result;
+    struct t_backup result;
     struct br_err err;
 
-    must(r, r->sim, backup_once(r, r->sim, &r->index, full, &result, &err), "a backup that nothing happens to", &err);
+    must(r, r->sim, backup_once(r->sim, &r->index, full, &result, &err), "a backup that nothing happens to", &err);
     assert_true(result.made);
     assert_int_equal(result.point.counter, r->kept_count + 1);
     br_sim_settle(r->sim);

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How writers and prunes keep out of each other's way, without locks and without clocks.
+//
+//     writer   lease -> lists of doomed packs -> index made current -> packs -> point, put-if-absent: the commit -> lease removed
+//     prune    points removed -> doomed packs listed -> leases, lists, packs and points looked at anew -> packs deleted -> list removed
+//
+// A writer counts on no pack that a list named when its lease was there; a prune deletes none before every lease that was there when its list
+// was has ended, except those that name the list as seen. A lease ends by the object at its point's name: the point, or a tombstone,
+// put-if-absent both, so that of a writer and whoever gives it up just one wins, however long either was stopped. A list is removed
+// when none of its packs is there any more, and never before: who read it may be stopped, and go on deleting after years. So a pack that was doomed
+// and is needed after all is written anew, and then deleted.
+//
+// On NFS this asks for what its clients do unless told otherwise: who opens a directory sees what was in it before (no "nocto").
+#ifndef BR_REPO_LEASE_H
+#define BR_REPO_LEASE_H
+
+#include "engine/repo/repo.h"
+
+/**
+ * br_lease_take - say that a run writes, before it counts on anything that is stored
+ * @lease  run, volume, point, host, label; the rest is filled in
+ * Leases of the same host, volume and label are given up: who holds the source knows that they are dead.
+ * Durable when it returns 0; the index is current then, and knows which packs are doomed.
+ * Errors: -BR_E_CORRUPT a list does not open; those of the store
+ */
+BR_MUST_CHECK int br_lease_take(struct br_repo *repo, struct br_lease *lease, struct br_err *reterr);
+/** br_lease_drop - the run has ended, committed or not; a lease that can't be removed is removed by a prune */
+void br_lease_drop(struct br_repo *repo, const struct br_lease *lease);
+
+/** br_lease_fn - takes a lease; @rc 0, or why this object is none, told in @err (then only the run counts); non-zero stops and is returned */
+typedef int br_lease_fn(void *ctx, const struct br_lease *lease, int rc, const struct br_err *err);
+/** br_lease_each - those that are there, ended or not */
+BR_MUST_CHECK int br_lease_each(struct br_repo *repo, br_lease_fn *fn, void *ctx, struct br_err *reterr);
+/** br_lease_ended - 1 there is something at the name of its point, 0 not */
+BR_MUST_CHECK int br_lease_ended(struct br_repo *repo, const struct br_lease *lease, struct br_err *reterr);
+/**
+ * br_lease_give_up - a tombstone at the name of its point: the run can't commit any more
+ * Returns 1 when it is there now, 0 when the run had committed, or was given up before.    Durable: yes
+ */
+BR_MUST_CHECK int br_lease_give_up(struct br_repo *repo, const struct br_lease *lease, const char *host,
+                                   const char *why, struct br_err *reterr);
+
+/** br_doomed_fn - takes a list, its salts ascending, which is freed behind it; non-zero stops and is returned */
+typedef int br_doomed_fn(void *ctx, const struct br_doomed *doomed);
+/** br_doomed_each - every list; one that does not open is an error: its packs may be deleted at any moment */
+BR_MUST_CHECK int br_doomed_each(struct br_repo *repo, br_doomed_fn *fn, void *ctx, struct br_err *reterr);
+/** br_doomed_avoid - the index knows just the packs that lists name now */
+BR_MUST_CHECK int br_doomed_avoid(struct br_repo *repo, struct br_err *reterr);
+/** br_doomed_put - durable when it returns 0 */
+BR_MUST_CHECK int br_doomed_put(struct br_repo *repo, const struct br_doomed *doomed, struct br_err *reterr);
+
+/** br_hold_put - no prune removes the point any more; durable; -BR_E_EXISTS it is held already */
+BR_MUST_CHECK int br_hold_put(struct br_repo *repo, const struct br_point_mark *hold, struct br_err *reterr);
+/** br_hold_remove - durable; -BR_E_NOT_FOUND it is not held */
+BR_MUST_CHECK int br_hold_remove(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *point,
+                                 struct br_err *reterr);
+/** br_hold_fn - takes a hold; one that does not open holds all the same, and has rc; non-zero stops and is returned */
+typedef int br_hold_fn(void *ctx, const struct br_point_mark *hold, int rc, const struct br_err *err);
+BR_MUST_CHECK int br_hold_each(struct br_repo *repo, br_hold_fn *fn, void *ctx, struct br_err *reterr);
+
+#endif

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: Apache-2.0
+// timeout: 240
+//
+// Prunes and backups in one repository at once: the real code, in a simulated world. At each operation that one of them asks of its store, another
+// actor, with an index of its own, runs from its beginning to its end; the first one, which was stopped for that long, goes on. The source goes back to
+// what it was before, so that a backup finds what it stores among what a prune removes.
+//
+// Whatever happens, asked at the end:
+//
+//     every point that is there reads byte for byte as the source was, and every point that nobody removed is there
+//     what returned 0 is done; what a backup that was given up says is an error
+//     no pack is damaged; the next backup works (after one that only says that it must store anew)
+//     when all have ended, two prunes leave no pack that no point needs, no lease and no list
+//
+// Replay a failing round with the command that it prints.
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "engine/repo/needs.h"
+#include "engine/repo/prune.h"
+#include "tests/lib/t_env.h"
+#include "tests/lib/t_repo.h"
+#include "tests/lib/t_source.h"
+
+#define SIZE_BYTES (12 * BR_BLOCK_BYTES)
+#define KNOWN_MAX  24u
+#define IMAGES     4u
+#define HOSTS      3u
+
+// What a point must read, if it is there.
+struct known {
+    struct br_point point;
+    unsigned image;
+    bool removed; // by a prune that was asked to
+};
+
+struct world {
+    uint64_t seed, number, step;
+    const char *what;
+    struct t_rand rand;
+    struct br_sim *sim;
+    struct t_index index[HOSTS];
+    uint8_t *images[IMAGES];
+    unsigned image; // that the source holds
+    struct known known[KNOWN_MAX];
+    unsigned known_count;
+};
+
+static void explain(const struct world *w, const char *step, const struct br_err *err)
+{
+    struct br_buf text = {0};
+
+    if (getenv("T_TRACE")) {
+        br_sim_trace(w->sim, &text);
+        fprintf(stderr, "%s\n", text.data ? (const char *)text.data : "");
+        br_buf_free(&text);
+    }
+    print_message("# replay: T_SEED=%llu build/tests/sim/sim_prune  (%s, world %llu, operation %llu, %s) %s: %s\n",
+                  (unsigned long long)w->seed, w->what, (unsigned long long)w->number, (unsigned long long)w->step,
+                  step, err ? br_err_name(err->code) : "", err ? err->text : "");
+}
+
+static void must(const struct world *w, bool true_, const char *step, const struct br_err *err)
+{
+    if (!true_) {
+        explain(w, step, err);
+        fail();
+    }
+}
+
+// The world -----------------------------------------------------------------------------------------------------------------------------
+
+static void source_set(struct world *w, unsigned image)
+{
+    br_sim_poke(w->sim, "src", w->images[image], SIZE_BYTES, 0);
+    br_sim_settle(w->sim);
+    w->image = image;
+}
+
+// Images that share some blocks, and differ in others by a page or wholly.
+static void make_images(struct world *w)
+{
+    for (unsigned i = 0; i < IMAGES; i++) {
+        w->images[i] = malloc(SIZE_BYTES);
+        assert_non_null(w->images[i]);
+        if (!i) {
+            t_rand_fill(&w->rand, w->images[i], SIZE_BYTES);
+            continue;
+        }
+        memcpy(w->images[i], w->images[i - 1], SIZE_BYTES);
+        for (unsigned b = 0; b < 8; b++) {
+            bool page = t_rand_below(&w->rand, 2);
+            size_t unit = page ? BR_PAGE_BYTES : BR_BLOCK_BYTES;
+            t_rand_fill(&w->rand, w->images[i] + unit * t_rand_below(&w->rand, SIZE_BYTES / unit), unit);
+        }
+    }
+}
+
+static void add_known(struct world *w, const struct br_point *point)
+{
+    assert_true(w->known_count < KNOWN_MAX);
+    w->known[w->known_count++] = (struct known){.point = *point, .image = w->image};
+}
+
+static const char *const states[HOSTS] = {"src.blkrep", "other.blkrep", "third.blkrep"};
+static const char *const hosts[HOSTS] = {"one", "two", "three"};
+
+static int backup(struct world *w, unsigned host, bool full, struct br_err *err)
+{
+    struct t_backup run = {.state = states[host], .host = hosts[host], .full = full};
+    int rc = t_backup_run(w->sim, &w->index[host], &run, err);
+
+    if (run.made) {
+        add_known(w, &run.point);
+    }
+    must(w, rc || run.made, "exit 0, and no point", err);
+    return rc;
+}
+
+// Removes each point that isn't its volume's newest with even chances, or none.
+static int prune(struct world *w, unsigned host, bool removing, uint64_t grace_ns, struct br_prune_result *result,
+                 struct br_err *err)
+{
+    struct t_repo repo;
+    struct br_point remove[KNOWN_MAX];
+    size_t count = 0;
+
+    for (unsigned k = 0; removing && k < w->known_count; k++) {
+        bool newest = true;
+
+        for (unsigned o = 0; o < w->known_count; o++) {
+            newest = newest && !(br_uuid_equal(&w->known[o].point.volume, &w->known[k].point.volume) &&
+                                 w->known[o].point.counter > w->known[k].point.counter);
+        }
+        if (!newest && (w->known[k].removed || t_rand_below(&w->rand, 2))) {
+            w->known[k].removed = true;
+            remove[count++] = w->known[k].point;
+        }
+    }
+    *err = (struct br_err){0};
+    int rc = t_repo_open(w->sim, &w->index[host], &repo, err);
+    const struct br_prune_params params = {
+        .repo = repo.repo,
+        .remove = remove,
+        .remove_count = count,
+        .grace_ns = grace_ns,
+        .unused_max = 0,
+        .host = hosts[host],
+        .level = 1,
+    };
+    rc = rc < 0 ? rc : br_prune(&params, result, err);
+    t_repo_close(&repo);
+    return rc;
+}
+
+struct looking {
+    struct world *w;
+    struct t_repo *repo;
+    bool seen[KNOWN_MAX];
+};
+
+static int look_at(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct looking *looking = ctx;
+    struct world *w = looking->w;
+    struct br_err why = {0};
+    uint8_t *got = malloc(SIZE_BYTES);
+    unsigned k = 0;
+
+    assert_non_null(got);
+    must(w, !rc, "a point is damaged", err);
+    while (k < w->known_count && !br_uuid_equal(&w->known[k].point.id, &point->id)) {
+        k++;
+    }
+    // One that nobody heard of: a run that was cut behind its commit. It can only hold what the source held then.
+    must(w, point->size_bytes == SIZE_BYTES, "another size", NULL);
+    must(w, !t_repo_read(looking->repo, point, got, &why), "reading a point", &why);
+    bool same = false;
+    for (unsigned i = 0; i < IMAGES; i++) {
+        same = same || ((k == w->known_count || w->known[k].image == i) && !memcmp(got, w->images[i], SIZE_BYTES));
+    }
+    must(w, same, "a point reads otherwise", NULL);
+    if (k < w->known_count) {
+        looking->seen[k] = true;
+    } else {
+        add_known(w, point);
+        looking->seen[k] = true;
+        for (unsigned i = 0; i < IMAGES; i++) {
+            w->known[k].image = memcmp(got, w->images[i], SIZE_BYTES) ? w->known[k].image : i;
+        }
+    }
+    free(got);
+    return 0;
+}
+
+// With an index made from nothing, so that only what the store has counts.
+static void check(struct world *w, const char *when)
+{
+    struct t_index index;
+    struct t_repo repo;
+    struct br_err err = {0};
+    struct looking looking = {.w = w, .repo = &repo};
+
+    t_index_new(&index);
+    must(w, !t_repo_open(w->sim, &index, &repo, &err), "opening the repository", &err);
+    must(w, !repo.refreshed.damaged, "a pack is damaged", NULL);
+    must(w, !br_repo_points(repo.repo, NULL, look_at, &looking, &err), "listing the points", &err);
+    for (unsigned k = 0; k < w->known_count; k++) {
+        must(w, looking.seen[k] || w->known[k].removed, when, NULL);
+    }
+    t_repo_close(&repo);
+    t_index_free(&index);
+}
+
+static int count_name(void *ctx, const char *name)
+{
+    (void)name;
+    ++*(unsigned *)ctx;
+    return 0;
+}
+
+static int add_need(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    (void)err;
+    return rc ? rc : br_needs_add(ctx, point, NULL, NULL);
+}
+
+// Everybody has ended: what is left is what the points need.
+static void clean_up(struct world *w)
+{
+    struct br_prune_result result;
+    struct t_repo repo;
+    struct br_needs *needs;
+    struct br_err err = {0};
+    unsigned leases = 0, lists = 0;
+
+    // Each index proves other packs: what one can't write anew, another can.
+    for (unsigned n = 0; n < 2 * HOSTS; n++) {
+        must(w, !prune(w, n % HOSTS, true, 0, &result, &err), "a prune when all is quiet", &err);
+        check(w, "a prune when all is quiet lost a point");
+    }
+    must(w, !t_repo_open(w->sim, &w->index[0], &repo, &err), "opening the repository", &err);
+    must(w, !br_needs_open(repo.repo, &needs, &err), "needs", &err);
+    must(w, !br_repo_points(repo.repo, NULL, add_need, needs, &err), "needs", &err);
+    for (size_t at = 0; at < br_needs_count(needs); at++) {
+        must(w, br_needs_pack(needs, at)->chunks_needed > 0, "a pack that nobody needs is left", NULL);
+    }
+    br_needs_close(needs);
+    assert_int_equal(repo.store.ops->list(repo.store.ctx, "leases/", count_name, &leases, NULL), 0);
+    assert_int_equal(repo.store.ops->list(repo.store.ctx, "doomed/", count_name, &lists, NULL), 0);
+    must(w, !leases, "a lease is left", NULL);
+    must(w, !lists, "a list is left", NULL);
+    t_repo_close(&repo);
+}
+
+// What is not simply done: given up by another, or told that it must store anew.
+static bool may_say(int rc)
+{
+    return rc == -BR_E_BUSY || rc == -BR_E_VERIFY || rc == -BR_E_WRONG_PARENT || rc == -BR_E_NOT_FOUND;
+}
+
+static void next_backup(struct world *w, unsigned host)
+{
+    struct br_err err;
+    int rc = backup(w, host, false, &err);
+
+    if (may_say(rc)) {
+        rc = backup(w, host, false, &err);
+    }
+    must(w, !rc, "the next backup", &err);
+}
+
+static void world_open(struct world *w, uint64_t number, const char *what)
+{
+    struct br_err err = {0};
+
+    *w = (struct world){.seed = t_seed(), .number = number, .what = what, .rand = t_rand_seeded(t_seed(), number)};
+    w->sim = br_sim_new(&(struct br_sim_options){.seed = t_rand_next(&w->rand)});
+    for (unsigned h = 0; h < HOSTS; h++) {
+        t_index_new(&w->index[h]);
+    }
+    make_images(w);
+    must(w, !t_repo_init(w->sim, &err), "init", &err);
+    t_source_resize(w->sim, SIZE_BYTES);
+    for (unsigned i = 0; i < 3; i++) {
+        source_set(w, i);
+        must(w, !backup(w, 0, i && t_rand_below(&w->rand, 4) == 0, &err), "a backup of the history", &err);
+        if (i == 1) {
+            must(w, !backup(w, 1, false, &err), "a backup of the history", &err);
+        }
+    }
+    br_sim_settle(w->sim);
+}
+
+static void world_free_parts(struct world *w)
+{
+    for (unsigned h = 0; h < HOSTS; h++) {
+        t_index_free(&w->index[h]);
+    }
+    br_sim_free(w->sim);
+}
+
+static void world_close(struct world *w)
+{
+    world_free_parts(w);
+    for (unsigned i = 0; i < IMAGES; i++) {
+        free(w->images[i]);
+    }
+}
+
+// The same world again, to go another way from here; images stay the first one's.
+static void world_fork(const struct world *from, uint64_t step, struct world *w)
+{
+    *w = *from;
+    w->step = step;
+    w->rand = t_rand_seeded(from->seed, from->number * 1000003 + step);
+    w->sim = br_sim_fork(from->sim, from->seed * 1009 + step);
+    for (unsigned h = 0; h < HOSTS; h++) {
+        t_index_copy(&w->index[h], &from->index[h]);
+    }
+}
+
+// What happens within ------------------------------------------------------------------------------------------------------------------
+
+enum within { WITHIN_PRUNE, WITHIN_PRUNE_GIVING_UP, WITHIN_BACKUP, WITHIN_BOTH, WITHIN_MORE, WITHINS };
+
+struct hook {
+    struct world *w;
+    enum within within;
+    unsigned host; // who prunes there
+    bool happened;
+};
+
+static void happen(void *ctx)
+{
+    struct hook *hook = ctx;
+    struct world *w = hook->w;
+    struct br_prune_result result;
+    struct br_err err;
+    int rc;
+
+    hook->happened = true;
+    if (hook->within == WITHIN_BACKUP || hook->within == WITHIN_BOTH || hook->within == WITHIN_MORE) {
+        rc = backup(w, 1, false, &err);
+        must(w, !rc || may_say(rc), "a backup within", &err);
+    }
+    if (hook->within != WITHIN_BACKUP) {
+        rc = prune(w, hook->host, true, hook->within == WITHIN_PRUNE_GIVING_UP ? 0 : UINT64_MAX, &result, &err);
+        must(w, !rc, "a prune within", &err);
+    }
+    if (hook->within == WITHIN_MORE) {
+        rc = backup(w, 1, false, &err);
+        must(w, !rc || may_say(rc), "a backup within", &err);
+        rc = prune(w, hook->host, true, UINT64_MAX, &result, &err);
+        must(w, !rc, "a prune within", &err);
+    }
+}
+
+static void end_of_world(struct world *w)
+{
+    check(w, "a point was lost");
+    next_backup(w, 0);
+    next_backup(w, 1);
+    check(w, "a point was lost by the backups behind");
+    clean_up(w);
+    world_free_parts(w);
+}
+
+// Outside: a backup, whose source is again what it was when points that go now were made.
+static void backups_stop(struct world *from, enum within within, uint64_t most)
+{
+    uint64_t done = 0;
+
+    for (uint64_t n = 1; n < 200; n += 1 + t_rand_below(&from->rand, most)) {
+        struct world w;
+        struct br_err err;
+
+        world_fork(from, n, &w);
+        struct hook hook = {.w = &w, .within = within, .host = 1 + (unsigned)t_rand_below(&w.rand, 2)};
+        source_set(&w, (unsigned)t_rand_below(&w.rand, IMAGES));
+        bool full = t_rand_below(&w.rand, 6) == 0;
+        t_repo_hook(n, happen, &hook);
+        int rc = backup(&w, 0, full, &err);
+        t_repo_hook(0, NULL, NULL);
+        must(&w, !rc || may_say(rc), "the backup that was stopped", &err);
+        end_of_world(&w);
+        done++;
+        if (!hook.happened) {
+            break;
+        }
+    }
+    assert_true(done > 3);
+}
+
+// Outside: a prune.
+static void prunes_stop(struct world *from, enum within within, uint64_t most)
+{
+    uint64_t done = 0;
+
+    for (uint64_t n = 1; n < 200; n += 1 + t_rand_below(&from->rand, most)) {
+        struct world w;
+        struct br_prune_result result;
+        struct br_err err;
+
+        world_fork(from, n, &w);
+        struct hook hook = {.w = &w, .within = within, .host = 1 + (unsigned)t_rand_below(&w.rand, 2)};
+        source_set(&w, (unsigned)t_rand_below(&w.rand, IMAGES));
+        t_repo_hook(n, happen, &hook);
+        int rc = prune(&w, 0, true, t_rand_below(&w.rand, 2) ? 0 : UINT64_MAX, &result, &err);
+        t_repo_hook(0, NULL, NULL);
+        // What another one deleted meanwhile is an error that harms nothing.
+        must(&w, !rc || rc == -BR_E_NOT_FOUND, "the prune that was stopped", &err);
+        end_of_world(&w);
+        done++;
+        if (!hook.happened) {
+            break;
+        }
+    }
+    assert_true(done > 3);
+}
+
+static void each_within(const char *what, void stop(struct world *, enum within, uint64_t), uint64_t worlds,
+                        uint64_t most)
+{
+    for (uint64_t number = 0; number < t_scaled(worlds); number++) {
+        for (enum within within = 0; within < WITHINS; within++) {
+            struct world w;
+
+            world_open(&w, number * WITHINS + within, what);
+            stop(&w, within, most);
+            world_close(&w);
+        }
+    }
+}
+
+static void a_backup_may_stop_for_as_long_as_it_likes(void **state)
+{
+    (void)state;
+    each_within("backup", backups_stop, 1, 4);
+}
+
+static void a_prune_may_stop_for_as_long_as_it_likes(void **state)
+{
+    (void)state;
+    each_within("prune", prunes_stop, 1, 3);
+}
+
+// Harm ---------------------------------------------------------------------------------------------------------------------------------
+
+static void harm_prunes(const char *what, void set(struct br_sim *, uint64_t), uint64_t worlds, uint64_t most)
+{
+    uint64_t harmed = 0;
+
+    for (uint64_t number = 5000; number < 5000 + t_scaled(worlds); number++) {
+        struct world from;
+        int rc = 1;
+
+        world_open(&from, number, what);
+        for (uint64_t n = 1; rc && n < 400; n += 1 + t_rand_below(&from.rand, most)) {
+            struct world w;
+            struct br_prune_result result;
+            struct br_err err;
+
+            world_fork(&from, n, &w);
+            set(w.sim, n);
+            rc = prune(&w, 0, true, 0, &result, &err);
+            harmed += rc != 0;
+            set(w.sim, 0);
+            br_sim_crash_resolve(w.sim);
+            if (n % 2) {
+                t_index_free(&w.index[0]);
+                t_index_new(&w.index[0]);
+            }
+            source_set(&w, (unsigned)t_rand_below(&w.rand, IMAGES));
+            check(&w, "a point was lost by a prune that was cut");
+            next_backup(&w, 0);
+            check(&w, "a point was lost by the backup behind");
+            world_free_parts(&w);
+        }
+        must(&from, !rc, "no prune got through", NULL);
+        world_close(&from);
+    }
+    assert_true(harmed > 5);
+}
+
+static void set_crash(struct br_sim *sim, uint64_t n)
+{
+    br_sim_crash_at_change(sim, n);
+}
+
+static void set_kill(struct br_sim *sim, uint64_t n)
+{
+    br_sim_kill_at_change(sim, n);
+}
+
+static void set_failure(struct br_sim *sim, uint64_t n)
+{
+    br_sim_fail_at(sim, n, n ? EIO : 0);
+}
+
+static void a_power_cut_in_a_prune_loses_no_point(void **state)
+{
+    (void)state;
+    harm_prunes("power cut", set_crash, 4, 2);
+}
+
+static void a_kill_in_a_prune_loses_no_point(void **state)
+{
+    (void)state;
+    harm_prunes("kill", set_kill, 3, 3);
+}
+
+static void a_failed_operation_in_a_prune_loses_no_point(void **state)
+{
+    (void)state;
+    harm_prunes("I/O error", set_failure, 2, 6);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_backup_may_stop_for_as_long_as_it_likes),
+        cmocka_unit_test(a_prune_may_stop_for_as_long_as_it_likes),
+        cmocka_unit_test(a_power_cut_in_a_prune_loses_no_point),
+        cmocka_unit_test(a_kill_in_a_prune_loses_no_point),
+        cmocka_unit_test(a_failed_operation_in_a_prune_loses_no_point),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
