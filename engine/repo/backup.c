@@ -292,16 +292,17 @@ static void lay_over(struct backup *backup, const struct br_batch_block *block, 
 
 // What is stored of a block of the parent.
 struct stored {
-    bool zero;                 // a hole: there is nothing below
-    bool proven;               // what is stored is known to be what it should be
-    uint32_t len_bytes;        // of the block then
-    struct br_chunk_id base;   // the whole block
-    struct br_overlay overlay; // what earlier runs laid over it; its data is in backup->old
+    bool zero;                   // a hole: there is nothing below
+    bool proven;                 // what is stored is known to be what it should be
+    uint32_t len_bytes;          // of the block then
+    struct br_chunk_id base;     // the whole block
+    struct br_index_chunk below; // where it is
+    struct br_overlay overlay;   // what earlier runs laid over it; its data is in backup->old
 };
 
 static int find_stored(struct backup *backup, uint64_t index, struct stored *ret_stored, struct br_err *reterr)
 {
-    struct br_chunk_entry entry;
+    struct br_index *places = br_repo_index_of(backup->params.repo);
     struct br_index_chunk chunk;
     struct br_chunk_id id;
     struct br_hash leaf;
@@ -313,34 +314,38 @@ static int find_stored(struct backup *backup, uint64_t index, struct stored *ret
     }
     ret_stored->len_bytes = br_block_bytes(&backup->parent.tree.geometry, index);
     rc = br_chunk_id_leaf(backup->parent.domain, &leaf, &id, reterr);
-    rc = rc < 0 ? rc : br_writer_find(backup->writer, &id, &entry, &ret_stored->proven, reterr);
-    if (rc <= 0) {
-        return rc < 0 ? rc : damaged(br_err_set(reterr, BR_E_NOT_FOUND, "a block that is in no pack"), reterr);
+    rc = rc < 0 ? rc : br_index_find(places, &id, &chunk, reterr);
+    if (!rc) {
+        return damaged(br_err_set(reterr, BR_E_NOT_FOUND, "a block that is in no pack"), reterr);
     }
-    ret_stored->base = entry.kind == BR_CHUNK_OVERLAY ? entry.base : id;
-    if (entry.kind != BR_CHUNK_OVERLAY) {
-        return 0;
+    if (rc > 0 && chunk.kind == BR_CHUNK_OVERLAY) {
+        br_buf_reset(&backup->old);
+        rc = br_frames_copy(backup->frames, &chunk, &backup->old, reterr);
+        rc = rc < 0 ? rc
+                    : br_overlay_decode(backup->old.data, backup->old.len, ret_stored->len_bytes, &ret_stored->overlay,
+                                        reterr);
     }
-    br_buf_reset(&backup->old);
-    rc = br_frames_chunk(backup->frames, &id, &chunk, &backup->old, reterr);
-    rc = rc < 0 ? rc
-                : br_overlay_decode(backup->old.data, backup->old.len, ret_stored->len_bytes, &ret_stored->overlay,
-                                    reterr);
-    return damaged(rc, reterr);
+    const struct br_chunk_id *base = chunk.kind == BR_CHUNK_OVERLAY ? &chunk.base : &id;
+    ret_stored->proven = chunk.proven && !chunk.doomed;
+    rc = rc < 0 ? rc : br_index_find_block(places, base, &ret_stored->below, reterr);
+    if (!rc) {
+        rc = br_err_set(reterr, BR_E_NOT_FOUND, "a block below that is in no pack");
+    }
+    ret_stored->base = *base;
+    ret_stored->proven = ret_stored->proven && ret_stored->below.proven && !ret_stored->below.doomed;
+    return damaged(BR_MIN(rc, 0), reterr);
 }
 
 // The parent's block into backup->block, cut or filled with zeros to the length that it has now.
 static int read_stored(struct backup *backup, const struct stored *stored, uint32_t len, struct br_err *reterr)
 {
-    struct br_index_chunk chunk;
-
     memset(backup->block, 0, sizeof(backup->block));
     if (stored->zero) {
         return 0;
     }
     br_buf_reset(&backup->below);
-    int rc = br_frames_chunk(backup->frames, &stored->base, &chunk, &backup->below, reterr);
-    if (!rc && (chunk.kind != BR_CHUNK_BLOCK || backup->below.len != stored->len_bytes)) {
+    int rc = br_frames_copy(backup->frames, &stored->below, &backup->below, reterr);
+    if (!rc && backup->below.len != stored->len_bytes) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "the block below is another");
     }
     if (!rc) {

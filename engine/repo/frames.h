@@ -47,5 +47,8 @@ uint64_t br_frames_bytes(const struct br_frames *frames);
  */
 BR_MUST_CHECK int br_frames_chunk(struct br_frames *frames, const struct br_chunk_id *id,
                                   struct br_index_chunk *ret_chunk, struct br_buf *to, struct br_err *reterr);
+/** br_frames_copy - the same of one place of a chunk */
+BR_MUST_CHECK int br_frames_copy(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
+                                 struct br_err *reterr);
 
 #endif

@@ -22,6 +22,7 @@
 #define FRAME_BYTES      17u
 #define CHUNK_BYTES      21u
 #define CHUNK_MOST       (CHUNK_BYTES + BR_MAC_BYTES + 4u)
+#define VALUE_MOST       BR_MAX(CHUNK_MOST, PACK_VALUE_BYTES)
 
 enum table { INFO, PACKS, SALTS, FRAMES, CHUNKS, TABLES };
 
@@ -404,29 +405,73 @@ int br_index_each_copy(struct br_index *index, const struct br_chunk_id *id, br_
     return rc;
 }
 
-struct best {
-    struct br_index_chunk *chunk;
-    bool found;
+#define COPIES_MAX 64u
+
+struct copies {
+    bool blocks; // alone
+    struct br_index_chunk chunks[COPIES_MAX];
+    unsigned count;
 };
 
-static int take_best(void *ctx, const struct br_index_chunk *chunk)
+static int take_copy(void *ctx, const struct br_index_chunk *chunk)
 {
-    struct best *best = ctx;
+    struct copies *copies = ctx;
 
-    if (!best->found || is_better(chunk, best->chunk)) {
-        *best->chunk = *chunk;
-        best->found = true;
+    if (!copies->blocks || chunk->kind == BR_CHUNK_BLOCK) {
+        copies->chunks[copies->count++] = *chunk;
     }
-    return 0;
+    return copies->count == COPIES_MAX;
+}
+
+// The best of the copies from @from on, moved to its front.
+static struct br_index_chunk *best_of(struct copies *copies, unsigned from)
+{
+    unsigned best = from;
+
+    for (unsigned i = from + 1; i < copies->count; i++) {
+        if (is_better(&copies->chunks[i], &copies->chunks[best])) {
+            best = i;
+        }
+    }
+    struct br_index_chunk chunk = copies->chunks[best];
+    copies->chunks[best] = copies->chunks[from];
+    copies->chunks[from] = chunk;
+    return &copies->chunks[from];
+}
+
+int br_index_find_block(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
+                        struct br_err *reterr)
+{
+    struct copies copies = {.blocks = true};
+    int rc = br_index_each_copy(index, id, take_copy, &copies, reterr);
+
+    if (rc < 0 || !copies.count) {
+        return BR_MIN(rc, 0);
+    }
+    *ret_chunk = *best_of(&copies, 0);
+    return 1;
 }
 
 int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                   struct br_err *reterr)
 {
-    struct best best = {.chunk = ret_chunk};
-    int rc = br_index_each_copy(index, id, take_best, &best, reterr);
+    struct copies copies = {.count = 0};
+    struct br_index_chunk base;
+    int rc = br_index_each_copy(index, id, take_copy, &copies, reterr);
 
-    return rc < 0 ? rc : best.found;
+    if (rc < 0 || !copies.count) {
+        return BR_MIN(rc, 0);
+    }
+    *ret_chunk = *best_of(&copies, 0);
+    // With one copy alone there is no choice, and that is nearly always so.
+    for (unsigned i = 1; ret_chunk->kind == BR_CHUNK_OVERLAY && i < copies.count; i++) {
+        rc = br_index_find_block(index, &ret_chunk->base, &base, reterr);
+        if (rc) {
+            return rc;
+        }
+        *ret_chunk = *best_of(&copies, i);
+    }
+    return 1;
 }
 
 // Doomed packs ------------------------------------------------------------------------------------------------------------------------
@@ -733,41 +778,92 @@ int br_index_set_proven(struct br_index *index, uint32_t number, bool proven, st
     return rc ? index_error(rc, "marking a pack", reterr) : 0;
 }
 
-static bool is_among(uint32_t number, const uint32_t *numbers, size_t count)
+static int number_order(const void *a, const void *b)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (numbers[i] == number) {
-            return true;
-        }
-    }
-    return false;
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+    return (left > right) - (left < right);
 }
 
-// Deletes what of a table belongs to the packs.
-static int drop_from(struct br_index *index, MDB_txn *txn, enum table table, const uint32_t *numbers, size_t count)
+// @numbers: ascending
+static bool is_among(uint32_t number, const uint32_t *numbers, size_t count)
+{
+    return bsearch(&number, numbers, count, sizeof(*numbers), number_order) != NULL;
+}
+
+// Entries that are to go, by key and value: LMDB's cursors lose their place when one of several values of a key is deleted below them.
+#define DROP_BATCH 1024u
+
+struct dropping {
+    size_t count;
+    bool more; // the table goes on behind @from
+    size_t from_len;
+    uint8_t from[BR_MAC_BYTES]; // the key to go on at
+    struct {
+        size_t key_len, value_len;
+        uint8_t key[BR_MAC_BYTES], value[VALUE_MOST];
+    } entries[DROP_BATCH];
+};
+
+static uint32_t pack_of_entry(enum table table, const MDB_val *key, const MDB_val *value)
+{
+    const uint8_t *bytes = value->mv_data;
+
+    return table == CHUNKS ? br_get_u32(bytes + 1) : table == SALTS ? get_be32(bytes) : get_be32(key->mv_data);
+}
+
+static int gather(struct br_index *index, MDB_txn *txn, enum table table, const uint32_t *numbers, size_t count,
+                  struct dropping *dropping)
 {
     MDB_cursor *cursor;
-    MDB_val key, value;
+    MDB_val key = value_of(dropping->from, dropping->from_len), value;
     int rc = mdb_cursor_open(txn, index->tables[table], &cursor);
 
     if (rc) {
         return rc;
     }
-    while (!(rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
-        const uint8_t *bytes = value.mv_data;
-        uint32_t number = table == CHUNKS  ? br_get_u32(bytes + 1)
-                          : table == SALTS ? get_be32(bytes)
-                                           : get_be32(key.mv_data);
-
-        if (is_among(number, numbers, count)) {
-            rc = mdb_cursor_del(cursor, 0);
-            if (rc) {
-                break;
-            }
+    rc = mdb_cursor_get(cursor, &key, &value, dropping->more ? MDB_SET_RANGE : MDB_FIRST);
+    dropping->count = 0;
+    dropping->more = false;
+    for (; !rc; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        if (key.mv_size > BR_MAC_BYTES || key.mv_size < 4 || value.mv_size > VALUE_MOST ||
+            value.mv_size < (table == CHUNKS ? CHUNK_BYTES : 4) ||
+            !is_among(pack_of_entry(table, &key, &value), numbers, count)) {
+            continue;
         }
+        if (dropping->count == DROP_BATCH) {
+            dropping->more = true;
+            dropping->from_len = key.mv_size;
+            memcpy(dropping->from, key.mv_data, key.mv_size);
+            break;
+        }
+        size_t n = dropping->count++;
+        dropping->entries[n].key_len = key.mv_size;
+        dropping->entries[n].value_len = value.mv_size;
+        memcpy(dropping->entries[n].key, key.mv_data, key.mv_size);
+        memcpy(dropping->entries[n].value, value.mv_data, value.mv_size);
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+// Deletes what of a table belongs to the packs.
+static int drop_from(struct br_index *index, MDB_txn *txn, enum table table, const uint32_t *numbers, size_t count)
+{
+    struct dropping *dropping = calloc(1, sizeof(*dropping));
+    int rc = dropping ? 0 : ENOMEM;
+
+    do {
+        rc = rc ? rc : gather(index, txn, table, numbers, count, dropping);
+        for (size_t n = 0; !rc && n < dropping->count; n++) {
+            MDB_val key = value_of(dropping->entries[n].key, dropping->entries[n].key_len);
+            MDB_val value = value_of(dropping->entries[n].value, dropping->entries[n].value_len);
+
+            rc = mdb_del(txn, index->tables[table], &key, &value); // the value counts where a key may have several
+        }
+    } while (!rc && dropping->more);
+    free(dropping);
+    return rc;
 }
 
 static int put_number(struct br_index *index, MDB_txn *txn, const void *key_bytes, size_t key_len, uint64_t number)
@@ -837,22 +933,49 @@ int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count,
     uint64_t losses;
     MDB_txn *txn;
     int rc = br_index_losses(index, &losses, reterr);
+    uint32_t *sorted = rc < 0 ? NULL : calloc(BR_MAX(count, 1u), sizeof(*sorted));
+
+    if (rc < 0 || !sorted) {
+        return rc < 0 ? rc : br_err_set(reterr, BR_E_NOMEM, "dropping packs");
+    }
+    memcpy(sorted, numbers, count * sizeof(*sorted));
+    qsort(sorted, count, sizeof(*sorted), number_order);
+    rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+    if (!rc) {
+        rc = put_number(index, txn, "losses", 6, losses + 1);
+        for (enum table table = PACKS; !rc && table < TABLES; table++) {
+            rc = drop_from(index, txn, table, sorted, count);
+        }
+        if (rc) {
+            mdb_txn_abort(txn);
+        } else {
+            rc = commit(index, txn);
+        }
+    }
+    free(sorted);
+    return rc ? index_error(rc, "dropping packs", reterr) : 0;
+}
+
+int br_index_empty(struct br_index *index, struct br_err *reterr)
+{
+    uint64_t losses;
+    MDB_txn *txn;
+    int rc = br_index_losses(index, &losses, reterr);
 
     if (rc < 0) {
         return rc;
     }
     rc = mdb_txn_begin(index->env, NULL, 0, &txn);
-    if (rc) {
-        return index_error(rc, "dropping packs", reterr);
+    if (!rc) {
+        rc = put_number(index, txn, "losses", 6, losses + 1);
+        for (enum table table = PACKS; !rc && table < TABLES; table++) {
+            rc = mdb_drop(txn, index->tables[table], 0);
+        }
+        if (rc) {
+            mdb_txn_abort(txn);
+        } else {
+            rc = commit(index, txn);
+        }
     }
-    rc = put_number(index, txn, "losses", 6, losses + 1);
-    for (enum table table = PACKS; !rc && table < TABLES; table++) {
-        rc = drop_from(index, txn, table, numbers, count);
-    }
-    if (rc) {
-        mdb_txn_abort(txn);
-    } else {
-        rc = commit(index, txn);
-    }
-    return rc ? index_error(rc, "dropping packs", reterr) : 0;
+    return rc ? index_error(rc, "emptying it", reterr) : 0;
 }

@@ -56,9 +56,15 @@ BR_MUST_CHECK int br_index_open(int dir_fd, const struct br_uuid *repository, st
                                 struct br_err *reterr);
 /** br_index_close - NULL is fine */
 void br_index_close(struct br_index *index);
-/** br_index_find - 1 and where it is, 0 not known; of several packs one that is proven, if there is any, and of these one that is not doomed */
+/**
+ * br_index_find - 1 and the best place of a chunk, 0 not known
+ * An overlay whose base is nowhere comes last; then a pack that is proven comes before others, one that is not doomed, a block before an overlay.
+ */
 BR_MUST_CHECK int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                                 struct br_err *reterr);
+/** br_index_find_block - the same of blocks alone, as what an overlay lies over must be */
+BR_MUST_CHECK int br_index_find_block(struct br_index *index, const struct br_chunk_id *id,
+                                      struct br_index_chunk *ret_chunk, struct br_err *reterr);
 typedef int br_index_chunk_fn(void *ctx, const struct br_index_chunk *chunk);
 /** br_index_each_copy - every place where a chunk is, in no order; non-zero of @fn stops and is returned; @fn may not ask the index */
 BR_MUST_CHECK int br_index_each_copy(struct br_index *index, const struct br_chunk_id *id, br_index_chunk_fn *fn,
@@ -101,6 +107,8 @@ BR_MUST_CHECK int br_index_set_proven(struct br_index *index, uint32_t number, b
  * Cost: reads the whole index once
  */
 BR_MUST_CHECK int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr);
+/** br_index_empty - forget all packs; as br_index_drop() of all of them */
+BR_MUST_CHECK int br_index_empty(struct br_index *index, struct br_err *reterr);
 /**
  * br_index_losses - how often packs went away, or the index itself, since whoever counts began; random at its making
  * br_index_note, br_index_noted - a number that is kept under an id and a letter, as long as the index lives; 0 none

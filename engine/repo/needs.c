@@ -145,9 +145,9 @@ static int need_base(struct br_needs *needs, const struct br_chunk_id *id, bool 
 {
     struct br_index_chunk best;
     struct copies copies;
-    int rc = br_index_find(needs->index, id, &best, reterr);
+    int rc = br_index_find_block(needs->index, id, &best, reterr);
 
-    if (rc > 0 && will_last(&best) && best.kind == BR_CHUNK_BLOCK) {
+    if (rc > 0 && will_last(&best)) {
         mark(needs, &best);
         return 1;
     }

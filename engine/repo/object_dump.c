@@ -189,6 +189,70 @@ static int dump_epoch(const struct dumping *d)
     return say(d, "key          opens");
 }
 
+// What is sealed is read again, whole: these are small.
+static int dump_lease(const struct dumping *d, const struct br_buf *bytes, const struct br_key *key)
+{
+    struct br_lease lease;
+    int rc = br_lease_open(d->name, bytes->data, bytes->len, key, &lease, d->reterr);
+
+    rc = rc ? rc : say_uuid(d, "run", &lease.run);
+    rc = rc ? rc : say_uuid(d, "volume", &lease.volume);
+    rc = rc ? rc : say_uuid(d, "point", &lease.point);
+    rc = rc ? rc : say_time(d, "begun", lease.begun_unix_ns);
+    rc = rc ? rc : say_quoted(d, "host", lease.host);
+    rc = rc ? rc : say_quoted(d, "source", lease.label);
+    for (unsigned i = 0; !rc && i < lease.seen_count; i++) {
+        rc = say_uuid(d, "seen", &lease.seen[i]);
+    }
+    return rc;
+}
+
+static int dump_mark(const struct dumping *d, const struct br_buf *bytes, const struct br_key *key)
+{
+    struct br_point_mark mark;
+    int rc = br_point_mark_open(d->name, bytes->data, bytes->len, key, &mark, d->reterr);
+
+    rc = rc ? rc : say_uuid(d, "volume", &mark.volume);
+    rc = rc ? rc : say_uuid(d, "point", &mark.point);
+    rc = rc ? rc : say_time(d, "made", mark.made_unix_ns);
+    rc = rc ? rc : say_quoted(d, "host", mark.host);
+    return rc ? rc : say_quoted(d, "why", mark.why);
+}
+
+static int dump_doomed(const struct dumping *d, const struct br_buf *bytes, const struct br_key *key)
+{
+    struct br_doomed doomed;
+    char name[BR_OBJECT_NAME_BYTES];
+    int rc = br_doomed_open(d->name, bytes->data, bytes->len, key, &doomed, d->reterr);
+
+    if (rc) {
+        return rc;
+    }
+    rc = say_time(d, "made", doomed.made_unix_ns);
+    rc = rc ? rc : say_quoted(d, "host", doomed.host);
+    for (size_t i = 0; !rc && i < doomed.count; i++) {
+        br_name_pack(doomed.salts[i], name);
+        rc = say(d, "%-12s %s", "pack", name);
+    }
+    free(doomed.salts);
+    return rc;
+}
+
+static int dump_sealed(const struct dumping *d, const struct br_object *object, const struct br_buf *bytes)
+{
+    const struct br_key *key = NULL;
+    int rc = br_repo_epoch_key(d->repo, object->epoch, &key, d->reterr);
+
+    if (rc) {
+        return rc;
+    }
+    switch (object->kind) {
+    case BR_OBJECT_LEASE: return dump_lease(d, bytes, key);
+    case BR_OBJECT_DOOMED: return dump_doomed(d, bytes, key);
+    default: return dump_mark(d, bytes, key);
+    }
+}
+
 int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_line_fn *line, void *ctx,
                    struct br_err *reterr)
 {
@@ -216,6 +280,10 @@ int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_
         case BR_OBJECT_EPOCH: rc = dump_epoch(&d); break;
         case BR_OBJECT_PACK: rc = dump_pack(&d); break;
         case BR_OBJECT_POINT: rc = dump_point(&d); break;
+        case BR_OBJECT_LEASE:
+        case BR_OBJECT_TOMBSTONE:
+        case BR_OBJECT_DOOMED:
+        case BR_OBJECT_HOLD: rc = dump_sealed(&d, &object, &bytes); break;
         default: rc = br_err_set(reterr, BR_E_VERSION, "%s: an object of kind %u", name, object.kind);
         }
     }

@@ -8,9 +8,8 @@
 #include "engine/repo/needs.h"
 #include "engine/repo/writer.h"
 
-#define PRUNE_FRAMES     8u
-#define PRUNE_SETTLE     64u // packs deleted between two looks at the store
-#define PRUNE_HALF_EMPTY 50u // percent: a pack with fewer unused bytes is not worth writing anew
+#define PRUNE_FRAMES 8u
+#define PRUNE_SETTLE 64u // packs deleted between two looks at the store
 
 struct pruning {
     const struct br_prune_params *params;
@@ -24,6 +23,7 @@ struct pruning {
     struct br_point *points; // that stay, by volume and number
     size_t point_count;
     struct br_needs *needs;
+    bool reindexed; // in this run
 
     struct br_lease *leases; // not ended
     size_t lease_count;
@@ -138,10 +138,11 @@ static int by_volume(const void *a, const void *b)
 }
 
 // What the points that are there now need of the packs that are there now.
-static int look(struct pruning *p)
+static int look_once(struct pruning *p, uint64_t *ret_missing)
 {
     char id[BR_UUID_TEXT_BYTES];
 
+    *ret_missing = 0;
     p->point_count = 0;
     free(p->points);
     p->points = NULL;
@@ -157,15 +158,31 @@ static int look(struct pruning *p)
 
         rc = br_needs_add(p->needs, &p->points[i], &missing, p->reterr);
         br_uuid_text(&p->points[i].id, id);
+        *ret_missing += missing;
         if (rc < 0) {
             br_err_prefix(p->reterr, "point %s: what it needs is not known", id);
-        } else if (missing) {
+            *ret_missing += rc == -BR_E_NOT_FOUND || rc == -BR_E_CORRUPT || rc == -BR_E_TRUNCATED;
+        } else if (missing && p->reindexed) {
             note(p, "point %s lacks %" PRIu64 " blocks (see blkrep verify)", id, missing);
         }
         rc = rc < 0 ? rc : tell(p, "needs", i + 1, p->point_count);
     }
     p->result->points_kept = p->point_count;
     return rc;
+}
+
+// An index that lacks something would have what it lacks deleted: it is made anew before that is believed.
+static int look(struct pruning *p)
+{
+    uint64_t missing;
+    int rc = look_once(p, &missing);
+
+    if (!missing || p->reindexed) {
+        return rc;
+    }
+    p->reindexed = true;
+    rc = br_repo_reindex(p->repo, p->reterr);
+    return rc < 0 ? rc : look_once(p, &missing);
 }
 
 static int remove_points(struct pruning *p)
@@ -277,15 +294,17 @@ static uint64_t unused_of(const struct br_needs_pack *pack)
 static bool is_candidate(const struct pruning *p, const struct br_needs_pack *pack)
 {
     return pack->chunks_needed && pack->facts.proven && !is_of_a_live_run(p, &pack->facts.writer) &&
-           (pack->doomed || unused_of(pack) * 100 >= pack->facts.bytes * PRUNE_HALF_EMPTY);
+           (pack->doomed || unused_of(pack));
 }
 
 struct candidate {
     size_t at; // in needs
     uint64_t unused;
+    uint64_t bytes;
     bool doomed;
 };
 
+// By the share that is unused: that frees most for what is written.
 static int most_unused_first(const void *a, const void *b)
 {
     const struct candidate *left = a, *right = b;
@@ -293,7 +312,9 @@ static int most_unused_first(const void *a, const void *b)
     if (left->doomed != right->doomed) {
         return left->doomed ? -1 : 1;
     }
-    return (left->unused < right->unused) - (left->unused > right->unused);
+    double a_share = (double)left->unused / (double)left->bytes, b_share = (double)right->unused / (double)right->bytes;
+
+    return (a_share < b_share) - (a_share > b_share);
 }
 
 // The packs to write anew, so that no more than allowed is unused.
@@ -318,7 +339,8 @@ static int choose(struct pruning *p, struct candidate **ret_chosen, size_t *ret_
                 return -BR_E_NOMEM;
             }
             chosen = more;
-            chosen[count - 1] = (struct candidate){.at = at, .unused = unused_of(pack), .doomed = pack->doomed};
+            chosen[count - 1] = (struct candidate){
+                .at = at, .unused = unused_of(pack), .bytes = pack->facts.bytes, .doomed = pack->doomed};
         }
     }
     if (count) {
@@ -334,32 +356,34 @@ static int choose(struct pruning *p, struct candidate **ret_chosen, size_t *ret_
     return 0;
 }
 
-// The chunks of a pack that are needed into new ones.
+// The chunks of a pack that are needed into new ones: just these copies, since an overlay of another pack may lie over another block.
 static int copy_pack(struct pruning *p, struct br_frames *frames, struct br_writer *writer, size_t at)
 {
     const struct br_needs_pack *pack = br_needs_pack(p->needs, at);
+    struct br_index_chunk place = {.pack = pack->facts.number};
     struct br_directory directory = {0};
-    struct br_index_chunk chunk;
     struct br_buf bytes = {0};
     char name[BR_OBJECT_NAME_BYTES];
+    uint32_t c = 0;
 
     br_name_pack(pack->facts.salt, name);
     int rc = br_repo_directory(p->repo, name, &directory, NULL, p->reterr);
-    for (uint32_t c = 0; !rc && c < directory.chunk_count; c++) {
-        const struct br_chunk_entry *entry = &directory.chunks[c];
+    for (uint32_t f = 0; !rc && f < directory.frame_count; f++) {
+        place.frame = f;
+        place.at = 0;
+        for (uint32_t end = c + directory.frames[f].chunks; !rc && c < end; c++) {
+            const struct br_chunk_entry *entry = &directory.chunks[c];
 
-        if (!br_needs_chunk(p->needs, at, c)) {
-            continue;
+            place.len_bytes = entry->len_bytes;
+            rc = br_needs_chunk(p->needs, at, c) ? br_writer_has(writer, &entry->id, p->reterr) : 1;
+            if (!rc) {
+                br_buf_reset(&bytes);
+                rc = br_frames_copy(frames, &place, &bytes, p->reterr);
+                rc = rc < 0 ? rc : br_writer_put(writer, entry, bytes.data, p->reterr);
+            }
+            rc = BR_MIN(rc, 0);
+            place.at += entry->len_bytes;
         }
-        rc = br_writer_has(writer, &entry->id, p->reterr);
-        if (!rc) {
-            br_buf_reset(&bytes);
-            rc = br_frames_chunk(frames, &entry->id, &chunk, &bytes, p->reterr);
-            const struct br_chunk_entry found = {
-                .kind = chunk.kind, .len_bytes = (uint32_t)bytes.len, .id = entry->id, .base = chunk.base};
-            rc = rc < 0 ? rc : br_writer_put(writer, &found, bytes.data, p->reterr);
-        }
-        rc = BR_MIN(rc, 0);
     }
     br_directory_free(&directory);
     br_buf_free(&bytes);

@@ -145,7 +145,8 @@ static int want(struct reading *reading, const struct br_index_chunk *chunk, con
 static int find(struct reading *reading, const struct br_chunk_id *id, bool base, struct br_index_chunk *chunk,
                 struct br_err *reterr)
 {
-    int rc = br_index_find(reading->index, id, chunk, reterr);
+    int rc = base ? br_index_find_block(reading->index, id, chunk, reterr)
+                  : br_index_find(reading->index, id, chunk, reterr);
 
     if (!rc) {
         return br_err_set(reterr, BR_E_NOT_FOUND, base ? "the block below is in no pack" : "is in no pack");

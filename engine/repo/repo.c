@@ -709,6 +709,48 @@ int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshe
     return rc;
 }
 
+struct proven {
+    uint8_t (*salts)[BR_SALT_BYTES];
+    size_t count;
+    struct br_err *reterr;
+};
+
+static int take_proven(void *ctx, const struct br_index_pack *pack)
+{
+    struct proven *proven = ctx;
+
+    if (!pack->proven) {
+        return 0;
+    }
+    if (!(proven->count & (proven->count - 1))) {
+        void *more = reallocarray(proven->salts, proven->count ? 2 * proven->count : 1, BR_SALT_BYTES);
+
+        if (!more) {
+            return br_err_set(proven->reterr, BR_E_NOMEM, "the list of packs");
+        }
+        proven->salts = more;
+    }
+    memcpy(proven->salts[proven->count++], pack->salt, BR_SALT_BYTES);
+    return 0;
+}
+
+int br_repo_reindex(struct br_repo *repo, struct br_err *reterr)
+{
+    struct proven proven = {.reterr = reterr};
+    struct br_repo_refreshed refreshed;
+    uint32_t number;
+    int rc = br_index_each_pack(repo->index, take_proven, &proven, reterr);
+
+    rc = rc < 0 ? rc : br_index_empty(repo->index, reterr);
+    rc = rc < 0 ? rc : br_repo_refresh(repo, &refreshed, reterr);
+    for (size_t i = 0; !rc && i < proven.count; i++) {
+        rc = br_index_has_pack(repo->index, proven.salts[i], &number, reterr);
+        rc = rc > 0 ? br_index_set_proven(repo->index, number, true, reterr) : rc;
+    }
+    free(proven.salts);
+    return rc;
+}
+
 // Points ------------------------------------------------------------------------------------------------------------------------------
 
 int br_repo_object_new(struct br_repo *repo, enum br_object_kind kind, struct br_object *ret_object,

@@ -109,6 +109,11 @@ struct br_repo_refreshed {
 /** br_repo_refresh - bring the index to what the store has; a pack that is damaged is counted, no error */
 BR_MUST_CHECK int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshed, struct br_err *reterr);
 /**
+ * br_repo_reindex - make the index anew from the packs' directories: for when it lacks what must be there
+ * Which packs are proven is kept.
+ */
+BR_MUST_CHECK int br_repo_reindex(struct br_repo *repo, struct br_err *reterr);
+/**
  * br_repo_directory - what is in a pack, read from the store and proven
  * @ret_pack  NULL, or what the index wants to know of it; number 0, not proven
  * Owner: br_directory_free()

@@ -61,8 +61,8 @@ static int look_for(struct verifying *v, const struct br_chunk_id *id, struct br
 
     rc = rc > 0 ? counts(v, &chunk) : rc;
     if (rc > 0 && chunk.kind == BR_CHUNK_OVERLAY) {
-        rc = br_index_find(v->index, &chunk.base, &base, reterr);
-        rc = rc > 0 ? base.kind == BR_CHUNK_BLOCK && counts(v, &base) : rc;
+        rc = br_index_find_block(v->index, &chunk.base, &base, reterr);
+        rc = rc > 0 ? counts(v, &base) : rc;
     }
     return rc;
 }

@@ -459,8 +459,8 @@ int br_writer_find(struct br_writer *writer, const struct br_chunk_id *id, struc
         (struct br_chunk_entry){.kind = chunk.kind, .len_bytes = chunk.len_bytes, .id = *id, .base = chunk.base};
     *ret_proven = chunk.proven && !chunk.doomed;
     if (chunk.kind == BR_CHUNK_OVERLAY && !pending_find(&writer->pending, &chunk.base)) {
-        rc = br_index_find(index, &chunk.base, &base, reterr);
-        *ret_proven = *ret_proven && rc > 0 && base.proven && !base.doomed && base.kind == BR_CHUNK_BLOCK;
+        rc = br_index_find_block(index, &chunk.base, &base, reterr);
+        *ret_proven = *ret_proven && rc > 0 && base.proven && !base.doomed;
     }
     return rc < 0 ? rc : 1;
 }

@@ -2,6 +2,7 @@
 """A reader of repositories, written from blkrep-repository(5) alone: if it reads what blkrep wrote, the page is complete.
 
     repository-page.py points REPO              prints a line for each point: id, volume, size, root, source, tags
+    repository-page.py marks REPO               prints a line for each lease, tombstone, list and hold: its name and what it says
     repository-page.py restore REPO POINT       writes the volume to standard output
     repository-page.py defects REPO POINT       counts single flipped bits, one in each byte of each object, that go unnoticed; must be none
 
@@ -17,7 +18,7 @@ import sys
 import uuid
 
 BLOCK, PAGE = 65536, 4096
-CONFIG, KEY, EPOCH, PACK, POINT = 1, 2, 3, 4, 5
+CONFIG, KEY, EPOCH, PACK, POINT, LEASE, TOMBSTONE, DOOMED, HOLD = 1, 2, 3, 4, 5, 6, 7, 8, 9
 ZERO, UNREADABLE = bytes(32), bytes(31) + b"\1"
 
 xxhash = ctypes.CDLL("libxxhash.so.0")
@@ -194,6 +195,53 @@ class Repository:
             self.frames[name, number] = decompress(body, raw) if codec else body
         return kind, self.frames[name, number][place:place + size], base
 
+    def sealed(self, name, kind):
+        found = self.object(name, kind)
+        return Fields(found.open(self.epochs[found.epoch]))
+
+    def points(self):
+        """Their names; tombstones are proven, and passed over."""
+        for name in self.names("points/"):
+            if self.files[name][10:11] == bytes([TOMBSTONE]):
+                self.mark(name, TOMBSTONE)
+            else:
+                yield name
+
+    def mark(self, name, kind):
+        fields = self.sealed(name, kind)
+        fields.take(8)
+        host, why = fields.text(), fields.text()
+        fields.end()
+        return [host, why]
+
+    def lease(self, name):
+        fields = self.sealed(name, LEASE)
+        volume, point = fields.take(16), fields.take(16)
+        fields.take(8)
+        host, source = fields.text(), fields.text()
+        seen = [fields.take(16).hex() for _ in range(fields.number(2))]
+        fields.end()
+        return [volume.hex(), point.hex(), host, source] + seen
+
+    def doomed(self, name):
+        fields = self.sealed(name, DOOMED)
+        fields.take(8)
+        host = fields.text()
+        packs = [fields.take(32).hex() for _ in range(fields.number(4))]
+        fields.end()
+        return [host] + packs
+
+    def marks(self):
+        for name in self.names("leases/"):
+            yield [name] + self.lease(name)
+        for name in self.names("doomed/"):
+            yield [name] + self.doomed(name)
+        for name in self.names("holds/"):
+            yield [name] + self.mark(name, HOLD)
+        for name in self.names("points/"):
+            if self.files[name][10:11] == bytes([TOMBSTONE]):
+                yield [name] + self.mark(name, TOMBSTONE)
+
     def point(self, name):
         fields = Fields(self.object(name, POINT).open(self.epochs[self.object(name, POINT).epoch]))
         point = {"id": fields.take(16), "volume": fields.take(16), "number": fields.number(8), "parent": fields.take(16)}
@@ -309,7 +357,7 @@ def load(path):
 
 def read_point(files, which):
     repository = Repository(files)
-    for name in repository.names("points/"):
+    for name in repository.points():
         if name.split("/")[2].startswith(which.replace("-", "")):
             found, parts = repository.point(name), []
             Version(repository, found).write(parts.append)
@@ -347,9 +395,12 @@ def main():
     files = load(path)
     if verb == "points":
         repository = Repository(files)
-        for name in repository.names("points/"):
+        for name in repository.points():
             p = repository.point(name)
             print(uuid.UUID(bytes=p["id"]), uuid.UUID(bytes=p["volume"]), p["size"], p["root"].hex(), p["source"], ",".join(p["tags"]) or "-")
+    elif verb == "marks":
+        for mark in Repository(files).marks():
+            print(*mark)
     elif verb == "restore":
         sys.stdout.buffer.write(read_point(files, sys.argv[3])[0])
     elif verb == "defects":

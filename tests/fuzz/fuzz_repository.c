@@ -136,9 +136,55 @@ static void overlay(const uint8_t *data, size_t size)
     }
 }
 
+// Leases, holds, tombstones, lists of doomed packs; what opens is sealed again to the same bytes.
+static void marks(unsigned which, const uint8_t *data, size_t size)
+{
+    static const char *const names[] = {
+        "leases/0123456789abcdef0123456789abcdef",
+        "holds/0123456789abcdef0123456789abcdef/0123456789abcdef0123456789abcdef",
+        "points/0123456789abcdef0123456789abcdef/0123456789abcdef0123456789abcdef",
+        "doomed/0123456789abcdef0123456789abcdef",
+    };
+    static const enum br_object_kind kinds[] = {BR_OBJECT_LEASE, BR_OBJECT_HOLD, BR_OBJECT_TOMBSTONE, BR_OBJECT_DOOMED};
+    const struct br_object object = {.kind = kinds[which], .epoch = 1, .repository = uuid_of(1)};
+    struct br_buf bytes = {0}, again = {0};
+    struct br_lease lease;
+    struct br_point_mark mark;
+    struct br_doomed doomed;
+    bool opened;
+
+    if (size > BR_OBJECT_SEALED_MAX || br_object_seal(&object, names[which], &key, NULL, 0, data, size, &bytes, NULL)) {
+        return;
+    }
+    switch (which) {
+    case 0:
+        opened = !br_lease_open(names[which], bytes.data, bytes.len, &key, &lease, NULL);
+        CHECK(!opened || !br_lease_seal(&lease, &object, &key, &again, NULL));
+        break;
+    case 3:
+        opened = !br_doomed_open(names[which], bytes.data, bytes.len, &key, &doomed, NULL);
+        CHECK(!opened || !br_doomed_seal(&doomed, &object, &key, &again, NULL));
+        if (opened) {
+            free(doomed.salts);
+        }
+        break;
+    default:
+        opened = !br_point_mark_open(names[which], bytes.data, bytes.len, &key, &mark, NULL);
+        CHECK(!opened || !br_point_mark_seal(&mark, &object, &key, &again, NULL));
+        break;
+    }
+    CHECK(!opened || (again.len == bytes.len && !memcmp(again.data, bytes.data, bytes.len)));
+    br_buf_free(&bytes);
+    br_buf_free(&again);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size) {
+        return 0;
+    }
+    if (data[0] >= 0x80) {
+        marks(data[0] % 4, data + 1, size - 1);
         return 0;
     }
     switch (data[0] % 4) {

@@ -14,6 +14,7 @@
 //
 // Replay a failing round with the command that it prints.
 #include <errno.h>
+#include <lmdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,8 +239,8 @@ static void clean_up(struct world *w)
     struct br_err err = {0};
     unsigned leases = 0, lists = 0;
 
-    // Each index proves other packs: what one can't write anew, another can.
-    for (unsigned n = 0; n < 2 * HOSTS; n++) {
+    // Each index proves other packs: what one can't write anew, another can. The last one is that which is asked.
+    for (unsigned n = 2 * HOSTS; n-- > 0;) {
         must(w, !prune(w, n % HOSTS, true, 0, &result, &err), "a prune when all is quiet", &err);
         check(w, "a prune when all is quiet lost a point");
     }
@@ -449,6 +450,55 @@ static void a_prune_may_stop_for_as_long_as_it_likes(void **state)
     each_within("prune", prunes_stop, 1, 3);
 }
 
+// A lying index ------------------------------------------------------------------------------------------------------------------------
+
+// Takes every other place of a chunk out of an index, behind the back of who keeps it.
+static void thin_out(const struct t_index *index)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi chunks;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    unsigned n = 0;
+
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 5), 0);
+    assert_int_equal(mdb_env_set_mapsize(env, (size_t)1 << 30), 0);
+    assert_int_equal(mdb_env_open(env, index->path, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "chunks", MDB_DUPSORT, &chunks), 0);
+    assert_int_equal(mdb_cursor_open(txn, chunks, &cursor), 0);
+    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST); !rc;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT_NODUP)) {
+        if (n++ % 2) {
+            assert_int_equal(mdb_cursor_del(cursor, MDB_NODUPDATA), 0);
+        }
+    }
+    mdb_cursor_close(cursor);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    assert_true(n > 20);
+}
+
+static void an_index_that_lacks_chunks_has_nothing_deleted(void **state)
+{
+    (void)state;
+    for (uint64_t number = 9000; number < 9000 + t_scaled(3); number++) {
+        struct world w;
+        struct br_prune_result result;
+        struct br_err err;
+
+        world_open(&w, number, "index");
+        thin_out(&w.index[0]);
+        must(&w, !prune(&w, 0, number % 2, 0, &result, &err), "a prune", &err);
+        check(&w, "a point was lost by a prune whose index lacks chunks");
+        next_backup(&w, 0);
+        clean_up(&w);
+        world_close(&w);
+    }
+}
+
 // Harm ---------------------------------------------------------------------------------------------------------------------------------
 
 static void harm_prunes(const char *what, void set(struct br_sim *, uint64_t), uint64_t worlds, uint64_t most)
@@ -525,6 +575,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_backup_may_stop_for_as_long_as_it_likes),
         cmocka_unit_test(a_prune_may_stop_for_as_long_as_it_likes),
+        cmocka_unit_test(an_index_that_lacks_chunks_has_nothing_deleted),
         cmocka_unit_test(a_power_cut_in_a_prune_loses_no_point),
         cmocka_unit_test(a_kill_in_a_prune_loses_no_point),
         cmocka_unit_test(a_failed_operation_in_a_prune_loses_no_point),

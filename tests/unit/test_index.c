@@ -156,7 +156,12 @@ static void a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes
     assert_true(chunk.pack == 2 && chunk.proven);
     assert_int_equal(br_index_drop(index, (const uint32_t[]){2, 7}, 2, NULL), 0);
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
+    assert_true(chunk.kind == BR_CHUNK_BLOCK && chunk.pack == 3 && !chunk.proven); // the overlay's base is nowhere
+    add(index, 4, 9999, 1, BR_CHUNK_BLOCK, true);
+    assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
     assert_true(chunk.kind == BR_CHUNK_OVERLAY && chunk.pack == 1 && chunk.proven);
+    assert_int_equal(br_index_find_block(index, &id, &chunk, NULL), 1);
+    assert_true(chunk.kind == BR_CHUNK_BLOCK && chunk.pack == 3);
     uint64_t losses, later;
     assert_int_equal(br_index_losses(index, &losses, NULL), 0);
     assert_int_equal(br_index_drop(index, (const uint32_t[]){3}, 1, NULL), 0);
@@ -165,7 +170,39 @@ static void a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
     assert_true(chunk.kind == BR_CHUNK_OVERLAY && chunk.pack == 1);
     assert_int_equal(br_index_find(index, &gone, &chunk, NULL), 0);
-    expect_counts(index, 1, 2);
+    assert_int_equal(br_index_find_block(index, &id, &chunk, NULL), 0);
+    expect_counts(index, 2, 4);
+    assert_int_equal(br_index_empty(index, NULL), 0);
+    expect_counts(index, 0, 0);
+    assert_int_equal(br_index_losses(index, &later, NULL), 0);
+    assert_int_equal(later, losses + 2);
+    br_index_close(index);
+}
+
+// What is doomed says so, and is found behind what is not, but before what is not proven.
+static void doomed_packs_are_known_and_come_later(void **state)
+{
+    (void)state;
+    struct br_index *index = open_index(2);
+    struct br_index_chunk chunk;
+    struct br_chunk_id id = id_of(0);
+    uint8_t salts[2][BR_SALT_BYTES];
+    memset(salts[0], 3, BR_SALT_BYTES);
+    memset(salts[1], 2, BR_SALT_BYTES);
+    assert_int_equal(br_index_avoid(index, (const uint8_t(*)[BR_SALT_BYTES])salts, 2, NULL), 0); // before they come
+    add(index, 1, 0, 1, BR_CHUNK_BLOCK, false);
+    add(index, 2, 0, 1, BR_CHUNK_BLOCK, true);
+    assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
+    assert_true(chunk.pack == 2 && chunk.doomed && chunk.proven);
+    add(index, 4, 0, 1, BR_CHUNK_BLOCK, true);
+    add(index, 3, 0, 1, BR_CHUNK_BLOCK, true);
+    assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
+    assert_true(chunk.pack == 3 && !chunk.doomed);
+    assert_true(br_index_avoids(index, salts[0]) && br_index_avoid_count(index) == 2);
+    br_index_avoid_none(index);
+    assert_false(br_index_avoids(index, salts[0]));
+    assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
+    assert_true(chunk.pack == 4 && !chunk.doomed);
     br_index_close(index);
 }
 
@@ -173,6 +210,31 @@ static int count_pack(void *ctx, const struct br_index_pack *pack)
 {
     unsigned *seen = ctx;
     return ++*seen == pack->number ? 0 : 99;
+}
+
+// Every chunk in two to four packs of six, of which some go: what the others have is found there, and nothing else is.
+static void what_other_packs_have_stays_when_some_go(void **state)
+{
+    (void)state;
+    enum { CHUNKS = 600, PACKS = 6 };
+    struct br_index *index = open_index(1);
+    struct br_index_chunk chunk;
+    uint32_t go[] = {1, 2, 3, 5};
+    for (unsigned p = 0; p < PACKS; p++) {
+        add(index, (uint8_t)(0x10 + p), p * CHUNKS / 12, CHUNKS / 4, p % 2 ? BR_CHUNK_BLOCK : BR_CHUNK_OVERLAY, true);
+    }
+    assert_int_equal(br_index_drop(index, go, BR_ARRAY_LEN(go), NULL), 0);
+    expect_counts(index, 2, CHUNKS);
+    for (unsigned n = 0; n < 2 * CHUNKS; n++) {
+        struct br_chunk_id id = id_of(n);
+        bool there = false;
+        for (unsigned p = 3; p < PACKS; p += 2) { // numbers 4 and 6
+            there = there || (n >= p * CHUNKS / 12 && n < p * CHUNKS / 12 + CHUNKS / 2);
+        }
+        assert_int_equal(br_index_find(index, &id, &chunk, NULL), there);
+        assert_true(!there || chunk.pack == 4 || chunk.pack == 6);
+    }
+    br_index_close(index);
 }
 
 static void packs_are_numbered_and_listed_in_order(void **state)
@@ -310,6 +372,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_in_a_pack_is_found_also_by_the_next_process),
         cmocka_unit_test(a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes),
+        cmocka_unit_test(doomed_packs_are_known_and_come_later),
+        cmocka_unit_test(what_other_packs_have_stays_when_some_go),
         cmocka_unit_test(packs_are_numbered_and_listed_in_order),
         cmocka_unit_test(a_damaged_index_is_made_anew),
         cmocka_unit_test(what_is_noted_is_kept_by_letter_and_id),
