@@ -24,6 +24,7 @@
     X(key_rotate)        \
     X(backup)            \
     X(points)            \
+    X(diff)              \
     X(restore)           \
     X(verify)            \
     X(dump)              \
