@@ -644,10 +644,10 @@ static int point_order(const void *a, const void *b)
                                            : memcmp(left->id.bytes, right->id.bytes, BR_UUID_BYTES);
 }
 
-int repository_points(struct cli *cli, struct repository *repository, struct repository_points *ret_points,
-                      struct br_err *reterr)
+int repository_points_of(struct cli *cli, struct repository *repository, const char *volume,
+                         struct repository_points *ret_points, struct br_err *reterr)
 {
-    struct point_list list = {.cli = cli, .points = ret_points, .volume = cli_text(cli, "volume"), .reterr = reterr};
+    struct point_list list = {.cli = cli, .points = ret_points, .volume = volume, .reterr = reterr};
 
     *ret_points = (struct repository_points){0};
     int error = br_repo_points(repository->repo, NULL, add_point, &list, reterr);
@@ -655,6 +655,12 @@ int repository_points(struct cli *cli, struct repository *repository, struct rep
         qsort(ret_points->points, ret_points->count, sizeof(*ret_points->points), point_order);
     }
     return error;
+}
+
+int repository_points(struct cli *cli, struct repository *repository, struct repository_points *ret_points,
+                      struct br_err *reterr)
+{
+    return repository_points_of(cli, repository, cli_text(cli, "volume"), ret_points, reterr);
 }
 
 void repository_points_free(struct repository_points *points)

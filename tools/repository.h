@@ -90,6 +90,9 @@ struct repository_points {
 /** repository_points - those that --volume allows, by the time when they were taken; a damaged one is a warning */
 BR_MUST_CHECK int repository_points(struct cli *cli, struct repository *repository,
                                     struct repository_points *ret_points, struct br_err *reterr);
+/** repository_points_of - the same of the volume that @volume names, NULL all, whatever --volume says */
+BR_MUST_CHECK int repository_points_of(struct cli *cli, struct repository *repository, const char *volume,
+                                       struct repository_points *ret_points, struct br_err *reterr);
 void repository_points_free(struct repository_points *points);
 /** repository_time - a time as people write it: 2026-11-24, 2026-11-24 03:05[:00], with T or a blank, in local time, or with a final Z in UTC */
 bool repository_time(const char *text, uint64_t *ret_unix_ns);
