@@ -96,45 +96,7 @@ static void backup_on_progress(void *ctx, const struct br_sync_progress *at)
 
 static int backup_tags(struct backup_run *run, struct br_err *reterr)
 {
-    const char *given = cli_text(run->cli, "tag");
-    char *rest = run->tags_text;
-    unsigned count = 0;
-
-    if (!given) {
-        return 0;
-    }
-    if (strlen(given) >= sizeof(run->tags_text)) {
-        return br_err_set(reterr, BR_E_USAGE, "more tags than a point can have");
-    }
-    snprintf(run->tags_text, sizeof(run->tags_text), "%s", given);
-    for (char *tag; (tag = strsep(&rest, ",")) != NULL;) {
-        if (!*tag || strlen(tag) >= BR_POINT_TAG_BYTES) {
-            return br_err_set(reterr, BR_E_USAGE, "a tag has 1 to %u bytes", BR_POINT_TAG_BYTES - 1);
-        }
-        if (count == BR_POINT_TAGS_MAX) {
-            return br_err_set(reterr, BR_E_USAGE, "a point has at most %u tags", BR_POINT_TAGS_MAX);
-        }
-        run->tags[count++] = tag;
-    }
-    return 0;
-}
-
-// The dedup domain of volumes that have no point yet: one for all of this host's, kept beside the index.
-static int backup_domain(struct backup_run *run, struct br_uuid *ret_domain, struct br_err *reterr)
-{
-    char leaf[100], uuid[BR_UUID_TEXT_BYTES];
-    struct br_dir *dir;
-    int fd;
-
-    br_uuid_text(&br_repo_config_of(run->repository.repo)->repository, uuid);
-    snprintf(leaf, sizeof(leaf), "repositories/%s", uuid);
-    int error = place_state_dir(run->cli, leaf, &fd, reterr);
-    error = error ? error : br_dir_wrap(run->ring, fd, &dir, reterr);
-    if (!error) {
-        error = br_volume_ensure(run->ring, dir, ret_domain, reterr);
-        br_dir_close(dir);
-    }
-    return error < 0 ? error : 0;
+    return repository_tags(cli_text(run->cli, "tag"), run->tags_text, sizeof(run->tags_text), run->tags, reterr);
 }
 
 // What tells which blocks to compare; NULL: all of the source is read.
@@ -267,7 +229,7 @@ static int backup_open_far(struct backup_run *run, struct br_err *reterr)
     }
     int error = backup_adopt(run, reterr);
     error = error < 0 ? error : br_volume_load(run->source.place.dir, &params.volume, reterr);
-    error = error < 0 ? error : backup_domain(run, &params.first_domain, reterr);
+    error = error < 0 ? error : repository_domain(run->cli, run->ring, &run->repository, &params.first_domain, reterr);
     error = error < 0 ? error : backup_domain_asked(run, &params.domain, reterr);
     if (error < 0) {
         return error;

@@ -26,6 +26,7 @@
     X(points)            \
     X(diff)              \
     X(restore)           \
+    X(copy)              \
     X(verify)            \
     X(dump)              \
     X(attach)            \

@@ -507,6 +507,19 @@ static int count_unreadable(struct backup *backup, const struct br_tree *tree, c
     return rc;
 }
 
+// What a copy has of its original: all that says what it is and where it is from, and nothing of where it lies.
+static void keep_facts(const struct br_point *original, struct br_point *point)
+{
+    point->counter = original->counter;
+    point->type = original->type;
+    point->changed_bytes = original->changed_bytes;
+    memcpy(point->tracker, original->tracker, sizeof(point->tracker));
+    memcpy(point->host, original->host, sizeof(point->host));
+    memcpy(point->label, original->label, sizeof(point->label));
+    point->tag_count = original->tag_count;
+    memcpy(point->tags, original->tags, sizeof(point->tags));
+}
+
 static void describe(const struct backup *backup, const struct br_tree *tree, const struct br_delta_end *end,
                      uint64_t unreadable_blocks, struct br_point *ret_point)
 {
@@ -535,6 +548,11 @@ static void describe(const struct backup *backup, const struct br_tree *tree, co
 
     if (!header->full) {
         point.parent = backup->base.id;
+    }
+    if (backup->params.as) {
+        keep_facts(backup->params.as, &point);
+        *ret_point = point;
+        return;
     }
     snprintf(point.tracker, sizeof(point.tracker), "%s", backup->params.tracker ? backup->params.tracker : "");
     snprintf(point.host, sizeof(point.host), "%s", backup->params.host ? backup->params.host : "");
@@ -845,6 +863,30 @@ enum br_point_type br_backup_type(const struct br_endpoint *endpoint)
 bool br_backup_anew(const struct br_endpoint *endpoint)
 {
     return anew(endpoint->ctx);
+}
+
+int br_backup_held(const struct br_endpoint *endpoint, const struct br_hash *leaf, struct br_err *reterr)
+{
+    struct backup *backup = endpoint->ctx;
+    struct br_chunk_id id;
+    int rc = br_chunk_id_leaf(backup->domain, leaf, &id, reterr);
+
+    return rc < 0 ? rc : br_writer_has(backup->writer, &id, reterr);
+}
+
+int br_backup_keep(const struct br_endpoint *endpoint, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct backup *backup = endpoint->ctx;
+    int rc = 0;
+
+    for (unsigned i = 0; !rc && i < keep->count; i++) {
+        int held = br_backup_held(endpoint, &keep->blocks[i].leaf, reterr);
+
+        rc = held < 0 ? held
+             : !held  ? br_err_set(reterr, BR_E_NOT_FOUND, "a block that was held is not any more")
+                      : br_tree_put(backup->tree, keep->blocks[i].index, &keep->blocks[i].leaf, NULL, reterr);
+    }
+    return rc;
 }
 
 const struct br_point *br_backup_point(const struct br_endpoint *endpoint)

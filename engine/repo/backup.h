@@ -23,8 +23,9 @@ struct br_backup_params {
     struct br_uuid domain;       // where the point's ids are to be; nil: its parent's
     struct br_uuid
         parent; // the point of the volume to compare with, which must be there; nil: the newest (DIFFERENTIAL: full) one
-    bool alone;              // it is compared with none
-    enum br_point_type type; // DIFFERENTIAL without a full one before: see br_backup_type()
+    bool alone;                // it is compared with none
+    enum br_point_type type;   // DIFFERENTIAL without a full one before: see br_backup_type()
+    const struct br_point *as; // NULL, or: the point is a copy of this one of another repository, whose facts it keeps
     const char *host;
     const char *tracker;
     const char *const *tags; // NULL-terminated; NULL none
@@ -47,6 +48,12 @@ bool br_backup_anew(const struct br_endpoint *endpoint);
  * Returns 1 yes, or there is no point; 0 no: the run must be a full one (force_full), which stores what is missing
  */
 BR_MUST_CHECK int br_backup_whole(const struct br_endpoint *endpoint, struct br_err *reterr);
+/**
+ * br_backup_held - is a block with this leaf there already, in the domain of the run under way, so that br_backup_keep() takes it? 1 or 0
+ * br_backup_keep - blocks that are, in their order among batches and runs; -BR_E_NOT_FOUND one is not
+ */
+BR_MUST_CHECK int br_backup_held(const struct br_endpoint *endpoint, const struct br_hash *leaf, struct br_err *reterr);
+BR_MUST_CHECK int br_backup_keep(const struct br_endpoint *endpoint, const struct br_keep *keep, struct br_err *reterr);
 /** br_backup_point - the point that the last commit made; NULL none */
 const struct br_point *br_backup_point(const struct br_endpoint *endpoint);
 /** br_backup_counts - of the run under way, or the last one */
