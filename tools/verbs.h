@@ -22,11 +22,13 @@
     X(key_add)           \
     X(key_remove)        \
     X(key_rotate)        \
+    X(key_shred)         \
     X(backup)            \
     X(points)            \
     X(diff)              \
     X(restore)           \
     X(copy)              \
+    X(stats)             \
     X(verify)            \
     X(dump)              \
     X(attach)            \

@@ -347,7 +347,8 @@ static bool is_better(const struct br_index_chunk *a, const struct br_index_chun
     return a->kind != b->kind ? a->kind < b->kind : a->pack > b->pack;
 }
 
-static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br_chunk_id *id,
+// @epoch: whose packs don't count; 0 all do
+static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br_chunk_id *id, uint32_t epoch,
                      struct br_index_chunk *ret_chunk, struct br_err *reterr)
 {
     MDB_val key = value_of(id->bytes, BR_MAC_BYTES), value;
@@ -365,7 +366,7 @@ static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br
             return known;
         }
         chunk.proven = known && pack.proven;
-        if (known && (!found || is_better(&chunk, ret_chunk))) {
+        if (known && (!epoch || pack.epoch != epoch) && (!found || is_better(&chunk, ret_chunk))) {
             *ret_chunk = chunk;
             found = true;
         }
@@ -375,6 +376,12 @@ static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br
 
 int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                   struct br_err *reterr)
+{
+    return br_index_find_outside(index, id, 0, ret_chunk, reterr);
+}
+
+int br_index_find_outside(struct br_index *index, const struct br_chunk_id *id, uint32_t epoch,
+                          struct br_index_chunk *ret_chunk, struct br_err *reterr)
 {
     MDB_cursor *cursor;
     int rc = reading_begin(index, reterr);
@@ -386,7 +393,7 @@ int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct b
     if (rc) {
         rc = index_error(rc, "reading", reterr);
     } else {
-        rc = find_best(index, cursor, id, ret_chunk, reterr);
+        rc = find_best(index, cursor, id, epoch, ret_chunk, reterr);
         mdb_cursor_close(cursor);
     }
     reading_end(index);

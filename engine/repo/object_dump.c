@@ -189,6 +189,20 @@ static int dump_epoch(const struct dumping *d)
     return say(d, "key          opens");
 }
 
+static int dump_shredded(const struct dumping *d)
+{
+    size_t count;
+    const struct br_repo_epoch_info *infos = br_repo_epochs(d->repo, &count);
+    uint32_t epoch;
+
+    for (size_t i = 0; br_name_parse_shredded(d->name, &epoch) && i < count; i++) {
+        if (infos[i].number == epoch && infos[i].shredded) {
+            return say_time(d, "shredded", infos[i].shredded_unix_ns);
+        }
+    }
+    return br_err_set(d->reterr, BR_E_CORRUPT, "%s: does not open", d->name);
+}
+
 int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_line_fn *line, void *ctx,
                    struct br_err *reterr)
 {
@@ -216,6 +230,7 @@ int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_
         case BR_OBJECT_EPOCH: rc = dump_epoch(&d); break;
         case BR_OBJECT_PACK: rc = dump_pack(&d); break;
         case BR_OBJECT_POINT: rc = dump_point(&d); break;
+        case BR_OBJECT_SHREDDED: rc = dump_shredded(&d); break;
         default: rc = br_err_set(reterr, BR_E_VERSION, "%s: an object of kind %u", name, object.kind);
         }
     }

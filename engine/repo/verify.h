@@ -23,6 +23,10 @@ struct br_repo_verify_params {
     const struct br_point *points; // those to check, of one volume one behind the other, oldest first
     size_t point_count;
     bool data; // read every pack
+    uint32_t
+        without_epoch; // not 0: what would be missing, if all that is sealed in this epoch were gone; only completeness is looked at then
+    /** incomplete - called for each point that lacks something; NULL none */
+    void (*incomplete)(void *ctx, const struct br_point *point);
     /** bad - called for each thing that is wrong, named in words; NULL none */
     void (*bad)(void *ctx, const char *what);
     void (*progress)(void *ctx, const struct br_repo_verify_progress *progress); // NULL none
