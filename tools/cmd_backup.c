@@ -11,6 +11,7 @@
 #include "tools/extents.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 #define BACKUP_TAGS_BYTES 1200u
 
@@ -67,6 +68,7 @@ struct backup_run {
     struct source_end source;
     struct extents *extents; // --extents; NULL none
     struct repository repository;
+    struct run_log *log; // NULL of a dry run
     struct br_endpoint far;
     struct progress progress;
     struct br_sync_result result;
@@ -91,6 +93,7 @@ static void backup_on_progress(void *ctx, const struct br_sync_progress *at)
         .elapsed_ns = at->elapsed_ns,
     };
 
+    run_log_stage(run->log, sample.phase);
     progress_show(&run->progress, &sample);
 }
 
@@ -414,6 +417,7 @@ static int backup_open(struct backup_run *run, bool dry_run, struct br_err *rete
     error = error ? error : place_ring(cli, &run->ring, reterr);
     error = error || dry_run ? error : audit_ready(cli, reterr);
     error = error ? error : repository_open(cli, run->ring, repo, dry_run, &run->repository, reterr);
+    run->log = error || dry_run ? NULL : run_log_begin(cli, run->ring, &run->repository, true);
     error = error ? error : source_end_open(cli, run->ring, cli->args[0], dry_run, &run->source, reterr);
     error = error ? error : backup_extents(run, reterr);
     return error ? error : source_end_guard(&run->source, reterr);
@@ -447,6 +451,7 @@ static int backup_run(struct cli *cli, struct br_err *reterr)
         error = dry_run ? error : backup_remember(&run, error, reterr);
     }
     backup_report(&run);
+    run_log_end(run.log, error);
     if (!error) {
         backup_say(&run);
     }

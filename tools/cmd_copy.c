@@ -8,6 +8,7 @@
 #include "tools/audit.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 static const struct cli_option copy_options[] = {
     {"volume", CLI_TEXT, "VOLUME",
@@ -63,6 +64,7 @@ struct copy_run {
     struct cli *cli;
     struct br_ring *ring;
     struct repository from, to;
+    struct run_log *log; // NULL of a dry run
     struct progress progress;
     uint64_t begun_ns;
     struct br_point *points; // in the order of their making
@@ -274,9 +276,13 @@ static int copy_run(struct cli *cli, struct br_err *reterr)
     int error = copy_open(&run, reterr);
     bool opened = !error;
 
+    run.log = error || cli_flag(cli, "dry-run") ? NULL : run_log_begin(cli, run.ring, &run.to, true);
+    run_log_stage(run.log, "choose");
     error = error ? error : copy_choose(&run, reterr);
+    run_log_stage(run.log, "copy");
     error = error ? error : copy_all(&run, reterr);
     copy_report(&run);
+    run_log_end(run.log, error);
     if (opened && !cli_flag(cli, "dry-run")) {
         error = copy_remember(&run, error);
     }

@@ -11,6 +11,7 @@
 #include "engine/repo/verify.h"
 #include "tools/audit.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 struct key_verb {
     struct cli *cli;
@@ -631,6 +632,9 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
     error = error ? error : shred_check(&shredding, reterr);
     error = error ? error : shred_look(&shredding, reterr);
     error = error || dry_run ? error : shred_confirm(&shredding, reterr);
+    struct run_log *log =
+        error || dry_run ? NULL : run_log_begin(cli, shredding.verb.ring, &shredding.verb.repository, true);
+    run_log_stage(log, "shred");
     error = error || dry_run ? error : shred_do(&shredding, reterr);
     cli_report_number(cli, "epoch", shredding.epoch);
     cli_report_bool(cli, "dry_run", dry_run);
@@ -638,6 +642,7 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
     cli_report_json(cli, "points_lost", error && !shredding.done ? json_array() : shred_tell(&shredding));
     cli_report_number(cli, "packs_removed", shredding.packs_removed);
     cli_report_number(cli, "bytes_removed", shredding.bytes_removed);
+    run_log_end(log, error);
     if (!error && !dry_run) {
         cli_bytes(cli, shredding.bytes_removed, bytes, sizeof(bytes));
         cli_print(cli, "%s: the key of epoch %" PRIu32 " is gone; %zu points with it, %s removed",

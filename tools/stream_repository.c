@@ -11,6 +11,7 @@
 #include "tools/audit.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 #include "tools/stream_io.h"
 
 #define STREAM_TAGS_BYTES 1200u
@@ -348,8 +349,11 @@ int stream_receive_point(struct cli *cli, struct br_err *reterr)
     error = error ? error : audit_ready(cli, reterr);
     error = error ? error : place_ring(cli, &end.ring, reterr);
     error = error ? error : repository_open(cli, end.ring, repo, false, &end.repository, reterr);
+    struct run_log *log = error ? NULL : run_log_begin(cli, end.ring, &end.repository, true);
+    run_log_stage(log, "receive");
     error = error ? error : peek_header(&peeked, reterr);
     error = error ? error : receive_engine(&end, &peeked, reterr);
+    run_log_end(log, error);
     br_buf_free(&peeked.bytes);
     stream_close(&end);
     return error;

@@ -29,6 +29,7 @@
     X(restore)           \
     X(copy)              \
     X(stats)             \
+    X(history)           \
     X(verify)            \
     X(dump)              \
     X(attach)            \

@@ -104,7 +104,7 @@ void br_name_history(const struct br_uuid *host, const struct br_uuid *run, unsi
     assert(note < 100);
     *at++ = '/';
     at = put_hex(at, run->bytes, BR_UUID_BYTES);
-    snprintf(at, 4, "/%02u", note);
+    snprintf(at, 4, "-%02u", note);
 }
 
 void br_name_pack(const uint8_t salt[BR_SALT_BYTES], char name[BR_OBJECT_NAME_BYTES])
@@ -173,7 +173,7 @@ bool br_name_parse_point(const char *name, struct br_uuid *ret_volume, struct br
 bool br_name_parse_history(const char *name, struct br_uuid *ret_host, struct br_uuid *ret_run, unsigned *ret_note)
 {
     const char *rest = take_text(take_hex(take_text(name, "history/"), ret_host->bytes, BR_UUID_BYTES), "/");
-    const char *note = take_text(take_hex(rest, ret_run->bytes, BR_UUID_BYTES), "/");
+    const char *note = take_text(take_hex(rest, ret_run->bytes, BR_UUID_BYTES), "-");
 
     if (!note || note[0] < '0' || note[0] > '9' || note[1] < '0' || note[1] > '9' || note[2]) {
         return false;

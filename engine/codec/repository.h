@@ -9,7 +9,7 @@
 //     epochs/NNNNNNNN-shredded   that key was given up for ever, on purpose: what was sealed with it is nobody's loss
 //     packs/AB/NAME       chunks of data; NAME: the pack's salt as 64 hex digits, AB its first two
 //     points/VOLUME/ID    a recovery point; VOLUME and ID: uuids as 32 hex digits
-//     history/HOST/RUN/NN a note of a run, two decimal digits; HOST: 32 hex digits of a hash of its name, RUN: a uuid as 32 hex digits
+//     history/HOST/RUN-NN a note of a run, two decimal digits; HOST: 32 hex digits of a hash of its name, RUN: a uuid as 32 hex digits
 //     tmp/...             of the directory store: what is being written; nobody reads it
 //
 // Every object begins with a head:

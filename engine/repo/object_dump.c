@@ -7,6 +7,7 @@
 
 #include "engine/base/units.h"
 #include "engine/codec/identity.h"
+#include "engine/repo/history.h"
 
 struct dumping {
     struct br_repo *repo;
@@ -189,6 +190,16 @@ static int dump_epoch(const struct dumping *d)
     return say(d, "key          opens");
 }
 
+static int dump_history(const struct dumping *d)
+{
+    struct br_buf text = {0};
+    int rc = br_history_read(d->repo, d->name, &text, d->reterr);
+
+    rc = rc < 0 ? rc : say(d, "note         %s", (const char *)text.data);
+    br_buf_free(&text);
+    return rc;
+}
+
 static int dump_shredded(const struct dumping *d)
 {
     size_t count;
@@ -230,6 +241,7 @@ int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_
         case BR_OBJECT_EPOCH: rc = dump_epoch(&d); break;
         case BR_OBJECT_PACK: rc = dump_pack(&d); break;
         case BR_OBJECT_POINT: rc = dump_point(&d); break;
+        case BR_OBJECT_HISTORY: rc = dump_history(&d); break;
         case BR_OBJECT_SHREDDED: rc = dump_shredded(&d); break;
         default: rc = br_err_set(reterr, BR_E_VERSION, "%s: an object of kind %u", name, object.kind);
         }
