@@ -11,13 +11,22 @@
 #include "tools/extents.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 #define BACKUP_TAGS_BYTES 1200u
 
 static const struct cli_option backup_options[] = {
-    {"type", CLI_CHOICE, "incremental|full",
-     "full: read and store everything anew, sharing nothing with any other point, so that no damage to these reaches it. Default incremental: "
-     "what differs from the volume's newest point is stored; the new point is whole all the same, and needs no other to be kept."},
+    {"type", CLI_CHOICE, "incremental|differential|full",
+     "full: read and store everything anew, sharing nothing with any other point, so that no damage to these reaches it. differential: all is read, and "
+     "what differs from the newest full point is stored, which is its parent then; the first one of a volume is full. Default incremental: "
+     "what differs from the volume's newest point is stored. The new point is whole in any case, and needs no other to be kept."},
+    {"volume", CLI_TEXT, "VOLUME",
+     "Continue this volume of the repository: its source's path or the last part of it, or the first digits of its uuid. For a source whose state on this "
+     "host was lost, or whose host is a new one: everything is compared once, and what is there already is not stored again. Refused for a source "
+     "that is known to be another volume."},
+    {"domain", CLI_TEXT, "new|VOLUME|host:NAME",
+     "Whose data this volume's is deduplicated with from now on: nobody's (new), that volume's, or those of that host. Data are stored once for all "
+     "volumes of a domain, and never shared with another. Default: as the volume's newest point; of a new volume all those of this host."},
     {"tag", CLI_TEXT, "TAG[,TAG]", "Words for people and for `blkrep points --tag`, 16 at most."},
     {"extents", CLI_PATH, "FILE",
      "Read only the ranges that FILE names, a line `OFFSET LENGTH` in bytes for each: what something else, a hypervisor "
@@ -45,8 +54,13 @@ static const struct cli_example backup_examples[] = {
     {"blkrep backup disk.img /backup/repo", "The first run stores all data, later ones what changed."},
     {"blkrep backup /dev/vg0/data /backup/repo --tag nightly", "A device, or the name of an attached volume."},
     {"blkrep backup disk.img /backup/repo --type full --tag yearly", "A point that shares nothing with the others."},
+    {"blkrep backup disk.img /backup/repo --type differential", "What changed since then, all of it, in one point."},
+    {"blkrep backup disk.img /backup/repo --volume disk.img",
+     "Go on with that volume, also when its state here is lost."},
     {NULL, NULL},
 };
+
+#define BACKUP_HOST_PREFIX "host:"
 
 struct backup_run {
     struct cli *cli;
@@ -54,10 +68,12 @@ struct backup_run {
     struct source_end source;
     struct extents *extents; // --extents; NULL none
     struct repository repository;
+    struct run_log *log; // NULL of a dry run
     struct br_endpoint far;
     struct progress progress;
     struct br_sync_result result;
     struct br_writer_counts counts;
+    enum br_point_type type; // as asked for
     struct br_point point;
     bool made;
     char host[256];
@@ -77,50 +93,13 @@ static void backup_on_progress(void *ctx, const struct br_sync_progress *at)
         .elapsed_ns = at->elapsed_ns,
     };
 
+    run_log_stage(run->log, sample.phase);
     progress_show(&run->progress, &sample);
 }
 
 static int backup_tags(struct backup_run *run, struct br_err *reterr)
 {
-    const char *given = cli_text(run->cli, "tag");
-    char *rest = run->tags_text;
-    unsigned count = 0;
-
-    if (!given) {
-        return 0;
-    }
-    if (strlen(given) >= sizeof(run->tags_text)) {
-        return br_err_set(reterr, BR_E_USAGE, "more tags than a point can have");
-    }
-    snprintf(run->tags_text, sizeof(run->tags_text), "%s", given);
-    for (char *tag; (tag = strsep(&rest, ",")) != NULL;) {
-        if (!*tag || strlen(tag) >= BR_POINT_TAG_BYTES) {
-            return br_err_set(reterr, BR_E_USAGE, "a tag has 1 to %u bytes", BR_POINT_TAG_BYTES - 1);
-        }
-        if (count == BR_POINT_TAGS_MAX) {
-            return br_err_set(reterr, BR_E_USAGE, "a point has at most %u tags", BR_POINT_TAGS_MAX);
-        }
-        run->tags[count++] = tag;
-    }
-    return 0;
-}
-
-// The dedup domain of volumes that have no point yet: one for all of this host's, kept beside the index.
-static int backup_domain(struct backup_run *run, struct br_uuid *ret_domain, struct br_err *reterr)
-{
-    char leaf[100], uuid[BR_UUID_TEXT_BYTES];
-    struct br_dir *dir;
-    int fd;
-
-    br_uuid_text(&br_repo_config_of(run->repository.repo)->repository, uuid);
-    snprintf(leaf, sizeof(leaf), "repositories/%s", uuid);
-    int error = place_state_dir(run->cli, leaf, &fd, reterr);
-    error = error ? error : br_dir_wrap(run->ring, fd, &dir, reterr);
-    if (!error) {
-        error = br_volume_ensure(run->ring, dir, ret_domain, reterr);
-        br_dir_close(dir);
-    }
-    return error < 0 ? error : 0;
+    return repository_tags(cli_text(run->cli, "tag"), run->tags_text, sizeof(run->tags_text), run->tags, reterr);
 }
 
 // What tells which blocks to compare; NULL: all of the source is read.
@@ -129,11 +108,118 @@ static const struct br_tracker *backup_tracker(const struct backup_run *run)
     return run->extents ? extents_tracker(run->extents) : source_end_tracker(&run->source);
 }
 
-static int backup_open_far(struct backup_run *run, bool full, struct br_err *reterr)
+// The newest point of the volume that @word names; of several volumes of that name the one with the newest point, unless @unique.
+static int backup_point_of(struct backup_run *run, const char *option, const char *word, bool unique,
+                           struct br_point *ret_point, struct br_err *reterr)
+{
+    struct repository_points points;
+    const struct br_point *found = NULL;
+    const char *host = !strncmp(word, BACKUP_HOST_PREFIX, strlen(BACKUP_HOST_PREFIX)) && !unique
+                           ? word + strlen(BACKUP_HOST_PREFIX)
+                           : NULL;
+    int error = repository_points_of(run->cli, &run->repository, host ? NULL : word, &points, reterr);
+
+    for (size_t i = 0; !error && i < points.count; i++) {
+        if (host && strcmp(points.points[i].host, host) != 0) {
+            continue;
+        }
+        if (found && unique && !br_uuid_equal(&found->volume, &points.points[i].volume)) {
+            error =
+                br_err_set(reterr, BR_E_USAGE,
+                           "--%s: the repository has several volumes %s: give its uuid's first digits", option, word);
+        }
+        found = &points.points[i]; // the last one is the newest
+    }
+    if (!error && !found) {
+        error = br_err_set(reterr, BR_E_NOT_FOUND, "--%s: the repository has no point of %s", option, word);
+    }
+    if (!error) {
+        *ret_point = *found;
+    }
+    repository_points_free(&points);
+    return error;
+}
+
+// --volume: the record that says which volume the source is, where it was lost.
+static int backup_adopt(struct backup_run *run, struct br_err *reterr)
+{
+    const char *word = cli_text(run->cli, "volume");
+    struct br_dir *dir = run->source.place.dir;
+    struct br_uuid known;
+    struct br_point point;
+    int has = dir ? br_volume_load(dir, &known, reterr) : 0;
+
+    if (has < 0 || !word) {
+        return BR_MIN(has, 0);
+    }
+    int error = backup_point_of(run, "volume", word, true, &point, reterr);
+    if (error || (has && br_uuid_equal(&known, &point.volume))) {
+        return error;
+    }
+    if (has) {
+        char id[BR_UUID_TEXT_BYTES];
+
+        br_uuid_text(&known, id);
+        return br_err_set(reterr, BR_E_REFUSED, "%s is known to be another volume, %s", run->source.place.path, id);
+    }
+    if (cli_flag(run->cli, "dry-run")) {
+        return br_err_set(reterr, BR_E_USAGE, "--volume notes which volume this is: a dry run can't");
+    }
+    return br_volume_seed(dir, &point.volume, reterr);
+}
+
+static int backup_domain_asked(struct backup_run *run, struct br_uuid *ret_domain, struct br_err *reterr)
+{
+    const char *word = cli_text(run->cli, "domain");
+    struct br_point point;
+    int error = 0;
+
+    *ret_domain = (struct br_uuid){0};
+    if (!word) {
+        return 0;
+    }
+    if (!strcmp(word, "new")) {
+        *ret_domain = br_ring_new_uuid(run->ring);
+        return 0;
+    }
+    if (run->type == BR_POINT_FULL) {
+        return br_err_set(reterr, BR_E_USAGE, "a full point shares nothing: --domain=%s is out of place", word);
+    }
+    error = backup_point_of(run, "domain", word, false, &point, reterr);
+    *ret_domain = error ? *ret_domain : point.domain;
+    return error;
+}
+
+// A volume that began anew beside the points that this source had: whoever lost the state may not have meant that.
+static void backup_tell_lost(struct backup_run *run, const struct br_uuid *volume)
+{
+    struct repository_points points;
+    char id[BR_UUID_TEXT_BYTES];
+    struct br_err none;
+
+    if (!br_uuid_is_nil(volume) || repository_points_of(run->cli, &run->repository, NULL, &points, &none)) {
+        return;
+    }
+    for (size_t i = points.count; i-- > 0;) {
+        const struct br_point *point = &points.points[i];
+
+        if (!strcmp(point->host, run->host) && !strcmp(point->label, run->source.place.path)) {
+            br_uuid_text(&point->volume, id);
+            cli_warn(run->cli,
+                     "%s is not known here, and begins a new volume; if it is the one that the repository has from "
+                     "here, --volume=%.8s would have continued that",
+                     run->source.place.path, id);
+            break;
+        }
+    }
+    repository_points_free(&points);
+}
+
+static int backup_open_far(struct backup_run *run, struct br_err *reterr)
 {
     struct br_backup_params params = {
         .repo = run->repository.repo,
-        .type = full ? BR_POINT_FULL : BR_POINT_INCREMENTAL,
+        .type = run->type,
         .host = run->host,
         .tracker = backup_tracker(run) ? backup_tracker(run)->name : "scan",
         .tags = run->tags,
@@ -144,18 +230,30 @@ static int backup_open_far(struct backup_run *run, bool full, struct br_err *ret
     if (params.level > 19) {
         return br_err_set(reterr, BR_E_USAGE, "--compress takes 0 to 19");
     }
-    int error = br_volume_load(run->source.place.dir, &params.volume, reterr);
-    error = error < 0 ? error : backup_domain(run, &params.first_domain, reterr);
-    return error < 0 ? error : br_backup_open(&params, &run->far, reterr);
+    int error = backup_adopt(run, reterr);
+    error = error < 0 ? error : br_volume_load(run->source.place.dir, &params.volume, reterr);
+    error = error < 0 ? error : repository_domain(run->cli, run->ring, &run->repository, &params.first_domain, reterr);
+    error = error < 0 ? error : backup_domain_asked(run, &params.domain, reterr);
+    if (error < 0) {
+        return error;
+    }
+    backup_tell_lost(run, &params.volume);
+    error = br_backup_open(&params, &run->far, reterr);
+    if (!error && run->type == BR_POINT_DIFFERENTIAL && br_backup_type(&run->far) == BR_POINT_FULL) {
+        cli_warn(run->cli,
+                 "there is no full point yet that a differential one could be compared with: this one is full");
+    }
+    return error;
 }
 
-static int backup_engine(struct backup_run *run, bool full, struct br_err *reterr)
+static int backup_engine(struct backup_run *run, struct br_err *reterr)
 {
     const struct cli *cli = run->cli;
     uint64_t period_ns;
     int error = source_end_recheck_period(&run->source, &period_ns, reterr);
 
-    error = error ? error : backup_open_far(run, full, reterr);
+    error = error ? error : backup_open_far(run, reterr);
+    bool anew = !error && br_backup_anew(&run->far);
     int whole = error ? 1 : br_backup_whole(&run->far, reterr);
     if (error || whole < 0) {
         return error ? error : whole;
@@ -163,7 +261,7 @@ static int backup_engine(struct backup_run *run, bool full, struct br_err *reter
     if (!whole) {
         cli_warn(
             run->cli,
-            "the volume's newest point lacks something: all is compared, and what is missing stored (see blkrep verify)");
+            "the point to compare with lacks something: all is compared, and what is missing stored (see blkrep verify)");
     }
     const struct br_sync_params params = {
         .ring = run->ring,
@@ -176,7 +274,7 @@ static int backup_engine(struct backup_run *run, bool full, struct br_err *reter
         .source_identity = source_end_identity(&run->source),
         .endpoint = run->far,
         .tracker = backup_tracker(run),
-        .force_full = full || !whole,
+        .force_full = anew || !whole,
         .always = true,
         .verify = cli_flag(cli, "verify"),
         .dry_run = cli_flag(cli, "dry-run"),
@@ -192,6 +290,11 @@ static int backup_engine(struct backup_run *run, bool full, struct br_err *reter
     };
     error = br_sync_run(&params, &run->result, reterr);
     progress_end(&run->progress);
+    // What a differential is compared with is another point than the source's state is of, as a rule.
+    if (run->type == BR_POINT_DIFFERENTIAL && run->result.fallback_reason &&
+        !strcmp(run->result.fallback_reason, "replica-moved")) {
+        run->result.fallback_reason = "differential";
+    }
     run->counts = br_backup_counts(&run->far);
     run->made = br_backup_point(&run->far) != NULL;
     if (run->made) {
@@ -212,6 +315,7 @@ static void backup_report(struct backup_run *run)
     cli_report_text(cli, "point", run->made ? text : NULL);
     br_uuid_text(&run->point.parent, text);
     cli_report_text(cli, "parent", run->made && !br_uuid_is_nil(&run->point.parent) ? text : NULL);
+    cli_report_text(cli, "pointtype", run->made ? br_point_type_name(run->point.type) : NULL);
     cli_report_text(cli, "tracker", r->tracker);
     cli_report_text(cli, "fallback_reason", r->fallback_reason);
     cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
@@ -313,6 +417,7 @@ static int backup_open(struct backup_run *run, bool dry_run, struct br_err *rete
     error = error ? error : place_ring(cli, &run->ring, reterr);
     error = error || dry_run ? error : audit_ready(cli, reterr);
     error = error ? error : repository_open(cli, run->ring, repo, dry_run, &run->repository, reterr);
+    run->log = error || dry_run ? NULL : run_log_begin(cli, run->ring, &run->repository, true);
     error = error ? error : source_end_open(cli, run->ring, cli->args[0], dry_run, &run->source, reterr);
     error = error ? error : backup_extents(run, reterr);
     return error ? error : source_end_guard(&run->source, reterr);
@@ -321,10 +426,13 @@ static int backup_open(struct backup_run *run, bool dry_run, struct br_err *rete
 static int backup_run(struct cli *cli, struct br_err *reterr)
 {
     const char *type = cli_text(cli, "type");
-    bool full = type && !strcmp(type, "full"), dry_run = cli_flag(cli, "dry-run");
+    bool dry_run = cli_flag(cli, "dry-run");
     struct backup_run run = {
         .cli = cli,
         .source = {.place = {.look_fd = -1}},
+        .type = !type || !strcmp(type, "incremental") ? BR_POINT_INCREMENTAL
+                : !strcmp(type, "full")               ? BR_POINT_FULL
+                                                      : BR_POINT_DIFFERENTIAL,
         .result = {.tracker = "scan",
                    .consistency = cli_flag(cli, "live-source") ? BR_CONSISTENCY_NONE : BR_CONSISTENCY_CLEAN,
                    .dry_run = dry_run},
@@ -332,7 +440,7 @@ static int backup_run(struct cli *cli, struct br_err *reterr)
     int error = backup_open(&run, dry_run, reterr);
 
     if (!error) {
-        error = backup_engine(&run, full, reterr);
+        error = backup_engine(&run, reterr);
         if (error == -BR_E_NO_SPACE) {
             char state[PATH_MAX] = "";
             const char *folders[] = {run.repository.path, run.source.place.side, state};
@@ -343,6 +451,7 @@ static int backup_run(struct cli *cli, struct br_err *reterr)
         error = dry_run ? error : backup_remember(&run, error, reterr);
     }
     backup_report(&run);
+    run_log_end(run.log, error);
     if (!error) {
         backup_say(&run);
     }
@@ -361,6 +470,7 @@ static const struct cli_field backup_fields[] = {
     {"repository", "text", "The repository's path."},
     {"point", "text|null", "The id of the point that was made; null when none was."},
     {"parent", "text|null", "The point that it was compared with; null when all was stored that was not there."},
+    {"pointtype", "text|null", "Of the point: incremental, differential or full."},
     {"tracker", "text", "What told which blocks to compare; scan reads all of the source."},
     {"fallback_reason", "text|null", "Why the run became a full compare; null when it did not."},
     {"consistency", "text",

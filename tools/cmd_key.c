@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// blkrep key list, add, remove, rotate: the ways to a repository's master key, and its epochs.
+// blkrep key list, add, remove, rotate, shred: the ways to a repository's master key, and its epochs.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -8,8 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/repo/verify.h"
 #include "tools/audit.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 struct key_verb {
     struct cli *cli;
@@ -86,6 +88,28 @@ static int list_key(void *ctx, const struct br_repo_key *key, int rc, const stru
     return 0;
 }
 
+static json_t *list_epochs(const struct key_verb *verb)
+{
+    size_t count;
+    const struct br_repo_epoch_info *infos = br_repo_epochs(verb->repository.repo, &count);
+    json_t *list = json_array();
+    char made[40], shredded[40];
+
+    for (size_t i = 0; i < count; i++) {
+        json_t *entry = json_object();
+
+        br_time_text(infos[i].made_unix_ns, made, sizeof(made));
+        br_time_text(infos[i].shredded_unix_ns, shredded, sizeof(shredded));
+        json_object_set_new(entry, "number", json_integer(infos[i].number));
+        json_object_set_new(entry, "made", infos[i].made_unix_ns ? json_string(made) : json_null());
+        json_object_set_new(entry, "shredded", infos[i].shredded ? json_string(shredded) : json_null());
+        json_array_append_new(list, entry);
+        cli_print(verb->cli, "epoch %-3" PRIu32 " %-12s  %s", infos[i].number, infos[i].shredded ? "shredded" : "",
+                  infos[i].shredded ? shredded : made);
+    }
+    return list;
+}
+
 static int key_list_run(struct cli *cli, struct br_err *reterr)
 {
     struct key_verb verb;
@@ -94,6 +118,7 @@ static int key_list_run(struct cli *cli, struct br_err *reterr)
 
     error = error ? error : br_repo_keys(verb.repository.repo, list_key, &list, reterr);
     cli_report_json(cli, "keys", list.keys);
+    cli_report_json(cli, "epochs", error ? json_array() : list_epochs(&verb));
     cli_report_number(cli, "epoch", error ? 0 : br_repo_epoch(verb.repository.repo));
     key_close(&verb);
     return error;
@@ -108,6 +133,10 @@ static const struct cli_field key_list_fields[] = {
     {"keys[].made", "text", "When, UTC, by that host's clock."},
     {"keys[].opened_this", "boolean", "It is the one that opened the repository now."},
     {"epoch", "number", "That new objects are sealed in."},
+    {"epochs", "list", "Of all epochs."},
+    {"epochs[].number", "number", "Names it for key shred."},
+    {"epochs[].made", "text|null", "When, UTC; null when its key is gone."},
+    {"epochs[].shredded", "text|null", "When its key was given up, UTC; null when it was not."},
     {NULL, NULL, NULL},
 };
 
@@ -428,4 +457,244 @@ const struct cli_verb cmd_key_rotate = {
     .schema = "blkrep.key-rotate/1",
     .fields = key_rotate_fields,
     .run = key_rotate_run,
+};
+
+// shred -------------------------------------------------------------------------------------------------------------------------------
+
+struct shredding {
+    struct key_verb verb;
+    uint32_t epoch;
+    struct repository_points points;
+    struct br_point *lost; // that nobody could read afterwards
+    size_t lost_count;
+    uint64_t points_removed, packs_removed, bytes_removed;
+    bool done;
+};
+
+static void shred_lose(void *ctx, const struct br_point *point)
+{
+    struct shredding *shredding = ctx;
+
+    shredding->lost[shredding->lost_count++] = *point;
+}
+
+static int shred_order(const void *a, const void *b)
+{
+    const struct br_point *left = a, *right = b;
+    int order = memcmp(left->volume.bytes, right->volume.bytes, BR_UUID_BYTES);
+
+    return order ? order : (left->counter > right->counter) - (left->counter < right->counter);
+}
+
+// Points that are sealed in the epoch, then those that need a chunk which no other epoch's packs have.
+static int shred_look(struct shredding *shredding, struct br_err *reterr)
+{
+    struct cli *cli = shredding->verb.cli;
+    struct br_repo *repo = shredding->verb.repository.repo;
+    struct repository_points *points = &shredding->points;
+    struct br_repo_verify_result result;
+    char name[BR_OBJECT_NAME_BYTES];
+    uint32_t epoch;
+    size_t kept = 0;
+    int error = repository_points_of(cli, &shredding->verb.repository, NULL, points, reterr);
+
+    shredding->lost = error ? NULL : calloc(points->count + 1, sizeof(*shredding->lost));
+    if (!error && !shredding->lost) {
+        error = br_err_set(reterr, BR_E_NOMEM, "the points");
+    }
+    for (size_t i = 0; !error && i < points->count; i++) {
+        const struct br_point *point = &points->points[i];
+
+        br_name_point(&point->volume, &point->id, name);
+        error = br_repo_epoch_of(repo, name, &epoch, reterr);
+        if (!error && epoch == shredding->epoch) {
+            shred_lose(shredding, point);
+        } else {
+            points->points[kept++] = *point;
+        }
+    }
+    if (error) {
+        return error;
+    }
+    points->count = kept;
+    if (kept) {
+        qsort(points->points, kept, sizeof(*points->points), shred_order);
+    }
+    const struct br_repo_verify_params params = {
+        .repo = repo,
+        .points = points->points,
+        .point_count = points->count,
+        .without_epoch = shredding->epoch,
+        .incomplete = shred_lose,
+        .ctx = shredding,
+        .cancel = &cli_cancel,
+    };
+    return br_repo_verify(&params, &result, reterr);
+}
+
+static json_t *shred_tell(const struct shredding *shredding)
+{
+    struct cli *cli = shredding->verb.cli;
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < shredding->lost_count; i++) {
+        const struct br_point *point = &shredding->lost[i];
+        char id[BR_UUID_TEXT_BYTES], taken[40], label[BR_LABEL_BYTES];
+
+        br_uuid_text(&point->id, id);
+        br_time_text(point->taken_unix_ns, taken, sizeof(taken));
+        br_quote(point->label, label, sizeof(label));
+        cli_print(cli, "%s  %.8s  %s  %s", cli_flag(cli, "dry-run") ? "would be lost" : "is lost", id, taken, label);
+        json_array_append_new(list, json_string(id));
+    }
+    return list;
+}
+
+static int shred_parse(struct shredding *shredding, struct br_err *reterr)
+{
+    const char *text = shredding->verb.cli->args[1];
+    char *end;
+    unsigned long number = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || !number || number > BR_EPOCH_MAX) {
+        return br_err_set(reterr, BR_E_USAGE, "'%s' is no epoch's number (blkrep key list)", text);
+    }
+    shredding->epoch = (uint32_t)number;
+    return 0;
+}
+
+// What would refuse it, asked before anything is looked for.
+static int shred_check(const struct shredding *shredding, struct br_err *reterr)
+{
+    const struct br_repo *repo = shredding->verb.repository.repo;
+    size_t count;
+    const struct br_repo_epoch_info *infos = br_repo_epochs(repo, &count);
+    bool known = false;
+
+    for (size_t i = 0; i < count; i++) {
+        known = known || infos[i].number == shredding->epoch;
+    }
+    if (!br_repo_config_of(repo)->encrypted) {
+        return br_err_set(reterr, BR_E_UNSUPPORTED, "the repository is not encrypted: there is no key to give up");
+    }
+    if (!known) {
+        return br_err_set(reterr, BR_E_NOT_FOUND, "epoch %" PRIu32, shredding->epoch);
+    }
+    return shredding->epoch == br_repo_epoch(repo)
+               ? br_err_set(reterr, BR_E_REFUSED,
+                            "new data is sealed in epoch %" PRIu32 ": begin another one (blkrep key rotate) first",
+                            shredding->epoch)
+               : 0;
+}
+
+// The key goes first: whatever comes between, what was to be gone is. The rest is clearing up, and can be gone on with.
+static int shred_do(struct shredding *shredding, struct br_err *reterr)
+{
+    struct key_verb *verb = &shredding->verb;
+    struct br_repo *repo = verb->repository.repo;
+    char text[16];
+
+    snprintf(text, sizeof(text), "%" PRIu32, shredding->epoch);
+    int error = br_repo_shred(repo, shredding->epoch, reterr);
+    if (error) {
+        return error;
+    }
+    shredding->done = true;
+    for (size_t i = 0; !error && i < shredding->lost_count; i++) {
+        error = br_repo_remove_point(repo, &shredding->lost[i].volume, &shredding->lost[i].id, reterr);
+    }
+    error = error ? error
+                  : br_repo_clear_shredded(repo, &shredding->points_removed, &shredding->packs_removed,
+                                           &shredding->bytes_removed, reterr);
+    int audit = key_audit(verb, "key-shred", text, error ? NULL : reterr);
+    return error ? error : audit;
+}
+
+static int shred_confirm(struct shredding *shredding, struct br_err *reterr)
+{
+    char question[200], word[16];
+
+    snprintf(word, sizeof(word), "%" PRIu32, shredding->epoch);
+    snprintf(question, sizeof(question), "all that is sealed in epoch %s is lost for ever, and %zu point%s with it",
+             word, shredding->lost_count, shredding->lost_count == 1 ? "" : "s");
+    return cli_confirm(shredding->verb.cli, word, question, reterr);
+}
+
+static int key_shred_run(struct cli *cli, struct br_err *reterr)
+{
+    struct shredding shredding = {.verb = {.cli = cli}};
+    bool dry_run = cli_flag(cli, "dry-run");
+    char bytes[32];
+    int error = shred_parse(&shredding, reterr);
+
+    shredding.verb.cli = cli;
+    error = error ? error : key_open(cli, dry_run, &shredding.verb, reterr);
+    error = error ? error : shred_check(&shredding, reterr);
+    error = error ? error : shred_look(&shredding, reterr);
+    error = error || dry_run ? error : shred_confirm(&shredding, reterr);
+    struct run_log *log =
+        error || dry_run ? NULL : run_log_begin(cli, shredding.verb.ring, &shredding.verb.repository, true);
+    run_log_stage(log, "shred");
+    error = error || dry_run ? error : shred_do(&shredding, reterr);
+    cli_report_number(cli, "epoch", shredding.epoch);
+    cli_report_bool(cli, "dry_run", dry_run);
+    cli_report_bool(cli, "shredded", shredding.done);
+    cli_report_json(cli, "points_lost", error && !shredding.done ? json_array() : shred_tell(&shredding));
+    cli_report_number(cli, "packs_removed", shredding.packs_removed);
+    cli_report_number(cli, "bytes_removed", shredding.bytes_removed);
+    run_log_end(log, error);
+    if (!error && !dry_run) {
+        cli_bytes(cli, shredding.bytes_removed, bytes, sizeof(bytes));
+        cli_print(cli, "%s: the key of epoch %" PRIu32 " is gone; %zu points with it, %s removed",
+                  shredding.verb.repository.path, shredding.epoch, shredding.lost_count, bytes);
+    } else if (!error) {
+        cli_say(cli, "%zu points would be lost; nothing was changed", shredding.lost_count);
+    }
+    free(shredding.lost);
+    repository_points_free(&shredding.points);
+    key_close(&shredding.verb);
+    return error;
+}
+
+static const struct cli_option key_shred_options[] = {
+    {"dry-run", CLI_FLAG, NULL, "Say which points would be lost; change nothing."},
+    {"yes", CLI_FLAG, NULL, "Don't ask; for scripts."},
+    REPOSITORY_OPTIONS,
+    {NULL, CLI_FLAG, NULL, NULL},
+};
+
+static const struct cli_field key_shred_fields[] = {
+    {"repository", "text", "Its path."},
+    {"epoch", "number", "Whose key it is."},
+    {"dry_run", "boolean", "Nothing was changed."},
+    {"shredded", "boolean", "The key is gone."},
+    {"points_lost", "list", "Ids of the points that need something that is sealed with it; they are removed."},
+    {"packs_removed", "number", "That nobody can open any more."},
+    {"bytes_removed", "number", "In them."},
+    {NULL, NULL, NULL},
+};
+
+static const struct cli_example key_shred_examples[] = {
+    {"blkrep key shred /backup/repo 1 --dry-run", "Which points need data of the first epoch?"},
+    {NULL, NULL},
+};
+
+const struct cli_verb cmd_key_shred = {
+    .name = "key shred",
+    .args = "REPO EPOCH",
+    .args_min = 2,
+    .args_max = 2,
+    .summary = "Give the key of an epoch up: what was sealed with it is gone for ever.",
+    .description =
+        "For data that must not be readable any more, also in copies of the repository's files: the key of one epoch (`blkrep key list`, `blkrep key "
+        "rotate`) is removed, and no other key brings it back. Points that were made in that epoch are lost, and so are later ones that share data with "
+        "them; all of these are named first, and removed with the packs that nobody can open. The epoch that new data is sealed in can't be given up.\n\n"
+        "Who copied the epoch's object, and has a key of the repository, can still read copies of its packs. The next backup of a volume stores anew what "
+        "it lost. A run that is cut when the key is gone already is finished by the same command.",
+    .options = key_shred_options,
+    .examples = key_shred_examples,
+    .see_also = "blkrep-key-rotate(1), blkrep-key-list(1), blkrep-repository(5)",
+    .schema = "blkrep.key-shred/1",
+    .fields = key_shred_fields,
+    .run = key_shred_run,
 };

@@ -37,7 +37,8 @@ static const struct cli_field points_point_fields[] = {
     {"taken_unix", "number", "The same in seconds since 1970."},
     {"number", "number", "Counts the points of the volume."},
     {"parent", "text|null", "The point that it was compared with."},
-    {"pointtype", "text", "full: it shares nothing with the others; else incremental."},
+    {"pointtype", "text",
+     "full: it shares nothing with the others; incremental: its parent is the point before; differential: its parent is the newest full one."},
     {"consistency", "text", "none, crash or clean, as for blkrep backup."},
     {"tracker", "text", "What told which blocks to compare."},
     {"size_bytes", "number", "Of the volume."},
@@ -223,7 +224,7 @@ const struct cli_verb cmd_points = {
     .summary = "List the recovery points of a repository.",
     .description =
         "A line for each point: its id, of which four digits and more name it for `blkrep restore REPO@POINT`; when its view began to be read (UTC); the "
-        "volume's size; what had changed since the point before; by how much the repository grew; full or incremental; its consistency; the source "
+        "volume's size; what had changed since the point before; by how much the repository grew; its type (full, incremental, differential); its consistency; the source "
         "and the tags. Every point holds the whole volume, whatever its type.",
     .options = points_options,
     .examples = points_examples,

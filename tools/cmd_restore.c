@@ -8,6 +8,7 @@
 #include "tools/audit.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 static const struct cli_option restore_options[] = {
     {"volume", CLI_TEXT, "VOLUME",
@@ -55,6 +56,7 @@ struct restore_run {
     struct cli *cli;
     struct br_ring *ring;
     struct repository repository;
+    struct run_log *log; // NULL of a dry run
     struct br_point point;
     struct place place;
     struct progress progress;
@@ -249,6 +251,7 @@ static int restore_engine(struct restore_run *run, struct br_err *reterr)
     int error = restore_size(run, &params.target_is_zero, reterr);
 
     run->begun_ns = br_ring_now_ns(run->ring);
+    run_log_stage(run->log, "restore");
     error = error ? error : br_restore(&params, &run->result, reterr);
     error = error || !run->beside ? error : restore_name_it(run, reterr);
     progress_end(&run->progress);
@@ -342,6 +345,7 @@ static int restore_open(struct restore_run *run, struct br_err *reterr)
     error = error || cli_flag(cli, "dry-run") ? error : audit_ready(cli, reterr);
     error = error ? error : place_ring(cli, &run->ring, reterr);
     error = error ? error : repository_open(cli, run->ring, repo, true, &run->repository, reterr);
+    run->log = error || cli_flag(cli, "dry-run") ? NULL : run_log_begin(cli, run->ring, &run->repository, false);
     error = error ? error : repository_point(cli, &run->repository, point, &run->point, reterr);
     if (!error && cli_size(cli, "offset", 0) > run->point.size_bytes) {
         error = br_err_set(reterr, BR_E_USAGE, "--offset lies behind the volume's end");
@@ -372,6 +376,7 @@ static int restore_run(struct cli *cli, struct br_err *reterr)
     if (!run.to_stdout || error) {
         restore_report(&run, ns);
     }
+    run_log_end(run.log, error);
     if (!error) {
         restore_say(&run, ns);
     }

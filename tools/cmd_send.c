@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // blkrep send and blkrep receive: a sync in two halves, with a stream on stdout and stdin between them.
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -13,17 +10,24 @@
 #include "tools/ends.h"
 #include "tools/known.h"
 #include "tools/progress.h"
+#include "tools/stream_io.h"
+#include "tools/stream_repository.h"
 
 static const struct cli_option send_options[] = {
     {"since", CLI_TEXT, "VERSION",
      "Send only what changed since that version: `last`, or the first digits (at least 8) of the root or generation id of the version sent "
-     "last. Without it the stream is full."},
+     "last; of a repository's point, another point of that volume. Without it the stream is full."},
     {"live-source", CLI_FLAG, NULL,
      "Read a source that can change meanwhile. The version is marked `consistency: none` for ever: it may be a mix of moments."},
     {"continue-on-read-error", CLI_FLAG, NULL, "Mark blocks that can't be read and go on; the exit status is then 8."},
     {"recheck", CLI_SIZE, "SIZE",
      "Of an attached volume: how much of what its tracker calls unchanged to read and prove anew; default as for blkrep sync."},
     {"compress", CLI_CHOICE, "on|off", "zstd where it helps; default on."},
+    {"volume", CLI_TEXT, "VOLUME",
+     "Of a repository: which volume's points latest and times mean, where it has several: its source's path or the last part of it, or the first digits of its uuid."},
+    {"passphrase-file", CLI_PATH, "FILE",
+     "Of a repository: the passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},
+    {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},
     {"bwlimit", CLI_SIZE, "SIZE", "Read out at most SIZE bytes of changed data per second."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
@@ -41,6 +45,10 @@ static const struct cli_option receive_options[] = {
     {"compress", CLI_CHOICE, "auto|on|off", "zstd on the way to a remote replica."},
     {"bwlimit", CLI_SIZE, "SIZE", "To a remote replica: at most SIZE bytes per second."},
     {"force-full", CLI_FLAG, NULL, "Take a replica whose record is damaged for none."},
+    {"tag", CLI_TEXT, "TAG[,TAG]", "Of a repository: words for the point, as for blkrep backup."},
+    {"passphrase-file", CLI_PATH, "FILE",
+     "Of a repository: the passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},
+    {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},
     {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
     {NULL, CLI_FLAG, NULL, NULL},
 };
@@ -48,11 +56,14 @@ static const struct cli_option receive_options[] = {
 static const struct cli_example send_examples[] = {
     {"blkrep send disk.img > full.blkrep", "A full stream into a file."},
     {"blkrep send disk.img --since=last > delta.blkrep", "What changed since the stream before."},
+    {"blkrep send /backup/repo@latest --volume disk.img > point.blkrep",
+     "A recovery point; who receives it has the volume of then."},
     {NULL, NULL},
 };
 
 static const struct cli_example receive_examples[] = {
     {"blkrep receive /backup/disk.img < full.blkrep", "Make or update a replica from a stream."},
+    {"blkrep send disk.img | blkrep receive /backup/repo", "A recovery point in a repository from a stream."},
     {NULL, NULL},
 };
 
@@ -64,39 +75,6 @@ struct send_run {
     uint64_t begun_ns;
     struct br_send_result result;
 };
-
-// After a call that failed: is it to be made again? A descriptor that another program made non-blocking (ssh does that to what it shares)
-// is waited for; a signal that said stop ends it, with errno EINTR.
-static bool send_again(int fd, short events)
-{
-    struct pollfd wait = {.fd = fd, .events = events};
-
-    if (errno == EAGAIN) {
-        (void)poll(&wait, 1, -1);
-        errno = EINTR;
-    }
-    return errno == EINTR && !cli_cancel;
-}
-
-static int send_write(void *ctx, const void *bytes, size_t len, struct br_err *reterr)
-{
-    const uint8_t *at = bytes;
-
-    (void)ctx;
-    while (len) {
-        ssize_t wrote = write(STDOUT_FILENO, at, len);
-        if (wrote < 0 && send_again(STDOUT_FILENO, POLLOUT)) {
-            continue;
-        }
-        if (wrote < 0) {
-            return errno == EINTR ? br_err_set(reterr, BR_E_CANCELLED, "writing the stream")
-                                  : br_err_os(reterr, errno, "writing the stream");
-        }
-        at += wrote;
-        len -= (size_t)wrote;
-    }
-    return 0;
-}
 
 static void send_on_progress(void *ctx, const struct br_pipe_progress *at)
 {
@@ -169,7 +147,7 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
         .cancel = &cli_cancel,
         .source_check = source_end_check,
         .source_check_ctx = &run->source,
-        .write = send_write,
+        .write = stream_write,
         .progress = send_on_progress,
         .progress_ctx = run,
     };
@@ -192,30 +170,38 @@ static int send_engine(struct send_run *run, struct br_err *reterr)
                                 : 0;
 }
 
-// Standard output carries the stream, so what is for programs goes where progress goes.
-static int send_events(struct cli *cli, struct br_err *reterr)
+// Options that only one of the two kinds of source has.
+static int send_check(struct cli *cli, bool repository, struct br_err *reterr)
 {
-    if (!cli->json) {
-        return 0;
+    static const char *const of_sources[] = {"recheck", "bwlimit", NULL};
+    static const char *const of_repositories[] = {"volume", "passphrase-file", "key-file", NULL};
+
+    if (repository && (cli_flag(cli, "live-source") || cli_flag(cli, "continue-on-read-error"))) {
+        return br_err_set(reterr, BR_E_USAGE, "of a repository's point nothing changes, and all of it is there");
     }
-    if (!cli_text(cli, "progress")) {
-        return br_err_set(reterr, BR_E_USAGE,
-                          "stdout carries the stream: give --progress=FD too, and JSON goes to that descriptor");
+    for (const char *const *option = repository ? of_sources : of_repositories; *option; option++) {
+        if (cli_text(cli, *option)) {
+            return br_err_set(reterr, BR_E_USAGE, "%s is %s repository's point: --%s is out of place", cli->args[0],
+                              repository ? "a" : "no", *option);
+        }
     }
-    int fd = fcntl((int)cli_number(cli, "progress", 0), F_DUPFD_CLOEXEC, 3);
-    cli->events = fd < 0 ? NULL : fdopen(fd, "w");
-    return cli->events ? 0 : br_err_os(reterr, errno, "--progress");
+    return 0;
 }
 
 static int send_run(struct cli *cli, struct br_err *reterr)
 {
+    bool repository = stream_names_repository(cli, cli->args[0]);
     struct send_run run = {.cli = cli, .source = {.place = {.look_fd = -1}}};
 
     if (isatty(STDOUT_FILENO)) {
         return br_err_set(reterr, BR_E_USAGE, "stdout is a terminal; send the stream to a file or a pipe");
     }
-    int error = progress_begin(&run.progress, cli, reterr);
-    error = error ? error : send_events(cli, reterr);
+    int error = send_check(cli, repository, reterr);
+    if (!error && repository) {
+        return stream_send_point(cli, reterr);
+    }
+    error = error ? error : progress_begin(&run.progress, cli, reterr);
+    error = error ? error : stream_events(cli, reterr);
     if (!error) {
         error = place_ring(cli, &run.ring, reterr);
     }
@@ -240,21 +226,6 @@ struct receive_run {
     struct progress progress;
     uint64_t begun_ns;
 };
-
-static int receive_read(void *ctx, void *bytes, size_t len, struct br_err *reterr)
-{
-    (void)ctx;
-    for (;;) {
-        ssize_t got = read(STDIN_FILENO, bytes, BR_MIN(len, (size_t)1 << 30));
-        if (got >= 0) {
-            return (int)got;
-        }
-        if (!send_again(STDIN_FILENO, POLLIN)) {
-            return errno == EINTR ? br_err_set(reterr, BR_E_CANCELLED, "reading the stream")
-                                  : br_err_os(reterr, errno, "reading the stream");
-        }
-    }
-}
 
 static void receive_on_progress(void *ctx, uint64_t stream_bytes, uint64_t bytes_durable)
 {
@@ -317,7 +288,7 @@ static int receive_engine(struct receive_run *run, struct br_err *reterr)
         .overwrite = cli_flag(cli, "overwrite"),
         .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
         .cancel = &cli_cancel,
-        .read = receive_read,
+        .read = stream_read,
         .progress = receive_on_progress,
         .progress_ctx = run,
     };
@@ -341,7 +312,15 @@ static int receive_run(struct cli *cli, struct br_err *reterr)
     if (isatty(STDIN_FILENO)) {
         return br_err_set(reterr, BR_E_USAGE, "stdin is a terminal; give the stream from a file or a pipe");
     }
+    if (stream_names_repository(cli, cli->args[0])) {
+        return stream_receive_point(cli, reterr);
+    }
     int error = progress_begin(&run.progress, cli, reterr);
+    if (!error && (cli_text(cli, "tag") || cli_text(cli, "key-file") || cli_text(cli, "passphrase-file"))) {
+        error =
+            br_err_set(reterr, BR_E_USAGE,
+                       "%s is no repository: --tag, --key-file and --passphrase-file are out of place", cli->args[0]);
+    }
     if (!error) {
         error = audit_ready(cli, reterr);
     }
@@ -363,7 +342,8 @@ static int receive_run(struct cli *cli, struct br_err *reterr)
 }
 
 static const struct cli_field send_fields[] = {
-    {"tracker", "text", "What told which blocks to compare; scan reads all of the source."},
+    {"tracker", "text",
+     "What told which blocks to compare; scan reads all of the source; repository: a point was sent."},
     {"fallback_reason", "text|null",
      "Why the tracker of an attached volume did not narrow what was read; null when it did, and with scan."},
     {"bytes_tracked", "number", "What the tracker said may have changed, in whole blocks of 64 KiB; 0 with scan."},
@@ -386,16 +366,18 @@ static const struct cli_field send_fields[] = {
 
 const struct cli_verb cmd_send = {
     .name = "send",
-    .args = "SOURCE",
+    .args = "SOURCE|REPO@POINT",
     .args_min = 1,
     .args_max = 1,
-    .summary = "Write a stream of SOURCE, or of what changed in it, to stdout.",
+    .summary = "Write a stream of SOURCE or of a recovery point, or of what changed in it, to stdout.",
     .description =
         "The stream carries the source's version, or what turns the version sent last into it, with a checksum on every frame and "
         "an end without which nobody takes it for a version. It can go to a file, a pipe or another host; `blkrep receive` makes a "
         "replica from it and `blkrep dump` shows it as text. Nothing comes back from the receiver: a receiver that missed a stream "
         "refuses the next one, and a full one puts it right.\n\n"
-        "A source that can change while it is read is refused, as by `blkrep sync`.",
+        "A source that can change while it is read is refused, as by `blkrep sync`.\n\n"
+        "A recovery point, REPO@POINT, is sent as a version of its volume; --since is then another point of that volume, and whoever is to take the "
+        "difference must hold that one. The root of what was received is the point's: `blkrep diff REPO@POINT REPLICA` compares the two.",
     .options = send_options,
     .examples = send_examples,
     .see_also = "blkrep-receive(1), blkrep-dump(1), blkrep-stream(5)",
@@ -405,7 +387,8 @@ const struct cli_verb cmd_send = {
 };
 
 static const struct cli_field receive_fields[] = {
-    {"replica", "text", "Its path or address."},
+    {"replica", "text", "Its path or address; of a repository its path."},
+    {"point", "text", "Of a repository: the id of the point."},
     {"new_version", "boolean", "False when the replica was at the stream's version already."},
     {"full", "boolean", "The stream stood alone."},
     {"size_bytes", "number", "Of the volume."},
@@ -423,14 +406,16 @@ static const struct cli_field receive_fields[] = {
 
 const struct cli_verb cmd_receive = {
     .name = "receive",
-    .args = "REPLICA",
+    .args = "REPLICA|REPO",
     .args_min = 1,
     .args_max = 1,
-    .summary = "Bring REPLICA to the version that the stream on stdin carries.",
+    .summary = "Bring REPLICA to the version that the stream on stdin carries, or add it to a repository.",
     .description =
         "A full stream makes a new replica, completes an unfinished one or replaces an older version; a delta needs the replica to be "
         "at the very version that it starts from. Every frame is checked before anything of it is written, and the replica is the "
-        "old version or the new one, whatever crashes.",
+        "old version or the new one, whatever crashes.\n\n"
+        "Into a repository the version comes as a recovery point of its volume, whose id is the version's; a delta needs the point that it starts from "
+        "to be there. A stream whose version is there already changes nothing.",
     .options = receive_options,
     .examples = receive_examples,
     .see_also = "blkrep-send(1), blkrep-finish(1), blkrep-stream(5)",

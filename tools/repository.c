@@ -14,6 +14,7 @@
 
 #include "engine/net/base32.h"
 #include "engine/repo/store_dir.h"
+#include "engine/sync/source.h"
 #include "tools/conf.h"
 
 #define PASSPHRASE_BYTES 1024u
@@ -523,7 +524,36 @@ static int open_states(struct cli *cli, struct repository *repository, const str
     return error ? error : place_state_dir(cli, leaf, ret_index_fd, reterr);
 }
 
-static int open_with_secret(struct cli *cli, const char *word, struct repository *repository, struct br_err *reterr)
+// Was a secret given for just this repository, though it may say that it needs none?
+static bool secret_given(struct cli *cli, const char *section, bool target)
+{
+    if (target) {
+        return getenv("BLKREP_TO_PASSPHRASE") || cli_text(cli, "to-key-file") || cli_text(cli, "to-passphrase-file");
+    }
+    return getenv("BLKREP_PASSPHRASE") || secret_file(cli, section, "key-file") ||
+           secret_file(cli, section, "passphrase-file");
+}
+
+static int target_secret(struct cli *cli, const char *section, struct repository_secret *secret, struct br_err *reterr)
+{
+    const struct conf *conf;
+    struct secret_source source = {
+        .key_file = cli_text(cli, "to-key-file"),
+        .passphrase_file = cli_text(cli, "to-passphrase-file"),
+        .environment = getenv("BLKREP_TO_PASSPHRASE"),
+    };
+    struct br_err none;
+
+    if (!secret_given(cli, section, true) && section && !conf_of(cli, &conf, &none)) {
+        source.key_file = conf_get(conf, "repository", section, "key-file");
+        source.passphrase_file = source.key_file ? NULL : conf_get(conf, "repository", section, "passphrase-file");
+    }
+    bool own = source.key_file || source.passphrase_file || source.environment;
+    return own ? take_secret(cli, &source, false, secret, reterr) : repository_secret(cli, NULL, false, secret, reterr);
+}
+
+static int open_with_secret(struct cli *cli, const char *word, bool target, struct repository *repository,
+                            struct br_err *reterr)
 {
     struct repository_secret secret = {0};
     struct br_repo_config config;
@@ -533,13 +563,13 @@ static int open_with_secret(struct cli *cli, const char *word, struct repository
 
     error = error ? error : open_states(cli, repository, &config, &was_encrypted, &params.index_fd, reterr);
     const char *section = strchr(word, '/') ? NULL : word;
-    bool given = getenv("BLKREP_PASSPHRASE") || secret_file(cli, section, "key-file") ||
-                 secret_file(cli, section, "passphrase-file");
+    bool given = secret_given(cli, section, target);
     if (!error && was_encrypted && !config.encrypted) {
         close(params.index_fd);
         error = br_err_set(reterr, BR_E_KEY, "it says that it is not encrypted, and it was when this host saw it last");
     } else if (!error && (config.encrypted || given)) {
-        error = repository_secret(cli, section, false, &secret, reterr);
+        error = target ? target_secret(cli, section, &secret, reterr)
+                       : repository_secret(cli, section, false, &secret, reterr);
         if (error) {
             close(params.index_fd);
         }
@@ -555,8 +585,8 @@ static int open_with_secret(struct cli *cli, const char *word, struct repository
     return error;
 }
 
-int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
-                    struct repository *ret_repository, struct br_err *reterr)
+static int open_word(struct cli *cli, struct br_ring *ring, const char *word, bool read_only, bool target,
+                     struct repository *ret_repository, struct br_err *reterr)
 {
     struct repository *repository = ret_repository;
     char path[PATH_MAX];
@@ -568,7 +598,7 @@ int repository_open(struct cli *cli, struct br_ring *ring, const char *word, boo
         error = br_err_os(reterr, errno, "opening the repository %s", path);
     }
     error = error ? error : repository_store(ring, repository->path, false, read_only, &repository->store, reterr);
-    error = error ? error : open_with_secret(cli, word, repository, reterr);
+    error = error ? error : open_with_secret(cli, word, target, repository, reterr);
     error = error ? error : br_repo_refresh(repository->repo, &repository->refreshed, reterr);
     if (!error && repository->refreshed.dropped) {
         cli_warn(cli, "%" PRIu64 " packs are not there any more: see blkrep verify", repository->refreshed.dropped);
@@ -578,6 +608,36 @@ int repository_open(struct cli *cli, struct br_ring *ring, const char *word, boo
                  repository->refreshed.damaged == 1 ? "" : "s", repository->refreshed.first_damaged);
     }
     return error;
+}
+
+int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
+                    struct repository *ret_repository, struct br_err *reterr)
+{
+    return open_word(cli, ring, word, read_only, false, ret_repository, reterr);
+}
+
+int repository_open_target(struct cli *cli, struct br_ring *ring, const char *word, struct repository *ret_repository,
+                           struct br_err *reterr)
+{
+    return open_word(cli, ring, word, false, true, ret_repository, reterr);
+}
+
+int repository_domain(struct cli *cli, struct br_ring *ring, const struct repository *repository,
+                      struct br_uuid *ret_domain, struct br_err *reterr)
+{
+    char leaf[100], uuid[BR_UUID_TEXT_BYTES];
+    struct br_dir *dir;
+    int fd;
+
+    br_uuid_text(&br_repo_config_of(repository->repo)->repository, uuid);
+    snprintf(leaf, sizeof(leaf), "repositories/%s", uuid);
+    int error = place_state_dir(cli, leaf, &fd, reterr);
+    error = error ? error : br_dir_wrap(ring, fd, &dir, reterr);
+    if (!error) {
+        error = br_volume_ensure(ring, dir, ret_domain, reterr);
+        br_dir_close(dir);
+    }
+    return BR_MIN(error, 0);
 }
 
 void repository_close(struct repository *repository)
@@ -644,10 +704,10 @@ static int point_order(const void *a, const void *b)
                                            : memcmp(left->id.bytes, right->id.bytes, BR_UUID_BYTES);
 }
 
-int repository_points(struct cli *cli, struct repository *repository, struct repository_points *ret_points,
-                      struct br_err *reterr)
+int repository_points_of(struct cli *cli, struct repository *repository, const char *volume,
+                         struct repository_points *ret_points, struct br_err *reterr)
 {
-    struct point_list list = {.cli = cli, .points = ret_points, .volume = cli_text(cli, "volume"), .reterr = reterr};
+    struct point_list list = {.cli = cli, .points = ret_points, .volume = volume, .reterr = reterr};
 
     *ret_points = (struct repository_points){0};
     int error = br_repo_points(repository->repo, NULL, add_point, &list, reterr);
@@ -657,10 +717,43 @@ int repository_points(struct cli *cli, struct repository *repository, struct rep
     return error;
 }
 
+int repository_points(struct cli *cli, struct repository *repository, struct repository_points *ret_points,
+                      struct br_err *reterr)
+{
+    return repository_points_of(cli, repository, cli_text(cli, "volume"), ret_points, reterr);
+}
+
 void repository_points_free(struct repository_points *points)
 {
     free(points->points);
     *points = (struct repository_points){0};
+}
+
+int repository_tags(const char *given, char *room, size_t room_bytes, const char *ret_tags[BR_POINT_TAGS_MAX + 1],
+                    struct br_err *reterr)
+{
+    char *rest = room;
+    unsigned count = 0;
+
+    ret_tags[0] = NULL;
+    if (!given) {
+        return 0;
+    }
+    if (strlen(given) >= room_bytes) {
+        return br_err_set(reterr, BR_E_USAGE, "more tags than a point can have");
+    }
+    snprintf(room, room_bytes, "%s", given);
+    for (char *tag; (tag = strsep(&rest, ",")) != NULL;) {
+        if (!*tag || strlen(tag) >= BR_POINT_TAG_BYTES) {
+            return br_err_set(reterr, BR_E_USAGE, "a tag has 1 to %u bytes", BR_POINT_TAG_BYTES - 1);
+        }
+        if (count == BR_POINT_TAGS_MAX) {
+            return br_err_set(reterr, BR_E_USAGE, "a point has at most %u tags", BR_POINT_TAGS_MAX);
+        }
+        ret_tags[count++] = tag;
+        ret_tags[count] = NULL;
+    }
+    return 0;
 }
 
 bool repository_time(const char *text, uint64_t *ret_unix_ns)

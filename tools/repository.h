@@ -24,6 +24,14 @@
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."}
 // clang-format on
 
+// Of a verb that opens a second one to write to.
+// clang-format off
+#define REPOSITORY_TARGET_OPTIONS                                                                                             \
+    {"to-passphrase-file", CLI_PATH, "FILE",                                                                                  \
+     "The passphrase of the repository that is written to is the first line of FILE. Else it is $BLKREP_TO_PASSPHRASE, or that of the first."}, \
+    {"to-key-file", CLI_PATH, "FILE", "Open the repository that is written to with this key file."}
+// clang-format on
+
 struct repository {
     char path[PATH_MAX]; // real path of its directory
     struct br_store store;
@@ -73,7 +81,16 @@ void repository_recovery_draw(struct br_ring *ring, struct br_key *ret_key, char
  */
 BR_MUST_CHECK int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
                                   struct repository *ret_repository, struct br_err *reterr);
+/**
+ * repository_open_target - the same of a second one, for writing: its secret comes from --to-key-file, --to-passphrase-file, $BLKREP_TO_PASSPHRASE,
+ * its section; else it is that of the first
+ */
+BR_MUST_CHECK int repository_open_target(struct cli *cli, struct br_ring *ring, const char *word,
+                                         struct repository *ret_repository, struct br_err *reterr);
 void repository_close(struct repository *repository);
+/** repository_domain - the dedup domain of this host's volumes in it, drawn at first use */
+BR_MUST_CHECK int repository_domain(struct cli *cli, struct br_ring *ring, const struct repository *repository,
+                                    struct br_uuid *ret_domain, struct br_err *reterr);
 
 /** repository_forget_encrypted - somebody made a repository at @path that is not encrypted, and meant it */
 void repository_forget_encrypted(struct cli *cli, const char *path);
@@ -90,7 +107,16 @@ struct repository_points {
 /** repository_points - those that --volume allows, by the time when they were taken; a damaged one is a warning */
 BR_MUST_CHECK int repository_points(struct cli *cli, struct repository *repository,
                                     struct repository_points *ret_points, struct br_err *reterr);
+/** repository_points_of - the same of the volume that @volume names, NULL all, whatever --volume says */
+BR_MUST_CHECK int repository_points_of(struct cli *cli, struct repository *repository, const char *volume,
+                                       struct repository_points *ret_points, struct br_err *reterr);
 void repository_points_free(struct repository_points *points);
+/**
+ * repository_tags - TAG[,TAG]; NULL none
+ * @room  where the tags are kept, as long as @ret_tags (NULL-terminated) is used
+ */
+BR_MUST_CHECK int repository_tags(const char *given, char *room, size_t room_bytes,
+                                  const char *ret_tags[BR_POINT_TAGS_MAX + 1], struct br_err *reterr);
 /** repository_time - a time as people write it: 2026-11-24, 2026-11-24 03:05[:00], with T or a blank, in local time, or with a final Z in UTC */
 bool repository_time(const char *text, uint64_t *ret_unix_ns);
 

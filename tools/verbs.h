@@ -22,12 +22,17 @@
     X(key_add)           \
     X(key_remove)        \
     X(key_rotate)        \
+    X(key_shred)         \
     X(backup)            \
     X(points)            \
+    X(diff)              \
     X(restore)           \
     X(prune)             \
     X(hold)              \
     X(unhold)            \
+    X(copy)              \
+    X(stats)             \
+    X(history)           \
     X(verify)            \
     X(dump)              \
     X(attach)            \

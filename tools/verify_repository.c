@@ -8,6 +8,7 @@
 #include "engine/repo/verify.h"
 #include "tools/audit.h"
 #include "tools/progress.h"
+#include "tools/run_log.h"
 
 #define VERIFY_NAMED 20u // things that are wrong that are named one by one
 
@@ -16,6 +17,7 @@ struct verify {
     struct br_ring *ring;
     struct repository repository;
     struct progress progress;
+    struct run_log *log;
     uint64_t begun_ns;
     unsigned named;
 };
@@ -38,6 +40,7 @@ static void verify_show(struct verify *verify, const char *phase, uint64_t done,
         .elapsed_ns = br_ring_now_ns(verify->ring) - verify->begun_ns,
     };
 
+    run_log_stage(verify->log, phase);
     progress_show(&verify->progress, &sample);
 }
 
@@ -220,6 +223,8 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
     error = error ? error : repository_open(cli, verify.ring, repo, true, &verify.repository, reterr);
     if (!error) {
         verify.begun_ns = br_ring_now_ns(verify.ring);
+        verify.log = run_log_begin(cli, verify.ring, &verify.repository, false);
+        run_log_stage(verify.log, *point ? "verify" : "look");
         error = *point ? verify_point(&verify, point, reterr) : verify_all(&verify, reterr);
     }
     if (error == -BR_E_VERIFY) {
@@ -230,6 +235,7 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
             cli_warn(cli, "the audit line could not be written: %s", err.text);
         }
     }
+    run_log_end(verify.log, error);
     repository_close(&verify.repository);
     br_ring_close(verify.ring);
     return error;

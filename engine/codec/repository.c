@@ -22,13 +22,23 @@ static_assert(KEY_CLEAR_FIXED + 2 + BR_LABEL_BYTES <= BR_OBJECT_CLEAR_MAX, "a la
 const char *br_object_kind_name(enum br_object_kind kind)
 {
     static const char *const names[] = {
-        [BR_OBJECT_CONFIG] = "config",       [BR_OBJECT_KEY] = "key",       [BR_OBJECT_EPOCH] = "epoch",
-        [BR_OBJECT_PACK] = "pack",           [BR_OBJECT_POINT] = "point",   [BR_OBJECT_LEASE] = "lease",
-        [BR_OBJECT_TOMBSTONE] = "tombstone", [BR_OBJECT_DOOMED] = "doomed", [BR_OBJECT_HOLD] = "hold",
+        [BR_OBJECT_CONFIG] = "config",
+        [BR_OBJECT_KEY] = "key",
+        [BR_OBJECT_EPOCH] = "epoch",
+        [BR_OBJECT_PACK] = "pack",
+        [BR_OBJECT_POINT] = "point",
+        [BR_OBJECT_LEASE] = "lease",
+        [BR_OBJECT_TOMBSTONE] = "tombstone",
+        [BR_OBJECT_DOOMED] = "doomed",
+        [BR_OBJECT_HOLD] = "hold",
+        [BR_OBJECT_HISTORY] = "history",
+        [BR_OBJECT_SHREDDED] = "shredded epoch",
     };
 
     return kind < BR_ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
 }
+
+#define SHREDDED "-shredded" // behind the name of an epoch
 
 // Names -------------------------------------------------------------------------------------------------------------------------------
 
@@ -84,6 +94,23 @@ void br_name_epoch(uint32_t epoch, char name[BR_OBJECT_NAME_BYTES])
     snprintf(name, BR_OBJECT_NAME_BYTES, "epochs/%08" PRIu32, epoch);
 }
 
+void br_name_shredded(uint32_t epoch, char name[BR_OBJECT_NAME_BYTES])
+{
+    assert(epoch <= BR_EPOCH_MAX);
+    snprintf(name, BR_OBJECT_NAME_BYTES, "epochs/%08" PRIu32 SHREDDED, epoch);
+}
+
+void br_name_history(const struct br_uuid *host, const struct br_uuid *run, unsigned note,
+                     char name[BR_OBJECT_NAME_BYTES])
+{
+    char *at = put_hex(stpcpy(name, "history/"), host->bytes, BR_UUID_BYTES);
+
+    assert(note < 100);
+    *at++ = '/';
+    at = put_hex(at, run->bytes, BR_UUID_BYTES);
+    snprintf(at, 4, "-%02u", note);
+}
+
 void br_name_pack(const uint8_t salt[BR_SALT_BYTES], char name[BR_OBJECT_NAME_BYTES])
 {
     char *at = put_hex(stpcpy(name, "packs/"), salt, 1);
@@ -132,7 +159,7 @@ bool br_name_parse_key(const char *name, struct br_uuid *ret_id)
     return take_uuid(name, "keys/", ret_id);
 }
 
-bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch)
+static bool parse_epoch(const char *name, const char *end, uint32_t *ret_epoch)
 {
     const char *digits = take_text(name, "epochs/");
     uint32_t epoch = 0;
@@ -142,7 +169,17 @@ bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch)
         epoch = epoch * 10 + (uint32_t)(digits[count++] - '0');
     }
     *ret_epoch = epoch;
-    return digits && count == 8 && !digits[8] && epoch;
+    return digits && count == 8 && !strcmp(digits + 8, end) && epoch;
+}
+
+bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch)
+{
+    return parse_epoch(name, "", ret_epoch);
+}
+
+bool br_name_parse_shredded(const char *name, uint32_t *ret_epoch)
+{
+    return parse_epoch(name, SHREDDED, ret_epoch);
 }
 
 bool br_name_parse_pack(const char *name, uint8_t ret_salt[BR_SALT_BYTES])
@@ -180,6 +217,18 @@ bool br_name_parse_lease(const char *name, struct br_uuid *ret_run)
 bool br_name_parse_doomed(const char *name, struct br_uuid *ret_id)
 {
     return take_uuid(name, "doomed/", ret_id);
+}
+
+bool br_name_parse_history(const char *name, struct br_uuid *ret_host, struct br_uuid *ret_run, unsigned *ret_note)
+{
+    const char *rest = take_text(take_hex(take_text(name, "history/"), ret_host->bytes, BR_UUID_BYTES), "/");
+    const char *note = take_text(take_hex(rest, ret_run->bytes, BR_UUID_BYTES), "-");
+
+    if (!note || note[0] < '0' || note[0] > '9' || note[1] < '0' || note[1] > '9' || note[2]) {
+        return false;
+    }
+    *ret_note = 10 * (unsigned)(note[0] - '0') + (unsigned)(note[1] - '0');
+    return true;
 }
 
 // Objects -----------------------------------------------------------------------------------------------------------------------------
@@ -506,6 +555,31 @@ int br_epoch_seal(uint32_t epoch, const struct br_uuid *repository, const uint8_
     br_name_epoch(epoch, name);
     int rc = br_object_seal(&object, name, master, NULL, 0, secret, sizeof(secret), to, reterr);
     br_wipe(secret, sizeof(secret));
+    return rc;
+}
+
+int br_shredded_seal(uint32_t epoch, const struct br_uuid *repository, const uint8_t salt[BR_SALT_BYTES],
+                     const struct br_key *master, uint64_t when_unix_ns, struct br_buf *to, struct br_err *reterr)
+{
+    struct br_object object = {.kind = BR_OBJECT_SHREDDED, .repository = *repository};
+    uint8_t when[8];
+    char name[BR_OBJECT_NAME_BYTES];
+
+    memcpy(object.salt, salt, BR_SALT_BYTES);
+    br_put_u64(when, when_unix_ns);
+    br_name_shredded(epoch, name);
+    return br_object_seal(&object, name, master, NULL, 0, when, sizeof(when), to, reterr);
+}
+
+int br_shredded_open(const char *name, const void *bytes, size_t len, const struct br_key *master,
+                     uint64_t *ret_when_unix_ns, struct br_err *reterr)
+{
+    uint8_t when[8];
+    int rc = open_fixed(name, bytes, len, BR_OBJECT_SHREDDED, master, when, sizeof(when), reterr);
+
+    if (!rc) {
+        *ret_when_unix_ns = br_get_u64(when);
+    }
     return rc;
 }
 

@@ -6,18 +6,20 @@
 //     config              what the repository is; written last by init, so that it is there or there is no repository
 //     keys/ID             one way to the master key; ID: 32 hex digits
 //     epochs/NNNNNNNN     the key that objects of epoch N are sealed with; N from 1, eight decimal digits
+//     epochs/NNNNNNNN-shredded   that key was given up for ever, on purpose: what was sealed with it is nobody's loss
 //     packs/AB/NAME       chunks of data; NAME: the pack's salt as 64 hex digits, AB its first two
 //     points/VOLUME/ID    a recovery point; VOLUME and ID: uuids as 32 hex digits; or the tombstone that keeps it from ever being one
 //     leases/RUN          a writer at work; RUN: its uuid, as in its packs
 //     doomed/ID           packs that a prune means to delete
 //     holds/VOLUME/ID     a point that no prune removes
+//     history/HOST/RUN-NN a note of a run, two decimal digits; HOST: 32 hex digits of a hash of its name, RUN: a uuid as 32 hex digits
 //     tmp/...             of the directory store: what is being written; nobody reads it
 //
 // Every object begins with a head:
 //
 //      0   8  magic "blkrepRO"
 //      8   2  version, 1
-//     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point, 6 lease, 7 tombstone, 8 doomed, 9 hold
+//     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point, 6 lease, 7 tombstone, 8 doomed, 9 hold, 10 history, 11 shredded epoch
 //     11   1  suite, 1: HKDF-SHA256, AES-256-GCM, HMAC-SHA256, scrypt
 //     12   4  epoch of the key that seals it; 0: the master key (config, epochs), or what opens the master key (keys)
 //     16  16  uuid of the repository
@@ -43,6 +45,10 @@
 //              a recovery key likewise with "blkrep recovery key 1"
 //     epoch    clear:  nothing
 //              sealed: the epoch's key (32), when made (u64)
+//     shredded clear:  nothing
+//              sealed: when (u64), ns since 1970, by the master key. Where it is, the epoch counts as gone, also while its key is still there
+//     history  clear:  nothing
+//              sealed: a JSON object, see engine/repo/history.h; by the key of an epoch
 //     point    clear:  nothing
 //              sealed: see struct br_point; fields in its order, texts as u16 length and bytes, tags as u16 count and texts
 //     lease    clear:  nothing
@@ -112,6 +118,8 @@ enum br_object_kind {
     BR_OBJECT_TOMBSTONE = 7,
     BR_OBJECT_DOOMED = 8,
     BR_OBJECT_HOLD = 9,
+    BR_OBJECT_HISTORY = 10,
+    BR_OBJECT_SHREDDED = 11,
 };
 
 // What the head says of an object.
@@ -122,7 +130,7 @@ struct br_object {
     uint8_t salt[BR_SALT_BYTES];
 };
 
-/** br_object_kind_name - "config", "key", "epoch", "pack", "point", "lease", "tombstone", "doomed", "hold"; "unknown" */
+/** br_object_kind_name - "config", "key", "epoch", "pack", "point", "lease", "tombstone", "doomed", "hold", "history", "shredded epoch"; "unknown" */
 const char *br_object_kind_name(enum br_object_kind kind);
 
 // Names. Each gives the name of an object in the store; a name that is none of these belongs to somebody else, or to a newer version.
@@ -134,6 +142,12 @@ void br_name_point(const struct br_uuid *volume, const struct br_uuid *point, ch
 void br_name_lease(const struct br_uuid *run, char name[BR_OBJECT_NAME_BYTES]);
 void br_name_doomed(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES]);
 void br_name_hold(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES]);
+/** br_name_shredded, br_name_history - likewise; @note 0 to 99 */
+void br_name_shredded(uint32_t epoch, char name[BR_OBJECT_NAME_BYTES]);
+void br_name_history(const struct br_uuid *host, const struct br_uuid *run, unsigned note,
+                     char name[BR_OBJECT_NAME_BYTES]);
+bool br_name_parse_shredded(const char *name, uint32_t *ret_epoch);
+bool br_name_parse_history(const char *name, struct br_uuid *ret_host, struct br_uuid *ret_run, unsigned *ret_note);
 /** br_name_parse_KIND - what a name of just that form says; false: of another form */
 bool br_name_parse_key(const char *name, struct br_uuid *ret_id);
 bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch);
@@ -230,6 +244,13 @@ BR_MUST_CHECK int br_epoch_seal(uint32_t epoch, const struct br_uuid *repository
                                 struct br_buf *to, struct br_err *reterr);
 BR_MUST_CHECK int br_epoch_open(const char *name, const void *bytes, size_t len, const struct br_key *master,
                                 struct br_key *ret_key, uint64_t *ret_made_unix_ns, struct br_err *reterr);
+
+/** br_shredded_seal, br_shredded_open - the note that an epoch's key was given up; errors as br_object_seal() and br_object_open() */
+BR_MUST_CHECK int br_shredded_seal(uint32_t epoch, const struct br_uuid *repository, const uint8_t salt[BR_SALT_BYTES],
+                                   const struct br_key *master, uint64_t when_unix_ns, struct br_buf *to,
+                                   struct br_err *reterr);
+BR_MUST_CHECK int br_shredded_open(const char *name, const void *bytes, size_t len, const struct br_key *master,
+                                   uint64_t *ret_when_unix_ns, struct br_err *reterr);
 
 // Chunks ------------------------------------------------------------------------------------------------------------------------------
 

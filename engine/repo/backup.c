@@ -12,6 +12,7 @@
 
 #define BACKUP_FRAMES      8u
 #define BACKUP_OVERLAY_MAX 8u // pages; with more of them a block is stored whole
+#define BACKUP_NARROW_TRY  64u
 
 struct backup {
     struct br_backup_params params;
@@ -19,6 +20,8 @@ struct backup {
     struct br_point newest;   // of the volume
     struct br_hash newest_hash;
     bool has_newest;
+    struct br_point base; // that the run is compared with
+    bool has_base;
     struct br_point made;
     bool has_made;
 
@@ -37,7 +40,8 @@ struct backup {
     struct br_tree_store store;     // where the result's nodes go
     struct br_tree_writer *tree;
     uint8_t block[BR_BLOCK_BYTES];
-    struct br_buf old, below, overlay;
+    struct br_buf old, below, overlay, narrowed;
+    unsigned narrow_tried, narrow_won;
 };
 
 // What stands for the repository in the source's state: the same for all runs of a volume.
@@ -76,26 +80,26 @@ static void generation_of(const struct br_point *point, struct br_generation *re
 static int backup_info(void *ctx, struct br_endpoint_info *ret_info, struct br_err *reterr)
 {
     const struct backup *backup = ctx;
-    const struct br_point *newest = &backup->newest;
+    const struct br_point *base = &backup->base;
     struct br_endpoint_info info = {
         .capacity_bytes = UINT64_MAX, .empty = true, .zero = true, .may_write = true, .may_replace = true};
     struct br_identity *identity = &info.identity;
     int rc = 0;
 
-    if (backup->has_newest) {
+    if (backup->has_base) {
         info.empty = false;
         identity->state = BR_STATE_COMPLETE;
-        identity->volume = newest->volume;
-        generation_of(newest, &identity->generation);
-        identity->root = newest->root;
-        rc = br_point_tree(newest, &identity->tree, reterr);
-        identity->sector_bytes = newest->sector_bytes;
-        identity->consistency = newest->consistency;
-        identity->taken_unix_ns = newest->taken_unix_ns;
-        identity->finished_unix_ns = newest->made_unix_ns;
-        identity->unreadable_blocks = newest->unreadable_blocks;
-        snprintf(identity->label, sizeof(identity->label), "%s", newest->label);
-        replica_of(backup, &newest->volume, &identity->replica);
+        identity->volume = base->volume;
+        generation_of(base, &identity->generation);
+        identity->root = base->root;
+        rc = br_point_tree(base, &identity->tree, reterr);
+        identity->sector_bytes = base->sector_bytes;
+        identity->consistency = base->consistency;
+        identity->taken_unix_ns = base->taken_unix_ns;
+        identity->finished_unix_ns = base->made_unix_ns;
+        identity->unreadable_blocks = base->unreadable_blocks;
+        snprintf(identity->label, sizeof(identity->label), "%s", base->label);
+        replica_of(backup, &base->volume, &identity->replica);
     } else if (backup->active) {
         replica_of(backup, &backup->header.volume, &identity->replica);
     }
@@ -108,7 +112,7 @@ static int backup_fetch_nodes(void *ctx, const struct br_tree_link *links, unsig
 {
     struct backup *backup = ctx;
     struct br_repo_version version;
-    int rc = br_repo_version_open(backup->params.repo, backup->frames, &backup->newest, &version, reterr);
+    int rc = br_repo_version_open(backup->params.repo, backup->frames, &backup->base, &version, reterr);
 
     rc = rc < 0 ? rc : damaged(br_tree_store_fetch_many(&version.store, links, count, ret_nodes, reterr), reterr);
     br_repo_version_close(&version);
@@ -152,6 +156,7 @@ static void run_close(struct backup *backup)
     br_buf_free(&backup->old);
     br_buf_free(&backup->below);
     br_buf_free(&backup->overlay);
+    br_buf_free(&backup->narrowed);
     backup->tree = NULL;
     backup->leaves = NULL;
     backup->writer = NULL;
@@ -160,26 +165,28 @@ static void run_close(struct backup *backup)
     backup->active = false;
 }
 
-// Is everything there that the newest point needs, and will it stay? 1 or 0. Looked at when packs went away since, or may go.
-static int newest_lasts(const struct backup *backup, struct br_err *reterr)
+// Is everything there that the point before needs, and will it stay? 1 or 0. Looked at when packs went away since, or may go. What is noted is the
+// newest point's: of an older one it is looked every time.
+static int base_lasts(const struct backup *backup, struct br_err *reterr)
 {
     struct br_index *index = br_repo_index_of(backup->params.repo);
+    bool newest = backup->has_newest && br_uuid_equal(&backup->base.id, &backup->newest.id);
     bool doomed = br_index_avoid_count(index) > 0;
     struct br_repo_verify_result result;
     uint64_t losses, checked;
     int rc = br_index_losses(index, &losses, reterr);
 
-    rc = rc < 0 ? rc : br_index_noted(index, 'c', &backup->newest.volume, &checked, reterr);
-    if (rc < 0 || !backup->has_newest || (checked == losses && !doomed)) {
+    rc = rc < 0 ? rc : br_index_noted(index, 'c', &backup->base.volume, &checked, reterr);
+    if (rc < 0 || !backup->has_base || (newest && checked == losses && !doomed)) {
         return rc < 0 ? rc : 1;
     }
     const struct br_repo_verify_params params = {
-        .repo = backup->params.repo, .points = &backup->newest, .point_count = 1, .lasting = true};
+        .repo = backup->params.repo, .points = &backup->base, .point_count = 1, .lasting = true};
     rc = br_repo_verify(&params, &result, reterr);
     if (rc < 0 || result.points_incomplete) {
         return BR_MIN(rc, 0);
     }
-    rc = br_index_note(index, 'c', &backup->newest.volume, losses, reterr);
+    rc = newest ? br_index_note(index, 'c', &backup->base.volume, losses, reterr) : 0;
     return rc < 0 ? rc : 1;
 }
 
@@ -188,7 +195,6 @@ static int begin_lease(struct backup *backup, const struct br_uuid *run, bool de
 {
     const struct br_delta_header *header = &backup->header;
     struct br_point still;
-    struct br_hash hash;
 
     backup->lease = (struct br_lease){.run = *run, .volume = header->volume, .point = header->generation.id};
     snprintf(backup->lease.host, sizeof(backup->lease.host), "%s", backup->params.host ? backup->params.host : "");
@@ -198,11 +204,11 @@ static int begin_lease(struct backup *backup, const struct br_uuid *run, bool de
     if (rc < 0 || !delta) {
         return rc;
     }
-    rc = br_repo_point(backup->params.repo, &backup->newest.volume, &backup->newest.id, &still, &hash, reterr);
-    if (rc == -BR_E_NOT_FOUND || (!rc && !br_hash_equal(&hash, &backup->newest_hash))) {
+    rc = br_repo_point(backup->params.repo, &backup->base.volume, &backup->base.id, &still, NULL, reterr);
+    if (rc == -BR_E_NOT_FOUND || (!rc && !br_hash_equal(&still.root, &backup->base.root))) {
         return br_err_set(reterr, BR_E_WRONG_PARENT, "the point before was removed meanwhile");
     }
-    rc = rc < 0 ? rc : newest_lasts(backup, reterr);
+    rc = rc < 0 ? rc : base_lasts(backup, reterr);
     return rc ? BR_MIN(rc, 0)
               : damaged(br_err_set(reterr, BR_E_NOT_FOUND, "a prune removes some of it meanwhile"), reterr);
 }
@@ -214,12 +220,32 @@ static int begin_tree(struct backup *backup, bool delta, struct br_err *reterr)
 
     backup->store = (struct br_tree_store){.fetch = store_fetch, .keep = store_keep, .ctx = backup};
     if (delta) {
-        rc = br_repo_version_open(repo, backup->frames, &backup->newest, &backup->parent, reterr);
+        rc = br_repo_version_open(repo, backup->frames, &backup->base, &backup->parent, reterr);
         rc = rc < 0 ? rc : br_tree_reader_open(&backup->parent.tree, &backup->parent.store, &backup->leaves, reterr);
     }
     return rc < 0 ? rc
                   : br_tree_writer_open(&backup->geometry, delta ? &backup->parent.tree : NULL,
                                         delta ? &backup->store : NULL, &backup->store, &backup->tree, reterr);
+}
+
+// Does the run share nothing with the point that it would be compared with?
+static bool anew(const struct backup *backup)
+{
+    const struct br_uuid *domain = &backup->params.domain;
+
+    return backup->params.type == BR_POINT_FULL ||
+           (backup->has_base && !br_uuid_is_nil(domain) && !br_uuid_equal(domain, &backup->base.domain));
+}
+
+static struct br_uuid domain_of(const struct backup *backup)
+{
+    if (!br_uuid_is_nil(&backup->params.domain)) {
+        return backup->params.domain;
+    }
+    return backup->params.type == BR_POINT_FULL ? br_ring_new_uuid(br_repo_ring_of(backup->params.repo))
+           : backup->has_base                   ? backup->base.domain
+           : backup->has_newest                 ? backup->newest.domain
+                                                : backup->params.first_domain;
 }
 
 static int backup_begin(void *ctx, const struct br_replica_begin *begin, bool overwrite, struct br_err *reterr)
@@ -242,26 +268,25 @@ static int backup_begin(void *ctx, const struct br_replica_begin *begin, bool ov
     if (rc < 0) {
         return rc;
     }
-    if (delta && (!backup->has_newest || !br_uuid_equal(&header->generation.parent_id, &backup->newest.id) ||
-                  !br_hash_equal(&header->parent_root, &backup->newest.root))) {
+    if (delta && (!backup->has_base || !br_uuid_equal(&header->generation.parent_id, &backup->base.id) ||
+                  !br_hash_equal(&header->parent_root, &backup->base.root))) {
         return br_err_set(reterr, BR_E_WRONG_PARENT, "the volume's newest point is another");
     }
-    if (delta && backup->params.type == BR_POINT_FULL) {
-        return br_err_set(reterr, BR_E_INTERNAL, "a full point from a delta");
+    if (delta && anew(backup)) {
+        return br_err_set(reterr, BR_E_INTERNAL, "a full point, or one of another domain, from a delta");
     }
     if (!br_tree_geometry_of(header->size_bytes, &backup->geometry)) {
         return br_err_set(reterr, BR_E_LIMIT, "a volume larger than any version can be");
     }
     backup->active = true;
+    backup->narrow_tried = backup->narrow_won = 0;
     backup->header = *header;
     rc = begin_lease(backup, &writer.run, delta, reterr);
     if (rc < 0) {
         run_close(backup);
         return rc;
     }
-    backup->domain_id = backup->params.type == BR_POINT_FULL ? br_ring_new_uuid(br_repo_ring_of(repo))
-                        : backup->has_newest                 ? backup->newest.domain
-                                                             : backup->params.first_domain;
+    backup->domain_id = domain_of(backup);
     rc = br_domain_mac(&br_repo_config_of(repo)->id_secret, &backup->domain_id, &backup->domain, reterr);
     rc = rc < 0 ? rc : br_writer_open(&writer, &backup->writer, reterr);
     rc = rc < 0 ? rc : begin_tree(backup, delta, reterr);
@@ -327,7 +352,7 @@ static int find_stored(struct backup *backup, uint64_t index, struct stored *ret
     }
     const struct br_chunk_id *base = chunk.kind == BR_CHUNK_OVERLAY ? &chunk.base : &id;
     ret_stored->proven = chunk.proven && !chunk.doomed;
-    rc = rc < 0 ? rc : br_index_find_block(places, base, &ret_stored->below, reterr);
+    rc = rc < 0 ? rc : br_index_find_block(places, base, 0, &ret_stored->below, reterr);
     if (!rc) {
         rc = br_err_set(reterr, BR_E_NOT_FOUND, "a block below that is in no pack");
     }
@@ -425,6 +450,56 @@ static int put_pages(struct backup *backup, const struct br_batch_block *block, 
                                                : put_rebuilt(backup, block, id, &stored, data, reterr);
 }
 
+// Where the source's side lost its page hashes, or compares with another version than its last one, whole blocks come for changed pages. What
+// is stored tells which. It costs a read, so it is given up, but for a try now and then, where most blocks did change as a whole.
+static bool narrow_pays(struct backup *backup)
+{
+    return ++backup->narrow_tried <= BACKUP_NARROW_TRY || !(backup->narrow_tried % BACKUP_NARROW_TRY) ||
+           backup->narrow_won >= backup->narrow_tried / 4;
+}
+
+// Returns 1 when it was stored as an overlay, 0 when it is to be stored whole.
+static int put_narrowed(struct backup *backup, const struct br_batch_block *block, const struct br_chunk_id *id,
+                        const uint8_t *data, struct br_err *reterr)
+{
+    uint32_t len = br_block_bytes(&backup->geometry, block->index);
+    struct br_batch_block narrow = {.index = block->index, .leaf = block->leaf};
+    struct br_buf *to = &backup->narrowed;
+    struct stored stored;
+    struct br_err none;
+
+    // What can't be read is no hindrance to storing the block as it came.
+    if (!backup->leaves || !narrow_pays(backup) || find_stored(backup, block->index, &stored, &none) < 0 ||
+        stored.zero || !stored.proven || stored.len_bytes != len || read_stored(backup, &stored, len, &none) < 0) {
+        return 0;
+    }
+    br_buf_reset(to);
+    for (unsigned p = 0; p < BR_PAGES_PER_BLOCK; p++) {
+        uint32_t at = p * BR_PAGE_BYTES, page = br_page_bytes(&backup->geometry, block->index, p);
+
+        if (!page || !memcmp(backup->block + at, data + at, page)) {
+            continue;
+        }
+        if (br_is_zero(data + at, page)) {
+            narrow.zeros |= (uint16_t)(1u << p);
+        } else {
+            narrow.pages |= (uint16_t)(1u << p);
+            br_buf_append(to, data + at, page);
+        }
+    }
+    if (br_buf_failed(to)) {
+        return br_err_set(reterr, BR_E_NOMEM, "an overlay");
+    }
+    unsigned pages =
+        (unsigned)__builtin_popcount(narrow.pages | narrow.zeros | stored.overlay.pages | stored.overlay.zeros);
+    if (pages > BACKUP_OVERLAY_MAX) {
+        return 0;
+    }
+    backup->narrow_won++;
+    int rc = put_overlay(backup, &narrow, id, &stored, to->data, reterr);
+    return rc < 0 ? rc : 1;
+}
+
 static int put_block(struct backup *backup, const struct br_batch_block *block, const uint8_t *data,
                      struct br_err *reterr)
 {
@@ -435,7 +510,8 @@ static int put_block(struct backup *backup, const struct br_batch_block *block, 
 
     rc = rc < 0 ? rc : br_writer_has(backup->writer, &id, reterr);
     if (!rc && block->pages == all) {
-        rc = put_whole(backup, &id, data, len, reterr);
+        rc = put_narrowed(backup, block, &id, data, reterr);
+        rc = rc ? rc : put_whole(backup, &id, data, len, reterr);
     } else if (!rc && (block->pages | block->zeros) == all) {
         lay_over(backup, block, data);
         rc = put_whole(backup, &id, backup->block, len, reterr);
@@ -478,7 +554,7 @@ static int backup_run(void *ctx, const struct br_run *run, struct br_err *reterr
 static int count_unreadable(struct backup *backup, const struct br_tree *tree, const struct br_delta_end *end,
                             uint64_t *ret_blocks, struct br_err *reterr)
 {
-    bool any = end->unreadable_blocks || (!backup->header.full && backup->newest.unreadable_blocks);
+    bool any = end->unreadable_blocks || (!backup->header.full && backup->base.unreadable_blocks);
     struct br_tree_reader *reader = NULL;
     uint64_t count = 0, at = 0;
     int rc = any ? br_tree_reader_open(tree, &backup->store, &reader, reterr) : 0;
@@ -496,6 +572,19 @@ static int count_unreadable(struct backup *backup, const struct br_tree *tree, c
     return rc;
 }
 
+// What a copy has of its original: all that says what it is and where it is from, and nothing of where it lies.
+static void keep_facts(const struct br_point *original, struct br_point *point)
+{
+    point->counter = original->counter;
+    point->type = original->type;
+    point->changed_bytes = original->changed_bytes;
+    memcpy(point->tracker, original->tracker, sizeof(point->tracker));
+    memcpy(point->host, original->host, sizeof(point->host));
+    memcpy(point->label, original->label, sizeof(point->label));
+    point->tag_count = original->tag_count;
+    memcpy(point->tags, original->tags, sizeof(point->tags));
+}
+
 static void describe(const struct backup *backup, const struct br_tree *tree, const struct br_delta_end *end,
                      uint64_t unreadable_blocks, struct br_point *ret_point)
 {
@@ -511,7 +600,9 @@ static void describe(const struct backup *backup, const struct br_tree *tree, co
         .sector_bytes = header->sector_bytes,
         .hash_id = header->hash_id,
         .consistency = header->consistency,
-        .type = backup->params.type,
+        // A differential that had to store all anew was compared with none.
+        .type =
+            header->full && backup->params.type == BR_POINT_DIFFERENTIAL ? BR_POINT_INCREMENTAL : backup->params.type,
         .domain = backup->domain_id,
         .taken_unix_ns = header->taken_unix_ns,
         .made_unix_ns = br_ring_unix_ns(br_repo_ring_of(backup->params.repo)),
@@ -521,7 +612,12 @@ static void describe(const struct backup *backup, const struct br_tree *tree, co
     };
 
     if (!header->full) {
-        point.parent = backup->newest.id;
+        point.parent = backup->base.id;
+    }
+    if (backup->params.as) {
+        keep_facts(backup->params.as, &point);
+        *ret_point = point;
+        return;
     }
     snprintf(point.tracker, sizeof(point.tracker), "%s", backup->params.tracker ? backup->params.tracker : "");
     snprintf(point.host, sizeof(point.host), "%s", backup->params.host ? backup->params.host : "");
@@ -567,6 +663,8 @@ static int commit(struct backup *backup, const struct br_delta_end *end, struct 
     backup->has_made = true;
     rc = br_repo_point(backup->params.repo, &point.volume, &point.id, &backup->newest, &backup->newest_hash, reterr);
     backup->has_newest = !rc;
+    backup->base = backup->newest;
+    backup->has_base = !rc;
     return rc;
 }
 
@@ -575,12 +673,12 @@ static int recheck(struct backup *backup, uint64_t recheck_bytes, struct br_repl
                    struct br_err *reterr)
 {
     struct br_index *index = br_repo_index_of(backup->params.repo);
-    const struct br_point *point = &backup->newest;
+    const struct br_point *point = &backup->base;
     struct br_read_progress progress = {0};
     uint64_t from = 0;
     int rc = br_index_noted(index, 'r', &point->volume, &from, reterr);
 
-    if (rc < 0 || !recheck_bytes || !backup->has_newest) {
+    if (rc < 0 || !recheck_bytes || !backup->has_base) {
         return rc;
     }
     from = from * BR_BLOCK_BYTES < point->size_bytes ? from : 0;
@@ -733,6 +831,47 @@ static const struct br_endpoint_ops backup_ops = {
     .close = backup_close,
 };
 
+struct full_search {
+    bool found;
+    struct br_point point;
+};
+
+static int take_full(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct full_search *search = ctx;
+
+    (void)err;
+    if (!rc && br_uuid_is_nil(&point->parent) && (!search->found || point->counter > search->point.counter)) {
+        search->point = *point;
+        search->found = true;
+    }
+    return 0;
+}
+
+// The point to compare with. Full is, for a differential, what was itself compared with none.
+static int find_base(struct backup *backup, struct br_err *reterr)
+{
+    const struct br_backup_params *params = &backup->params;
+    struct full_search search = {0};
+    int rc = 0;
+
+    if (params->alone) {
+        return 0;
+    }
+    if (!br_uuid_is_nil(&params->parent)) {
+        rc = br_repo_point(params->repo, &params->volume, &params->parent, &backup->base, NULL, reterr);
+        backup->has_base = !rc;
+    } else if (params->type == BR_POINT_DIFFERENTIAL) {
+        rc = br_repo_points(params->repo, &params->volume, take_full, &search, reterr);
+        backup->base = search.point;
+        backup->has_base = search.found;
+    } else {
+        backup->base = backup->newest;
+        backup->has_base = backup->has_newest;
+    }
+    return rc;
+}
+
 int br_backup_open(const struct br_backup_params *params, struct br_endpoint *ret_endpoint, struct br_err *reterr)
 {
     struct backup *backup = calloc(1, sizeof(*backup));
@@ -745,6 +884,10 @@ int br_backup_open(const struct br_backup_params *params, struct br_endpoint *re
     if (!rc && !br_uuid_is_nil(&params->volume)) {
         rc = br_repo_newest(params->repo, &params->volume, &backup->newest, &backup->newest_hash, reterr);
         backup->has_newest = rc > 0;
+        rc = rc < 0 ? rc : find_base(backup, reterr);
+    }
+    if (rc >= 0 && backup->params.type == BR_POINT_DIFFERENTIAL && !backup->has_base) {
+        backup->params.type = BR_POINT_FULL;
     }
     if (rc < 0) {
         if (backup) {
@@ -762,7 +905,43 @@ int br_backup_whole(const struct br_endpoint *endpoint, struct br_err *reterr)
     struct backup *backup = endpoint->ctx;
     int rc = br_doomed_avoid(backup->params.repo, reterr);
 
-    return rc < 0 ? rc : newest_lasts(backup, reterr);
+    return rc < 0 ? rc : base_lasts(backup, reterr);
+}
+
+enum br_point_type br_backup_type(const struct br_endpoint *endpoint)
+{
+    const struct backup *backup = endpoint->ctx;
+
+    return backup->params.type;
+}
+
+bool br_backup_anew(const struct br_endpoint *endpoint)
+{
+    return anew(endpoint->ctx);
+}
+
+int br_backup_held(const struct br_endpoint *endpoint, const struct br_hash *leaf, struct br_err *reterr)
+{
+    struct backup *backup = endpoint->ctx;
+    struct br_chunk_id id;
+    int rc = br_chunk_id_leaf(backup->domain, leaf, &id, reterr);
+
+    return rc < 0 ? rc : br_writer_has(backup->writer, &id, reterr);
+}
+
+int br_backup_keep(const struct br_endpoint *endpoint, const struct br_keep *keep, struct br_err *reterr)
+{
+    struct backup *backup = endpoint->ctx;
+    int rc = 0;
+
+    for (unsigned i = 0; !rc && i < keep->count; i++) {
+        int held = br_backup_held(endpoint, &keep->blocks[i].leaf, reterr);
+
+        rc = held < 0 ? held
+             : !held  ? br_err_set(reterr, BR_E_NOT_FOUND, "a block that was held is not any more")
+                      : br_tree_put(backup->tree, keep->blocks[i].index, &keep->blocks[i].leaf, NULL, reterr);
+    }
+    return rc;
 }
 
 const struct br_point *br_backup_point(const struct br_endpoint *endpoint)

@@ -6,6 +6,9 @@
 // What a run changed of a block is laid over the block that is stored, as long as that is cheaper than the block: an overlay always has a whole
 // block below it, so that reading one block takes two chunks at most, after any number of runs.
 //
+// What a point is compared with is its parent, and in its domain: the newest one, of a differential the newest full one, or the one that is asked
+// for. It makes no difference for who reads it: every point is whole.
+//
 // A run that is cut leaves no point. What it had stored in whole packs is found by the next one, and is not stored again.
 #ifndef BR_REPO_BACKUP_H
 #define BR_REPO_BACKUP_H
@@ -17,7 +20,12 @@ struct br_backup_params {
     struct br_repo *repo;
     struct br_uuid volume;       // nil: not known yet, there are no points of it
     struct br_uuid first_domain; // of a volume that has no point
-    enum br_point_type type;     // FULL: the caller also forces a full copy
+    struct br_uuid domain;       // where the point's ids are to be; nil: its parent's
+    struct br_uuid
+        parent; // the point of the volume to compare with, which must be there; nil: the newest (DIFFERENTIAL: full) one
+    bool alone;                // it is compared with none
+    enum br_point_type type;   // DIFFERENTIAL without a full one before: see br_backup_type()
+    const struct br_point *as; // NULL, or: the point is a copy of this one of another repository, whose facts it keeps
     const char *host;
     const char *tracker;
     const char *const *tags; // NULL-terminated; NULL none
@@ -29,11 +37,23 @@ struct br_backup_params {
 BR_MUST_CHECK int br_backup_open(const struct br_backup_params *params, struct br_endpoint *ret_endpoint,
                                  struct br_err *reterr);
 /**
- * br_backup_whole - is everything there that the volume's newest point needs? Looked at when packs went away, or the index was made anew, since
+ * br_backup_type - what the run makes: FULL instead of DIFFERENTIAL where the volume has no full point yet
+ * br_backup_anew - the run must be a full copy (force_full): the point is FULL, or in another domain than what it would be compared with
+ */
+enum br_point_type br_backup_type(const struct br_endpoint *endpoint);
+bool br_backup_anew(const struct br_endpoint *endpoint);
+/**
+ * br_backup_whole - is everything there that the point to compare with needs? Looked at when packs went away, or the index was made anew, since
  * it was looked at last.
  * Returns 1 yes, or there is no point; 0 no: the run must be a full one (force_full), which stores what is missing
  */
 BR_MUST_CHECK int br_backup_whole(const struct br_endpoint *endpoint, struct br_err *reterr);
+/**
+ * br_backup_held - is a block with this leaf there already, in the domain of the run under way, so that br_backup_keep() takes it? 1 or 0
+ * br_backup_keep - blocks that are, in their order among batches and runs; -BR_E_NOT_FOUND one is not
+ */
+BR_MUST_CHECK int br_backup_held(const struct br_endpoint *endpoint, const struct br_hash *leaf, struct br_err *reterr);
+BR_MUST_CHECK int br_backup_keep(const struct br_endpoint *endpoint, const struct br_keep *keep, struct br_err *reterr);
 /** br_backup_point - the point that the last commit made; NULL none */
 const struct br_point *br_backup_point(const struct br_endpoint *endpoint);
 /** br_backup_counts - of the run under way, or the last one */

@@ -377,6 +377,7 @@ static int each_copy(struct br_index *index, MDB_cursor *cursor, const struct br
         }
         chunk.proven = known && pack.proven;
         chunk.doomed = known && br_index_avoids(index, pack.salt);
+        chunk.epoch = known ? pack.epoch : 0;
         int stop = known ? fn(ctx, &chunk) : 0;
         if (stop) {
             return stop;
@@ -408,7 +409,8 @@ int br_index_each_copy(struct br_index *index, const struct br_chunk_id *id, br_
 #define COPIES_MAX 64u
 
 struct copies {
-    bool blocks; // alone
+    bool blocks;      // alone
+    uint32_t outside; // this epoch; 0 any
     struct br_index_chunk chunks[COPIES_MAX];
     unsigned count;
 };
@@ -417,7 +419,7 @@ static int take_copy(void *ctx, const struct br_index_chunk *chunk)
 {
     struct copies *copies = ctx;
 
-    if (!copies->blocks || chunk->kind == BR_CHUNK_BLOCK) {
+    if ((!copies->blocks || chunk->kind == BR_CHUNK_BLOCK) && (!copies->outside || chunk->epoch != copies->outside)) {
         copies->chunks[copies->count++] = *chunk;
     }
     return copies->count == COPIES_MAX;
@@ -439,10 +441,10 @@ static struct br_index_chunk *best_of(struct copies *copies, unsigned from)
     return &copies->chunks[from];
 }
 
-int br_index_find_block(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
-                        struct br_err *reterr)
+int br_index_find_block(struct br_index *index, const struct br_chunk_id *id, uint32_t outside,
+                        struct br_index_chunk *ret_chunk, struct br_err *reterr)
 {
-    struct copies copies = {.blocks = true};
+    struct copies copies = {.blocks = true, .outside = outside};
     int rc = br_index_each_copy(index, id, take_copy, &copies, reterr);
 
     if (rc < 0 || !copies.count) {
@@ -452,10 +454,10 @@ int br_index_find_block(struct br_index *index, const struct br_chunk_id *id, st
     return 1;
 }
 
-int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
-                  struct br_err *reterr)
+int br_index_find_outside(struct br_index *index, const struct br_chunk_id *id, uint32_t outside,
+                          struct br_index_chunk *ret_chunk, struct br_err *reterr)
 {
-    struct copies copies = {.count = 0};
+    struct copies copies = {.outside = outside};
     struct br_index_chunk base;
     int rc = br_index_each_copy(index, id, take_copy, &copies, reterr);
 
@@ -465,13 +467,19 @@ int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct b
     *ret_chunk = *best_of(&copies, 0);
     // With one copy alone there is no choice, and that is nearly always so.
     for (unsigned i = 1; ret_chunk->kind == BR_CHUNK_OVERLAY && i < copies.count; i++) {
-        rc = br_index_find_block(index, &ret_chunk->base, &base, reterr);
+        rc = br_index_find_block(index, &ret_chunk->base, outside, &base, reterr);
         if (rc) {
-            return rc;
+            return BR_MIN(rc, 1);
         }
         *ret_chunk = *best_of(&copies, i);
     }
     return 1;
+}
+
+int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
+                  struct br_err *reterr)
+{
+    return br_index_find_outside(index, id, 0, ret_chunk, reterr);
 }
 
 // Doomed packs ------------------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ struct br_index_chunk {
     uint32_t at; // in the frame, raw
     uint32_t len_bytes;
     uint32_t ordinal;        // in the pack
+    uint32_t epoch;          // of its pack
     bool proven;             // its pack is
     bool doomed;             // its pack is (br_index_avoid())
     struct br_chunk_id base; // of an overlay
@@ -62,8 +63,13 @@ void br_index_close(struct br_index *index);
  */
 BR_MUST_CHECK int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                                 struct br_err *reterr);
-/** br_index_find_block - the same of blocks alone, as what an overlay lies over must be */
-BR_MUST_CHECK int br_index_find_block(struct br_index *index, const struct br_chunk_id *id,
+/**
+ * br_index_find_outside - the same, passing over packs that are sealed in the epoch @outside
+ * br_index_find_block - blocks alone, as what an overlay lies over must be; @outside: 0 any epoch
+ */
+BR_MUST_CHECK int br_index_find_outside(struct br_index *index, const struct br_chunk_id *id, uint32_t outside,
+                                        struct br_index_chunk *ret_chunk, struct br_err *reterr);
+BR_MUST_CHECK int br_index_find_block(struct br_index *index, const struct br_chunk_id *id, uint32_t outside,
                                       struct br_index_chunk *ret_chunk, struct br_err *reterr);
 typedef int br_index_chunk_fn(void *ctx, const struct br_index_chunk *chunk);
 /** br_index_each_copy - every place where a chunk is, in no order; non-zero of @fn stops and is returned; @fn may not ask the index */

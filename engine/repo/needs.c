@@ -145,7 +145,7 @@ static int need_base(struct br_needs *needs, const struct br_chunk_id *id, bool 
 {
     struct br_index_chunk best;
     struct copies copies;
-    int rc = br_index_find_block(needs->index, id, &best, reterr);
+    int rc = br_index_find_block(needs->index, id, 0, &best, reterr);
 
     if (rc > 0 && will_last(&best)) {
         mark(needs, &best);

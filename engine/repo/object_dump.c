@@ -7,6 +7,7 @@
 
 #include "engine/base/units.h"
 #include "engine/codec/identity.h"
+#include "engine/repo/history.h"
 
 struct dumping {
     struct br_repo *repo;
@@ -253,6 +254,30 @@ static int dump_sealed(const struct dumping *d, const struct br_object *object, 
     }
 }
 
+static int dump_history(const struct dumping *d)
+{
+    struct br_buf text = {0};
+    int rc = br_history_read(d->repo, d->name, &text, d->reterr);
+
+    rc = rc < 0 ? rc : say(d, "note         %s", (const char *)text.data);
+    br_buf_free(&text);
+    return rc;
+}
+
+static int dump_shredded(const struct dumping *d)
+{
+    size_t count;
+    const struct br_repo_epoch_info *infos = br_repo_epochs(d->repo, &count);
+    uint32_t epoch;
+
+    for (size_t i = 0; br_name_parse_shredded(d->name, &epoch) && i < count; i++) {
+        if (infos[i].number == epoch && infos[i].shredded) {
+            return say_time(d, "shredded", infos[i].shredded_unix_ns);
+        }
+    }
+    return br_err_set(d->reterr, BR_E_CORRUPT, "%s: does not open", d->name);
+}
+
 int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_line_fn *line, void *ctx,
                    struct br_err *reterr)
 {
@@ -284,6 +309,8 @@ int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_
         case BR_OBJECT_TOMBSTONE:
         case BR_OBJECT_DOOMED:
         case BR_OBJECT_HOLD: rc = dump_sealed(&d, &object, &bytes); break;
+        case BR_OBJECT_HISTORY: rc = dump_history(&d); break;
+        case BR_OBJECT_SHREDDED: rc = dump_shredded(&d); break;
         default: rc = br_err_set(reterr, BR_E_VERSION, "%s: an object of kind %u", name, object.kind);
         }
     }

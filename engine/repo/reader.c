@@ -145,7 +145,7 @@ static int want(struct reading *reading, const struct br_index_chunk *chunk, con
 static int find(struct reading *reading, const struct br_chunk_id *id, bool base, struct br_index_chunk *chunk,
                 struct br_err *reterr)
 {
-    int rc = base ? br_index_find_block(reading->index, id, chunk, reterr)
+    int rc = base ? br_index_find_block(reading->index, id, 0, chunk, reterr)
                   : br_index_find(reading->index, id, chunk, reterr);
 
     if (!rc) {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/base/units.h"
+
 struct epoch {
     uint32_t number;
     struct br_key key;
@@ -17,8 +19,10 @@ struct br_repo {
     struct br_repo_config config;
     struct br_key master;
     struct br_uuid opened_by;
-    struct epoch *epochs; // ascending
+    struct epoch *epochs; // ascending, those that are not shredded
     size_t epoch_count;
+    struct br_repo_epoch_info *infos; // of all, ascending
+    size_t info_count;
     bool epochs_bad; // one of them does not open: nothing new is sealed, since it may be the newest
     struct br_index *index;
 };
@@ -313,10 +317,51 @@ static int unlock(struct br_repo *repo, const struct br_repo_config *look, const
     return rc;
 }
 
+// Names come ascending, so that one that is missing shows.
+static int add_info(struct br_repo *repo, uint32_t number, uint64_t made_unix_ns, struct br_err *reterr)
+{
+    void *more = realloc(repo->infos, (repo->info_count + 1) * sizeof(*repo->infos));
+
+    if (!more) {
+        return br_err_set(reterr, BR_E_NOMEM, "the epochs");
+    }
+    repo->infos = more;
+    repo->infos[repo->info_count++] = (struct br_repo_epoch_info){.number = number, .made_unix_ns = made_unix_ns};
+    repo->epochs_bad = repo->epochs_bad || number != repo->info_count;
+    return 0;
+}
+
 struct epoch_list {
     struct br_repo *repo;
     struct br_err *reterr;
 };
+
+// The note that an epoch was shredded comes behind its key, if that is still there.
+static int take_shredded(const struct epoch_list *list, const char *name, uint32_t number)
+{
+    struct br_repo *repo = list->repo;
+    struct br_buf bytes = {0};
+    uint64_t when_unix_ns;
+    int rc = get_object(&repo->store, name, &bytes, list->reterr);
+
+    rc = rc < 0 ? rc : br_shredded_open(name, bytes.data, bytes.len, &repo->master, &when_unix_ns, list->reterr);
+    br_buf_free(&bytes);
+    if (rc < 0) {
+        repo->epochs_bad = true;
+        return rc == -BR_E_NOMEM ? rc : 0;
+    }
+    if (!repo->info_count || repo->infos[repo->info_count - 1].number != number) {
+        rc = add_info(repo, number, 0, list->reterr);
+    }
+    if (!rc) {
+        repo->infos[repo->info_count - 1].shredded = true;
+        repo->infos[repo->info_count - 1].shredded_unix_ns = when_unix_ns;
+    }
+    if (repo->epoch_count && repo->epochs[repo->epoch_count - 1].number == number) {
+        br_key_wipe(&repo->epochs[--repo->epoch_count].key);
+    }
+    return rc;
+}
 
 static int take_epoch(void *ctx, const char *name)
 {
@@ -326,6 +371,9 @@ static int take_epoch(void *ctx, const char *name)
     uint64_t made_unix_ns;
     struct epoch epoch;
 
+    if (br_name_parse_shredded(name, &epoch.number)) {
+        return take_shredded(list, name, epoch.number);
+    }
     if (!br_name_parse_epoch(name, &epoch.number)) {
         return 0;
     }
@@ -339,13 +387,14 @@ static int take_epoch(void *ctx, const char *name)
         repo->epochs_bad = true;
         return rc == -BR_E_NOMEM ? rc : 0;
     }
-    void *more = realloc(repo->epochs, (repo->epoch_count + 1) * sizeof(*repo->epochs));
+    rc = add_info(repo, epoch.number, made_unix_ns, list->reterr);
+    void *more = rc < 0 ? NULL : realloc(repo->epochs, (repo->epoch_count + 1) * sizeof(*repo->epochs));
     if (!more) {
-        return br_err_set(list->reterr, BR_E_NOMEM, "the epochs");
+        br_key_wipe(&epoch.key);
+        return rc < 0 ? rc : br_err_set(list->reterr, BR_E_NOMEM, "the epochs");
     }
     repo->epochs = more;
-    repo->epochs[repo->epoch_count++] = epoch;                                // names come ascending
-    repo->epochs_bad = repo->epochs_bad || epoch.number != repo->epoch_count; // none may be missing
+    repo->epochs[repo->epoch_count++] = epoch;
     br_key_wipe(&epoch.key);
     return 0;
 }
@@ -407,6 +456,7 @@ void br_repo_close(struct br_repo *repo)
         br_wipe(repo->epochs, repo->epoch_count * sizeof(*repo->epochs));
         free(repo->epochs);
     }
+    free(repo->infos);
     br_wipe(repo, sizeof(*repo));
     free(repo);
 }
@@ -444,6 +494,23 @@ int br_repo_writable(const struct br_repo *repo, struct br_err *reterr)
                : 0;
 }
 
+static struct br_repo_epoch_info *info_of(const struct br_repo *repo, uint32_t epoch)
+{
+    for (size_t i = 0; i < repo->info_count; i++) {
+        if (repo->infos[i].number == epoch) {
+            return &repo->infos[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_shredded(const struct br_repo *repo, uint32_t epoch)
+{
+    const struct br_repo_epoch_info *info = info_of(repo, epoch);
+
+    return info && info->shredded;
+}
+
 int br_repo_epoch_key(const struct br_repo *repo, uint32_t epoch, const struct br_key **ret_key, struct br_err *reterr)
 {
     for (size_t i = 0; i < repo->epoch_count; i++) {
@@ -452,7 +519,19 @@ int br_repo_epoch_key(const struct br_repo *repo, uint32_t epoch, const struct b
             return 0;
         }
     }
+    const struct br_repo_epoch_info *info = info_of(repo, epoch);
+    char when[40];
+    if (info && info->shredded) {
+        br_time_text(info->shredded_unix_ns, when, sizeof(when));
+        return br_err_set(reterr, BR_E_KEY, "the key of epoch %" PRIu32 " was shredded on %s", epoch, when);
+    }
     return br_err_set(reterr, BR_E_KEY, "the key of epoch %" PRIu32 " is gone", epoch);
+}
+
+const struct br_repo_epoch_info *br_repo_epochs(const struct br_repo *repo, size_t *ret_count)
+{
+    *ret_count = repo->info_count;
+    return repo->infos;
 }
 
 // Keys --------------------------------------------------------------------------------------------------------------------------------
@@ -535,6 +614,135 @@ int br_repo_rotate(struct br_repo *repo, uint32_t *ret_epoch, struct br_err *ret
     rc = rc < 0 ? rc : put_epoch(&repo->store, epoch, &repo->config.repository, &repo->master, &bytes, reterr);
     br_buf_free(&bytes);
     *ret_epoch = epoch;
+    return rc;
+}
+
+static int put_shredded(struct br_repo *repo, uint32_t epoch, uint64_t when_unix_ns, struct br_err *reterr)
+{
+    uint8_t salt[BR_SALT_BYTES];
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_buf bytes = {0};
+
+    draw_salt(repo->store.ring, salt);
+    br_name_shredded(epoch, name);
+    int rc = br_shredded_seal(epoch, &repo->config.repository, salt, &repo->master, when_unix_ns, &bytes, reterr);
+    rc = rc < 0 ? rc : put_object(&repo->store, name, &bytes, reterr);
+    br_buf_free(&bytes);
+    return rc;
+}
+
+int br_repo_shred(struct br_repo *repo, uint32_t epoch, struct br_err *reterr)
+{
+    const struct br_store *store = &repo->store;
+    struct br_repo_epoch_info *info = info_of(repo, epoch);
+    char name[BR_OBJECT_NAME_BYTES];
+    int rc = need_encryption(repo, reterr);
+
+    rc = rc < 0 ? rc : br_repo_writable(repo, reterr);
+    if (!rc && !info) {
+        rc = br_err_set(reterr, BR_E_NOT_FOUND, "epoch %" PRIu32, epoch);
+    }
+    if (!rc && epoch == br_repo_epoch(repo)) {
+        rc = br_err_set(reterr, BR_E_REFUSED,
+                        "new data is sealed in epoch %" PRIu32 ": begin another one (key rotate) first", epoch);
+    }
+    if (!rc && !info->shredded) {
+        info->shredded_unix_ns = br_ring_unix_ns(store->ring);
+        rc = put_shredded(repo, epoch, info->shredded_unix_ns, reterr);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    info->shredded = true;
+    info->made_unix_ns = 0;
+    for (size_t i = 0; i < repo->epoch_count; i++) {
+        if (repo->epochs[i].number == epoch) {
+            br_key_wipe(&repo->epochs[i].key);
+            memmove(&repo->epochs[i], &repo->epochs[i + 1], (repo->epoch_count - i - 1) * sizeof(*repo->epochs));
+            br_key_wipe(&repo->epochs[--repo->epoch_count].key);
+        }
+    }
+    br_name_epoch(epoch, name);
+    rc = store->ops->remove(store->ctx, name, reterr);
+    return rc < 0 ? rc : store->ops->settle(store->ctx, reterr);
+}
+
+int br_repo_epoch_of(struct br_repo *repo, const char *name, uint32_t *ret_epoch, struct br_err *reterr)
+{
+    uint8_t head[BR_OBJECT_HEAD_BYTES + BR_OBJECT_CLEAR_MAX];
+    struct br_object object;
+    uint64_t bytes;
+    int rc = repo->store.ops->size(repo->store.ctx, name, &bytes, reterr);
+    size_t len = rc < 0 ? 0 : (size_t)BR_MIN(bytes, (uint64_t)sizeof(head));
+
+    rc = rc < 0 ? rc : br_store_read(&repo->store, name, 0, head, len, reterr);
+    rc = rc < 0 ? rc : br_object_head(head, len, &object, NULL, NULL, reterr);
+    if (!rc) {
+        *ret_epoch = object.epoch;
+    }
+    return rc;
+}
+
+int br_repo_remove_point(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *id,
+                         struct br_err *reterr)
+{
+    char name[BR_OBJECT_NAME_BYTES];
+
+    br_name_point(volume, id, name);
+    int rc = repo->store.ops->remove(repo->store.ctx, name, reterr);
+    return rc < 0 ? rc : repo->store.ops->settle(repo->store.ctx, reterr);
+}
+
+struct clearing {
+    struct br_repo *repo;
+    struct br_buf names; // each with its final zero
+    uint64_t points, packs, bytes;
+    struct br_err *reterr;
+};
+
+// Noted alone: a list is not changed while it is read.
+static int note_shredded(void *ctx, const char *name)
+{
+    struct clearing *clearing = ctx;
+    const struct br_store *store = &clearing->repo->store;
+    uint8_t salt[BR_SALT_BYTES];
+    struct br_uuid volume, id;
+    uint32_t epoch;
+    uint64_t bytes = 0;
+    bool point = br_name_parse_point(name, &volume, &id);
+
+    // What can't be read now is left for another time.
+    if ((!point && !br_name_parse_pack(name, salt)) || br_repo_epoch_of(clearing->repo, name, &epoch, NULL) < 0 ||
+        !is_shredded(clearing->repo, epoch)) {
+        return 0;
+    }
+    if (!point) {
+        clearing->bytes += store->ops->size(store->ctx, name, &bytes, NULL) < 0 ? 0 : bytes;
+    }
+    *(point ? &clearing->points : &clearing->packs) += 1;
+    br_buf_append(&clearing->names, name, strlen(name) + 1);
+    return br_buf_failed(&clearing->names) ? br_err_set(clearing->reterr, BR_E_NOMEM, "the objects to remove") : 0;
+}
+
+int br_repo_clear_shredded(struct br_repo *repo, uint64_t *ret_points, uint64_t *ret_packs, uint64_t *ret_bytes,
+                           struct br_err *reterr)
+{
+    const struct br_store *store = &repo->store;
+    struct clearing clearing = {.repo = repo, .reterr = reterr};
+    int rc = store->ops->list(store->ctx, "points/", note_shredded, &clearing, reterr);
+
+    rc = rc < 0 ? rc : store->ops->list(store->ctx, "packs/", note_shredded, &clearing, reterr);
+    for (size_t at = 0; !rc && at < clearing.names.len;) {
+        const char *name = (const char *)clearing.names.data + at;
+
+        rc = store->ops->remove(store->ctx, name, reterr);
+        at += strlen(name) + 1;
+    }
+    rc = rc < 0 ? rc : store->ops->settle(store->ctx, reterr);
+    br_buf_free(&clearing.names);
+    *ret_points = clearing.points;
+    *ret_packs = clearing.packs;
+    *ret_bytes = clearing.bytes;
     return rc;
 }
 
@@ -644,6 +852,10 @@ static int refresh_pack(void *ctx, const char *name)
         refreshing->refreshed->packs--;
         return 0; // pruned meanwhile
     }
+    if (rc == -BR_E_KEY && !br_repo_epoch_of(repo, name, &number, NULL) && is_shredded(repo, number)) {
+        refreshing->refreshed->shredded++;
+        return 0;
+    }
     // One that can't be read, for whatever reason, must not hide the others.
     if (rc < 0 && rc != -BR_E_NOMEM) {
         if (!refreshing->refreshed->damaged++) {
@@ -670,6 +882,10 @@ static int note_gone(void *ctx, const struct br_index_pack *pack)
     struct refreshing *refreshing = ctx;
     const struct br_key *key;
 
+    // What was sealed in an epoch that was shredded is gone, whether it lies there or not.
+    if (is_shredded(refreshing->repo, pack->epoch)) {
+        return numbers_add(&refreshing->gone, &refreshing->gone_count, pack->number, refreshing->reterr);
+    }
     if (br_repo_epoch_key(refreshing->repo, pack->epoch, &key, NULL) < 0) {
         refreshing->repo->epochs_bad = true;
     }
@@ -832,6 +1048,10 @@ static int list_point(void *ctx, const char *name)
     if (rc == -BR_E_NOT_FOUND) {
         return 0; // pruned meanwhile
     }
+    uint32_t epoch;
+    if (rc == -BR_E_KEY && !br_repo_epoch_of(list->repo, name, &epoch, NULL) && is_shredded(list->repo, epoch)) {
+        return 0; // gone, though it still lies there
+    }
     if (rc < 0) {
         point = (struct br_point){.volume = volume, .id = id};
     }
@@ -893,6 +1113,17 @@ int br_repo_newest(struct br_repo *repo, const struct br_uuid *volume, struct br
     return rc < 0 ? rc : 1;
 }
 
+// The epoch that a writer found when it began may have been shredded since: then what it sealed is gone, and nobody may take it for a point.
+static int still_there(struct br_repo *repo, uint32_t epoch, struct br_err *reterr)
+{
+    char name[BR_OBJECT_NAME_BYTES];
+    uint64_t bytes;
+
+    br_name_shredded(epoch, name);
+    int rc = repo->store.ops->size(repo->store.ctx, name, &bytes, NULL);
+    return rc ? 0 : br_err_set(reterr, BR_E_KEY, "epoch %" PRIu32 " was shredded while this ran: run again", epoch);
+}
+
 int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr)
 {
     struct br_object object;
@@ -905,5 +1136,5 @@ int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct
     rc = rc < 0 ? rc : br_point_seal(point, &object, key, &bytes, reterr);
     rc = rc < 0 ? rc : put_object(&repo->store, name, &bytes, reterr);
     br_buf_free(&bytes);
-    return rc;
+    return rc < 0 ? rc : still_there(repo, object.epoch, reterr);
 }

@@ -61,7 +61,32 @@ struct br_index *br_repo_index_of(const struct br_repo *repo);
 struct br_ring *br_repo_ring_of(const struct br_repo *repo);
 /** br_repo_epoch - the epoch that new objects are sealed in */
 uint32_t br_repo_epoch(const struct br_repo *repo);
-/** br_repo_writable - -BR_E_CORRUPT an epoch is missing or damaged: what is sealed now might be sealed with a key that was given up */
+struct br_repo_epoch_info {
+    uint32_t number;
+    uint64_t made_unix_ns;     // 0 when its key is gone
+    bool shredded;             // given up for ever; its key may still lie there, if whoever did it was cut
+    uint64_t shredded_unix_ns; // when
+};
+/** br_repo_epochs - those known, ascending; the array belongs to the repository */
+const struct br_repo_epoch_info *br_repo_epochs(const struct br_repo *repo, size_t *ret_count);
+/**
+ * br_repo_shred - give the key of an epoch up: durably noted first, then the key is removed; from then on, what is sealed with it is gone
+ * Again after a crash, or of one that is shredded already: what is left of it is removed.
+ * Errors: -BR_E_NOT_FOUND no such epoch; -BR_E_REFUSED it is the current one; -BR_E_UNSUPPORTED the repository is not encrypted
+ */
+BR_MUST_CHECK int br_repo_shred(struct br_repo *repo, uint32_t epoch, struct br_err *reterr);
+/**
+ * br_repo_clear_shredded - remove what nobody can open any more: points and packs that were sealed in shredded epochs
+ * @ret_bytes  of the packs
+ */
+BR_MUST_CHECK int br_repo_clear_shredded(struct br_repo *repo, uint64_t *ret_points, uint64_t *ret_packs,
+                                         uint64_t *ret_bytes, struct br_err *reterr);
+/** br_repo_epoch_of - the epoch in which the object of this name is sealed, as its head says */
+BR_MUST_CHECK int br_repo_epoch_of(struct br_repo *repo, const char *name, uint32_t *ret_epoch, struct br_err *reterr);
+/** br_repo_remove_point - durable; 0 also when it was not there */
+BR_MUST_CHECK int br_repo_remove_point(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *id,
+                                       struct br_err *reterr);
+/** br_repo_writable - -BR_E_CORRUPT an epoch is missing or damaged, and was not shredded: what is sealed now might be sealed with a key that was given up */
 BR_MUST_CHECK int br_repo_writable(const struct br_repo *repo, struct br_err *reterr);
 /** br_repo_epoch_key - the key of an epoch; -BR_E_KEY there is none (any more) */
 BR_MUST_CHECK int br_repo_epoch_key(const struct br_repo *repo, uint32_t epoch, const struct br_key **ret_key,
@@ -100,10 +125,11 @@ BR_MUST_CHECK int br_repo_object_read(struct br_repo *repo, const char *name, st
                                       struct br_err *reterr);
 
 struct br_repo_refreshed {
-    uint64_t packs;   // in the store
-    uint64_t added;   // of them new to the index
-    uint64_t dropped; // known to the index, and not there any more
-    uint64_t damaged; // whose directory can't be read: what is in them is missing
+    uint64_t packs;    // in the store
+    uint64_t added;    // of them new to the index
+    uint64_t dropped;  // known to the index, and not there any more
+    uint64_t shredded; // sealed in an epoch whose key was given up: nobody misses them
+    uint64_t damaged;  // whose directory can't be read: what is in them is missing
     char first_damaged[sizeof(((struct br_err *)0)->text)];
 };
 /** br_repo_refresh - bring the index to what the store has; a pack that is damaged is counted, no error */

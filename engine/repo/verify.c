@@ -57,11 +57,12 @@ static bool counts(const struct verifying *v, const struct br_index_chunk *chunk
 static int look_for(struct verifying *v, const struct br_chunk_id *id, struct br_err *reterr)
 {
     struct br_index_chunk chunk, base;
-    int rc = br_index_find(v->index, id, &chunk, reterr);
+    uint32_t without = v->params->without_epoch;
+    int rc = br_index_find_outside(v->index, id, without, &chunk, reterr);
 
     rc = rc > 0 ? counts(v, &chunk) : rc;
     if (rc > 0 && chunk.kind == BR_CHUNK_OVERLAY) {
-        rc = br_index_find_block(v->index, &chunk.base, &base, reterr);
+        rc = br_index_find_block(v->index, &chunk.base, without, &base, reterr);
         rc = rc > 0 ? counts(v, &base) : rc;
     }
     return rc;
@@ -112,6 +113,20 @@ static bool shares(const struct br_point *a, const struct br_point *b)
     return br_uuid_equal(&a->domain, &b->domain);
 }
 
+// A node that is there now, and would not be without the epoch, is missing.
+static int fetch_without(void *ctx, const struct br_tree_link *link, uint8_t *bytes, struct br_err *reterr)
+{
+    const struct verifying *v = ctx;
+    struct br_index_chunk chunk;
+    struct br_chunk_id id;
+    int rc = br_chunk_id_node(v->version->domain, &link->hash, &id, reterr);
+
+    rc = rc < 0 ? rc : br_index_find_outside(v->index, &id, v->params->without_epoch, &chunk, reterr);
+    return rc < 0 ? rc
+           : !rc  ? br_err_set(reterr, BR_E_NOT_FOUND, "a node of its tree is in no pack")
+                  : v->version->store.fetch(v->version->store.ctx, link, bytes, reterr);
+}
+
 static int check_point(struct verifying *v, size_t at, struct br_err *reterr)
 {
     const struct br_point *point = &v->params->points[at];
@@ -134,8 +149,9 @@ static int check_point(struct verifying *v, size_t at, struct br_err *reterr)
     v->point = point;
     v->version = &version;
     v->missing = 0;
-    rc = br_tree_diff(before ? &old.tree : &none, before ? &old.store : &version.store, &version.tree, &version.store,
-                      take_leaf, v, &err);
+    const struct br_tree_store without = {.fetch = fetch_without, .keep = version.store.keep, .ctx = v};
+    rc = br_tree_diff(before ? &old.tree : &none, before ? &old.store : &version.store, &version.tree,
+                      v->params->without_epoch ? &without : &version.store, take_leaf, v, &err);
     br_repo_version_close(&version);
     br_repo_version_close(&old);
     if (rc == -BR_E_NOT_FOUND || rc == -BR_E_CORRUPT || rc == -BR_E_TRUNCATED || rc == -BR_E_VERSION) {
@@ -149,6 +165,9 @@ static int check_point(struct verifying *v, size_t at, struct br_err *reterr)
     }
     v->result->points++;
     v->result->points_incomplete += v->missing > 0;
+    if (v->missing && v->params->incomplete) {
+        v->params->incomplete(v->params->ctx, point);
+    }
     v->before_complete = !v->missing;
     return rc;
 }
@@ -313,7 +332,7 @@ int br_repo_verify(const struct br_repo_verify_params *params, struct br_repo_ve
 
     *ret_result = (struct br_repo_verify_result){0};
     int rc = check_points(&v, reterr);
-    if (!rc && !params->data) {
+    if (!rc && !params->data && !params->without_epoch) {
         rc = br_index_each_pack(v.index, measure_pack, &v, reterr);
     }
     return rc < 0 || !params->data ? rc : read_packs(&v, reterr);

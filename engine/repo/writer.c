@@ -459,7 +459,7 @@ int br_writer_find(struct br_writer *writer, const struct br_chunk_id *id, struc
         (struct br_chunk_entry){.kind = chunk.kind, .len_bytes = chunk.len_bytes, .id = *id, .base = chunk.base};
     *ret_proven = chunk.proven && !chunk.doomed;
     if (chunk.kind == BR_CHUNK_OVERLAY && !pending_find(&writer->pending, &chunk.base)) {
-        rc = br_index_find_block(index, &chunk.base, &base, reterr);
+        rc = br_index_find_block(index, &chunk.base, 0, &base, reterr);
         *ret_proven = *ret_proven && rc > 0 && base.proven && !base.doomed;
     }
     return rc < 0 ? rc : 1;

@@ -1,174 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The pipeline into a stream. Frames are packed (checked, compressed) on workers and sealed and written in order:
-//
-// The tracker, if there is one, is asked and rechecked before the first frame.
-//
-//     head                                    tail
-//     [run packed][batch packed][batch packing]   <- sink
-//        `-> seal -> write -> release the batch's buffer
+// The pipeline into a stream. The tracker, if there is one, is asked and rechecked before the first frame.
 #include "engine/base/units.h"
-#include "engine/codec/stream.h"
 #include "engine/sync/source.h"
+#include "engine/sync/stream_out.h"
 #include "engine/sync/sync.h"
 #include "engine/sync/transfer.h"
 
 #include <stdio.h>
-
-#define BR_SEND_FRAMES 8u
-
-struct br_send;
-
-struct br_send_item {
-    struct br_send *send;
-    struct br_job job;
-    bool packed;
-    bool is_run;
-    struct br_run run;
-    struct br_batch batch;
-    void (*release)(void *);
-    void *release_ctx;
-    struct br_stream_frame frame;
-    int result;
-    struct br_err err;
-};
 
 struct br_send {
     const struct br_send_params *params;
     struct br_send_result *result;
     struct br_source *source;
     struct br_tree_geometry geometry;
-    struct br_stream_encoder encoder;
+    struct br_stream_out out;
     struct br_tree parent;
     struct br_generation previous; // the parent's
     struct br_delta_header header;
     struct br_file_info seen;
     struct br_scope scope;
     bool parent_unreadable;
-    struct br_send_item items[BR_SEND_FRAMES];
-    unsigned head;
-    unsigned used;
 };
-
-// Frames ------------------------------------------------------------------------------------------------------------------------------
-
-static int br_send_write(struct br_send *send, const struct br_stream_frame *frame, struct br_err *reterr)
-{
-    int rc = send->params->write(send->params->write_ctx, frame->head, frame->head_len, reterr);
-
-    if (!rc && frame->body_len) {
-        rc = send->params->write(send->params->write_ctx, frame->body, frame->body_len, reterr);
-    }
-    return rc;
-}
-
-static void br_send_pack(struct br_job *job)
-{
-    struct br_send_item *item = job->ctx;
-
-    item->result =
-        br_stream_pack_batch(&item->send->geometry, &item->batch, item->send->params->level, &item->frame, &item->err);
-}
-
-static void br_send_packed(struct br_job *job)
-{
-    struct br_send_item *item = job->ctx;
-
-    item->packed = true;
-}
-
-static int br_send_emit(struct br_send *send, struct br_send_item *item, struct br_err *reterr)
-{
-    int rc;
-
-    if (item->is_run) {
-        rc = br_stream_run(&send->encoder, &item->run, &item->frame, reterr);
-    } else if (item->result < 0) {
-        rc = item->result;
-        if (reterr) {
-            *reterr = item->err;
-        }
-    } else {
-        rc = br_stream_seal(&send->encoder, &item->frame, reterr);
-    }
-    return rc < 0 ? rc : br_send_write(send, &item->frame, reterr);
-}
-
-// Deals with the head, waiting until it is packed.
-static int br_send_head(struct br_send *send, bool drop, struct br_err *reterr)
-{
-    struct br_send_item *item = &send->items[send->head];
-    int rc = 0;
-
-    while (!item->packed) {
-        br_ring_wait(send->params->ring, UINT64_MAX);
-    }
-    if (!drop) {
-        rc = br_send_emit(send, item, reterr);
-    }
-    if (!item->is_run) {
-        item->release(item->release_ctx);
-    }
-    send->head = (send->head + 1) % BR_SEND_FRAMES;
-    send->used--;
-    return rc;
-}
-
-// Writes what is packed, and as much more as makes room for one item.
-static int br_send_make_room(struct br_send *send, struct br_err *reterr)
-{
-    while (send->used && (send->used == BR_SEND_FRAMES || send->items[send->head].packed)) {
-        int rc = br_send_head(send, false, reterr);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
-
-static struct br_send_item *br_send_tail(struct br_send *send)
-{
-    struct br_send_item *item = &send->items[(send->head + send->used++) % BR_SEND_FRAMES];
-
-    item->send = send;
-    item->is_run = false;
-    item->packed = false;
-    return item;
-}
-
-static int br_send_sink_batch(void *ctx, const struct br_batch *batch, void (*release)(void *), void *release_ctx,
-                              struct br_err *reterr)
-{
-    struct br_send *send = ctx;
-    int rc = br_send_make_room(send, reterr);
-
-    if (rc < 0) {
-        release(release_ctx);
-        return rc;
-    }
-    struct br_send_item *item = br_send_tail(send);
-    item->batch = *batch;
-    item->release = release;
-    item->release_ctx = release_ctx;
-    item->job = (struct br_job){.run = br_send_pack, .done = br_send_packed, .ctx = item};
-    br_ring_job(send->params->ring, &item->job);
-    return 0;
-}
-
-static int br_send_sink_run(void *ctx, const struct br_run *run, struct br_err *reterr)
-{
-    struct br_send *send = ctx;
-    int rc = br_send_make_room(send, reterr);
-
-    if (rc < 0) {
-        return rc;
-    }
-    struct br_send_item *item = br_send_tail(send);
-    item->is_run = true;
-    item->packed = true;
-    item->run = *run;
-    return 0;
-}
 
 // The version that --since names ------------------------------------------------------------------------------------------------------
 
@@ -280,7 +133,7 @@ static int br_send_scan(struct br_send *send, struct br_tree *ret_tree, struct b
         .parent_store = br_source_store(send->source),
         .page_secret = br_source_secret(send->source),
         .store = br_source_store(send->source),
-        .sink = {.batch = br_send_sink_batch, .run = br_send_sink_run, .ctx = send},
+        .sink = br_stream_out_sink(&send->out),
         .bytes_per_second = params->bytes_per_second,
         .continue_on_read_error = params->continue_on_read_error,
         .cancel = params->cancel,
@@ -296,10 +149,8 @@ static int br_send_scan(struct br_send *send, struct br_tree *ret_tree, struct b
     if (rc == -BR_E_SOURCE_MOVED || rc == -BR_E_SOURCE_READ) {
         br_err_prefix(reterr, "%s", params->label);
     }
-    while (send->used) {
-        int head = br_send_head(send, rc < 0, rc < 0 ? NULL : reterr);
-        rc = rc < 0 ? rc : head;
-    }
+    int drained = br_stream_out_drain(&send->out, rc < 0, rc < 0 ? NULL : reterr);
+    rc = rc < 0 ? rc : drained;
     send->result->bytes_read = progress.bytes_read;
     send->result->bytes_changed = progress.bytes_changed;
     send->result->bytes_data = progress.bytes_shipped;
@@ -336,7 +187,7 @@ static int br_send_record(struct br_send *send, const struct br_tree *tree, bool
 
     if (!ended) {
         identity.stage_id = send->header.stream_id;
-        identity.stage_bytes = send->encoder.bytes;
+        identity.stage_bytes = send->out.encoder.bytes;
         if (!send->header.full) {
             identity.previous_tree = send->parent;
         }
@@ -348,15 +199,11 @@ static int br_send_record(struct br_send *send, const struct br_tree *tree, bool
 
 static int br_send_end(struct br_send *send, const struct br_tree *tree, struct br_err *reterr)
 {
-    struct br_stream_frame frame = {0};
-
     br_tree_root(tree, &send->result->root);
     int rc = br_send_record(send, tree, false, reterr);
     rc =
         rc < 0 ? rc : br_tracked_mark(send->params->tracker, &send->header.volume, &send->header.generation.id, reterr);
-    rc = rc < 0 ? rc : br_stream_end(&send->encoder, &send->result->root, &frame, reterr);
-    rc = rc < 0 ? rc : br_send_write(send, &frame, reterr);
-    br_stream_frame_free(&frame);
+    rc = rc < 0 ? rc : br_stream_out_end(&send->out, &send->result->root, reterr);
     rc = rc < 0 ? rc : br_send_record(send, tree, true, reterr);
     if (!rc) {
         br_tracked_settle(send->params->tracker, &send->header.volume, &send->header.generation.id);
@@ -366,12 +213,16 @@ static int br_send_end(struct br_send *send, const struct br_tree *tree, struct 
 
 static int br_send_stream(struct br_send *send, struct br_err *reterr)
 {
-    struct br_stream_frame frame = {0};
     struct br_tree tree;
-    int rc = br_stream_start(&send->encoder, &send->header, &frame, reterr);
+    send->out = (struct br_stream_out){
+        .ring = send->params->ring,
+        .geometry = send->geometry,
+        .level = send->params->level,
+        .write = send->params->write,
+        .write_ctx = send->params->write_ctx,
+    };
+    int rc = br_stream_out_start(&send->out, &send->header, reterr);
 
-    rc = rc < 0 ? rc : br_send_write(send, &frame, reterr);
-    br_stream_frame_free(&frame);
     rc = rc < 0 ? rc : br_send_scan(send, &tree, reterr);
     // A source that moved gets no END.
     rc = rc < 0 ? rc : br_send_unmoved(send, reterr);
@@ -419,13 +270,11 @@ int br_send_run(const struct br_send_params *params, struct br_send_result *ret_
         result.parent_root = send->header.parent_root;
         result.full = send->header.full;
         result.taken_unix_ns = send->header.taken_unix_ns;
-        result.stream_bytes = send->encoder.bytes;
+        result.stream_bytes = send->out.encoder.bytes;
         result.duration_ns = br_ring_now_ns(params->ring) - start_ns;
         *ret_result = result;
     }
-    for (unsigned i = 0; i < BR_SEND_FRAMES; i++) {
-        br_stream_frame_free(&send->items[i].frame);
-    }
+    br_stream_out_free(&send->out);
     br_scope_close(&send->scope);
     br_source_close(send->source);
     free(send);

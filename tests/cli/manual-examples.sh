@@ -79,6 +79,14 @@ example() {
         BLKREP_STATE=$S_STATE t_ok bash -c "${c//--state=$S_STATE/}"
         run=$((run + 1))
         ;;
+    "blkrep send "*/backup/repo*) # before there is one
+        shell "blkrep init $T/backup/repo && blkrep backup disk.img $T/backup/repo && $c"
+        rm -rf backup/repo
+        ;;
+    "blkrep copy "*)
+        [[ -d backup/second ]] || shell "blkrep init $T/backup/second"
+        shell "$c"
+        ;;
     "blkrep receive "*) # a replica is kept by streams or by sync
         rm -rf backup/*
         shell "$c"

@@ -160,7 +160,7 @@ static void a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes
     add(index, 4, 9999, 1, BR_CHUNK_BLOCK, true);
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
     assert_true(chunk.kind == BR_CHUNK_OVERLAY && chunk.pack == 1 && chunk.proven);
-    assert_int_equal(br_index_find_block(index, &id, &chunk, NULL), 1);
+    assert_int_equal(br_index_find_block(index, &id, 0, &chunk, NULL), 1);
     assert_true(chunk.kind == BR_CHUNK_BLOCK && chunk.pack == 3);
     uint64_t losses, later;
     assert_int_equal(br_index_losses(index, &losses, NULL), 0);
@@ -170,7 +170,7 @@ static void a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
     assert_true(chunk.kind == BR_CHUNK_OVERLAY && chunk.pack == 1);
     assert_int_equal(br_index_find(index, &gone, &chunk, NULL), 0);
-    assert_int_equal(br_index_find_block(index, &id, &chunk, NULL), 0);
+    assert_int_equal(br_index_find_block(index, &id, 0, &chunk, NULL), 0);
     expect_counts(index, 2, 4);
     assert_int_equal(br_index_empty(index, NULL), 0);
     expect_counts(index, 0, 0);

@@ -30,15 +30,19 @@ run blkrep sync data /dev/vm/target --recheck 64K
 equal "after a run that was overtaken"
 
 echo "== cow: the mark makes room also for a run that reads old data from it"
-rm /mnt/state/devices/*/to-*.tree.* || fail "no trees"
-gone=$(grep -c '"act":"snapshot-gone"' /mnt/state/audit.ndjson)
-overwrite 16 2 "old data"
-sync_in_time 0 5 2
-[[ $(field bytes_read_old) -gt 0 ]] || fail "no old data was read: $(said)"
-replica_is "$T/view" "overtaken with old data at hand"
-[[ $(grep -c '"act":"snapshot-gone"' /mnt/state/audit.ndjson) -gt $gone ]] || fail "the mark was not given up: $(cat /mnt/state/audit.ndjson)"
-run blkrep sync data /dev/vm/target --recheck 64K
-equal "after a run that was overtaken with old data at hand"
+# On a machine that is busy with something else the room may be needed before anything was read: then once more.
+for ((old = 0, round = 0; round < 4 && !old; round++)); do
+    rm /mnt/state/devices/*/to-*.tree.* || fail "no trees"
+    gone=$(grep -c '"act":"snapshot-gone"' /mnt/state/audit.ndjson)
+    overwrite 16 2 "old data $round"
+    sync_in_time 0 5 2
+    old=$(field bytes_read_old)
+    replica_is "$T/view" "overtaken with old data at hand"
+    [[ $(grep -c '"act":"snapshot-gone"' /mnt/state/audit.ndjson) -gt $gone ]] || fail "the mark was not given up: $(cat /mnt/state/audit.ndjson)"
+    run blkrep sync data /dev/vm/target --recheck 64K
+    equal "after a run that was overtaken with old data at hand"
+done
+[[ $old -gt 0 ]] || fail "no old data was read in $round runs"
 
 echo "== cow: a view that all of the room is not enough for"
 overwrite 16 2 "more"

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/repo/copy.h"
+
+#include <openssl/evp.h>
+
+struct copying {
+    const struct br_copy_params *params;
+    struct br_endpoint far;
+    struct br_uuid domain; // in the target
+    struct br_point there; // what the copy is compared with, as the target has it
+    struct br_point here;  // the same, as the source has it
+    bool has_parent;
+};
+
+static void domain_of(const struct copying *copying, struct br_uuid *ret_domain)
+{
+    static const char what[] = "blkrep domain of a copy";
+    uint8_t bytes[sizeof(what) + 2 * BR_UUID_BYTES], hash[32];
+
+    memcpy(bytes, what, sizeof(what));
+    memcpy(bytes + sizeof(what), br_repo_config_of(copying->params->from)->repository.bytes, BR_UUID_BYTES);
+    memcpy(bytes + sizeof(what) + BR_UUID_BYTES, copying->params->point->domain.bytes, BR_UUID_BYTES);
+    if (EVP_Digest(bytes, sizeof(bytes), hash, NULL, EVP_sha256(), NULL) != 1) {
+        abort(); // no memory for a hash: no version could be named either
+    }
+    *ret_domain = br_uuid_make(hash);
+}
+
+// The newest point before this one that both have, in the domain that the copy will be in; else the newest after it.
+static int take_parent(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct copying *copying = ctx;
+    const struct br_point *wanted = copying->params->point;
+    struct br_point here;
+
+    (void)err;
+    if (rc < 0 || !br_uuid_equal(&point->domain, &copying->domain) ||
+        br_repo_point(copying->params->from, &point->volume, &point->id, &here, NULL, NULL) < 0 ||
+        !br_hash_equal(&here.root, &point->root)) {
+        return 0;
+    }
+    bool before = point->counter < wanted->counter, had_before = copying->there.counter < wanted->counter;
+    if (!copying->has_parent || (before && !had_before) ||
+        (before == had_before && point->counter > copying->there.counter)) {
+        copying->there = *point;
+        copying->here = here;
+        copying->has_parent = true;
+    }
+    return 0;
+}
+
+static int find_parent(struct copying *copying, struct br_err *reterr)
+{
+    const struct br_point *point = copying->params->point;
+
+    // A full point shares nothing, there as here.
+    return point->type == BR_POINT_FULL
+               ? 0
+               : br_repo_points(copying->params->to, &point->volume, take_parent, copying, reterr);
+}
+
+static int copy_batch(void *ctx, const struct br_batch *batch, void (*release)(void *), void *release_ctx,
+                      struct br_err *reterr)
+{
+    const struct copying *copying = ctx;
+
+    return copying->far.ops->batch(copying->far.ctx, batch, release, release_ctx, reterr);
+}
+
+static int copy_run(void *ctx, const struct br_run *run, struct br_err *reterr)
+{
+    const struct copying *copying = ctx;
+
+    return copying->far.ops->run(copying->far.ctx, run, reterr);
+}
+
+static int copy_keep(void *ctx, const struct br_keep *keep, struct br_err *reterr)
+{
+    const struct copying *copying = ctx;
+
+    return br_backup_keep(&copying->far, keep, reterr);
+}
+
+static int copy_held(void *ctx, const struct br_hash *leaf, struct br_err *reterr)
+{
+    const struct copying *copying = ctx;
+
+    return br_backup_held(&copying->far, leaf, reterr);
+}
+
+static int transfer(struct copying *copying, struct br_copy_result *result, struct br_err *reterr)
+{
+    const struct br_copy_params *params = copying->params;
+    const struct br_endpoint_ops *far = copying->far.ops;
+    struct br_replica_begin begin = {
+        .mode = copying->has_parent ? BR_MODE_DELTA : BR_MODE_FIRST, .keeps_nothing = true, .leaves_proven = true};
+    struct br_replica_result written;
+    struct br_delta_end end;
+    const struct br_point_delta_params delta = {
+        .repo = params->from,
+        .point = params->point,
+        .since = copying->has_parent ? &copying->here : NULL,
+        .sink = {.batch = copy_batch, .run = copy_run, .keep = copy_keep, .ctx = copying},
+        .held = copy_held,
+        .held_ctx = copying,
+        .cancel = params->cancel,
+        .progress = params->progress,
+        .progress_ctx = params->progress_ctx,
+    };
+
+    br_point_delta_header(params->from, params->point, delta.since, &begin.header);
+    int rc = far->begin(copying->far.ctx, &begin, false, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = br_point_delta(&delta, &end, &result->read, reterr);
+    rc = rc < 0 ? rc : far->commit(copying->far.ctx, &end, 0, &written, reterr);
+    result->counts = br_backup_counts(&copying->far);
+    if (rc < 0) {
+        far->abort(copying->far.ctx);
+    } else {
+        result->point = *br_backup_point(&copying->far);
+    }
+    return rc;
+}
+
+int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result, struct br_err *reterr)
+{
+    struct copying copying = {.params = params};
+    struct br_backup_params backup = {.repo = params->to,
+                                      .volume = params->point->volume,
+                                      .type = params->point->type,
+                                      .level = params->level,
+                                      .as = params->point};
+
+    *ret_result = (struct br_copy_result){0};
+    int rc = br_repo_point(params->to, &params->point->volume, &params->point->id, &ret_result->point, NULL, NULL);
+    if (!rc && br_hash_equal(&ret_result->point.root, &params->point->root)) {
+        ret_result->was_there = true;
+        return 0;
+    }
+    domain_of(&copying, &copying.domain);
+    rc = find_parent(&copying, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    backup.domain = copying.domain;
+    backup.alone = !copying.has_parent;
+    backup.parent = copying.there.id;
+    rc = br_backup_open(&backup, &copying.far, reterr);
+    rc = rc < 0 ? rc : transfer(&copying, ret_result, reterr);
+    if (copying.far.ops) {
+        copying.far.ops->close(copying.far.ctx);
+    }
+    return rc;
+}

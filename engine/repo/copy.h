@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A recovery point from one repository into another, which may have other keys and another id secret: every block that the other lacks is read,
+// proven by its leaf, and stored there under the id that it has there; what it has already is not read. The copy has the point's id, volume, number,
+// root, times, host and tags, so that it is the same point, and is found to be there when it is copied again.
+//
+// In the target a domain stands for each of the source's, its name derived from both: so data are shared there as they are here, whoever copies
+// and however often it was cut.
+#ifndef BR_REPO_COPY_H
+#define BR_REPO_COPY_H
+
+#include "engine/repo/backup.h"
+#include "engine/repo/point_delta.h"
+
+struct br_copy_params {
+    struct br_repo *from; // opened and refreshed, on one ring with the target
+    struct br_repo *to;
+    const struct br_point *point;
+    int level;                                                                   // of zstd
+    const volatile bool *cancel;                                                 // NULL never
+    void (*progress)(void *ctx, const struct br_point_delta_progress *progress); // NULL none
+    void *progress_ctx;
+};
+
+struct br_copy_result {
+    bool was_there; // nothing was done
+    struct br_point point;
+    struct br_point_delta_progress read;
+    struct br_writer_counts counts;
+};
+
+/**
+ * br_copy_point - durable when it returns 0; what it was compared with is the newest point of the volume that both have, in its domain
+ * Errors: -BR_E_EXISTS its name is taken there by something else; those of br_point_delta() and br_writer_put()
+ */
+BR_MUST_CHECK int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result,
+                                struct br_err *reterr);
+
+#endif

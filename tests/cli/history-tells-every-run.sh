@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# history: each run with its outcome, stages and figures; one that fails, one that is killed in the middle of its scan and shows where; what only
+# reads is known on its host; another host, and this one with its state lost, see the rest. A folder of runs that can't be written fails nothing.
+. "$(dirname "$0")/../lib/cli.sh"
+
+repo=$T/repo v=$T/volume
+t_random "$v" 2M 1
+t_ok blkrep init "$repo" --key-file "$T/key"
+h() { # [OPTIONS]: the runs, a line "verb outcome stage" each
+    t_ok blkrep history "$repo" --key-file "$T/key" --json "$@"
+    jq -r 'select(.type == "run") | "\(.verb) \(.outcome) \(.stage)"' "$T/out" >"$T/runs"
+}
+is() { diff "$T/runs" - <<<"$1" >&2 || t_fail "other runs"; }
+
+h
+[[ ! -s $T/runs ]] || t_fail "runs of a new repository"
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key" --json
+point=$(t_json point) volume=$(t_json volume)
+t_ok blkrep restore "$repo@latest" "$T/back" --key-file "$T/key"
+t_ok blkrep verify "$repo" --key-file "$T/key"
+t_run blkrep backup "$T/nothing" "$repo" --key-file "$T/key"
+t_status 1
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key" --dry-run # changes nothing, and is no run to be told
+h
+is 'backup done commit
+restore done restore
+verify done look
+backup failed null'
+jq -se "map(select(.type == \"run\" and .verb == \"backup\" and .point == \"$point\"))[0] | .volume == \"$volume\" and .status == 0 and .figures.size_bytes == 2097152 and .seconds > 0 and (.stages | map(.stage) == [\"plan\", \"scan\", \"commit\"]) and .host == \"$(uname -n)\" and .subject == \"$v\"" "$T/out" >/dev/null || t_fail "the backup is told otherwise"
+h --failed
+is 'backup failed null'
+[[ $(jq -r 'select(.type == "run") | .errorname' "$T/out") == NOT_FOUND ]] || t_fail "not what failed"
+h --volume volume
+[[ $(wc -l <"$T/runs") -ge 1 ]] || t_fail "no run of that volume"
+h --volume "${volume:0:8}"
+is 'backup done commit'
+h --since 2001-01-01
+[[ $(wc -l <"$T/runs") -eq 4 ]] || t_fail "since a day of before"
+h --since "$(date -u -d tomorrow +%FT%TZ)"
+[[ ! -s $T/runs ]] || t_fail "since tomorrow"
+t_ok blkrep history "$repo" --key-file "$T/key"
+t_stdout_has "BEGUN"
+[[ $(wc -l <"$T/out") -eq 5 ]] || t_fail "not a line for each run"
+
+# killed while it scans: held up by a limit on what it stores
+t_random "$v" 8M 2
+t_background slow "$BLKREP" backup "$v" "$repo" --key-file "$T/key" --bwlimit 1M --json
+t_wait_for 20 grep -q '"phase":"scan"' "$T/slow.out"
+h
+[[ $(tail -n 1 "$T/runs") == 'backup running scan' ]] || t_fail "a run that goes on: $(tail -n 1 "$T/runs")"
+kill -KILL "$T_PID"
+wait "$T_PID" 2>/dev/null || true
+h --failed
+is 'backup failed null
+backup died scan'
+# on another host it is open, until the next run of this one
+BLKREP_STATE=$T/elsewhere h
+[[ $(tail -n 1 "$T/runs") == 'backup open null' ]] || t_fail "on another host: $(tail -n 1 "$T/runs")"
+grep -q restore "$T/runs" && t_fail "what only read is known elsewhere"
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
+BLKREP_STATE=$T/elsewhere h --failed
+is 'backup failed null
+backup died scan'
+t_ok blkrep history --json
+[[ $(jq -r 'select(.type == "run") | .verb' "$T/out" | sort | paste -sd ' ') == "restore verify" ]] || t_fail "what this host keeps itself"
+
+# the state lost: what the repository has is told
+rm -rf "$BLKREP_STATE"
+h
+is 'backup done commit
+backup failed null
+backup died scan
+backup done commit'
+t_ok blkrep dump "$repo" --object "$(cd "$repo" && find history -type f | head -n 1)" --key-file "$T/key"
+t_stdout_has '"verb":"backup"'
+
+# a note that was changed is named, and hides no other
+note=$(find "$repo/history" -type f -name '*-99' | head -n 1)
+chmod u+w "$note" && printf x | dd of="$note" bs=1 seek=100 conv=notrunc status=none
+h
+t_json_is damaged 1
+[[ $(wc -l <"$T/runs") -eq 4 ]] || t_fail "a damaged note hid others"
+
+# nothing fails because it could not be noted
+state=$BLKREP_STATE/repositories/$(ls "$BLKREP_STATE/repositories" | grep -E '^[0-9a-f-]{36}$')
+rm -rf "$state/runs" && touch "$state/runs"
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
+rm -rf "$repo/history" && touch "$repo/history"
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
