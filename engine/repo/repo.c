@@ -708,18 +708,20 @@ static int note_shredded(void *ctx, const char *name)
     uint8_t salt[BR_SALT_BYTES];
     struct br_uuid volume, id;
     uint32_t epoch;
+    unsigned number;
     uint64_t bytes = 0;
-    bool point = br_name_parse_point(name, &volume, &id);
+    bool point = br_name_parse_point(name, &volume, &id), pack = br_name_parse_pack(name, salt);
 
     // What can't be read now is left for another time.
-    if ((!point && !br_name_parse_pack(name, salt)) || br_repo_epoch_of(clearing->repo, name, &epoch, NULL) < 0 ||
-        !is_shredded(clearing->repo, epoch)) {
+    if ((!point && !pack && !br_name_parse_history(name, &volume, &id, &number)) ||
+        br_repo_epoch_of(clearing->repo, name, &epoch, NULL) < 0 || !is_shredded(clearing->repo, epoch)) {
         return 0;
     }
-    if (!point) {
+    if (pack) {
         clearing->bytes += store->ops->size(store->ctx, name, &bytes, NULL) < 0 ? 0 : bytes;
     }
-    *(point ? &clearing->points : &clearing->packs) += 1;
+    clearing->points += point;
+    clearing->packs += pack;
     br_buf_append(&clearing->names, name, strlen(name) + 1);
     return br_buf_failed(&clearing->names) ? br_err_set(clearing->reterr, BR_E_NOMEM, "the objects to remove") : 0;
 }
@@ -731,6 +733,7 @@ int br_repo_clear_shredded(struct br_repo *repo, uint64_t *ret_points, uint64_t 
     struct clearing clearing = {.repo = repo, .reterr = reterr};
     int rc = store->ops->list(store->ctx, "points/", note_shredded, &clearing, reterr);
 
+    rc = rc < 0 ? rc : store->ops->list(store->ctx, "history/", note_shredded, &clearing, reterr);
     rc = rc < 0 ? rc : store->ops->list(store->ctx, "packs/", note_shredded, &clearing, reterr);
     for (size_t at = 0; !rc && at < clearing.names.len;) {
         const char *name = (const char *)clearing.names.data + at;

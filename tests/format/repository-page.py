@@ -3,6 +3,7 @@
 
     repository-page.py points REPO              prints a line for each point: id, volume, size, root, source, tags
     repository-page.py restore REPO POINT       writes the volume to standard output
+    repository-page.py history REPO             prints a line for each note: run, number, verb and outcome
     repository-page.py defects REPO POINT       counts single flipped bits, one in each byte of each object, that go unnoticed; must be none
 
 The passphrase is $BLKREP_PASSPHRASE. AES-GCM comes from libcrypto, XXH3 and zstd from their shared libraries. Exit status 4: the repository is
@@ -11,13 +12,14 @@ not as the page says; the reason is on stderr.
 import ctypes
 import hashlib
 import hmac
+import json
 import os
 import struct
 import sys
 import uuid
 
 BLOCK, PAGE = 65536, 4096
-CONFIG, KEY, EPOCH, PACK, POINT = 1, 2, 3, 4, 5
+CONFIG, KEY, EPOCH, PACK, POINT, HISTORY, SHREDDED = 1, 2, 3, 4, 5, 10, 11
 ZERO, UNREADABLE = bytes(32), bytes(31) + b"\1"
 
 xxhash = ctypes.CDLL("libxxhash.so.0")
@@ -128,13 +130,28 @@ class Repository:
         self.uuid = config.repository
         self.master = self.unlock() if config.clear[0] else b"blkrep repository, not encrypted"
         self.id_secret = config.open(self.master)
-        self.epochs = {}
+        self.epochs, self.shredded = {}, set()
         for name in self.names("epochs/"):
-            self.epochs[int(name[7:])] = self.object(name, EPOCH).open(self.master)[:32]
+            if name.endswith("-shredded"):
+                need(len(self.object(name, SHREDDED).open(self.master)) == 8, "a shredded epoch")
+                self.shredded.add(int(name[7:15]))
+            else:
+                self.epochs[int(name[7:])] = self.object(name, EPOCH).open(self.master)[:32]
+        need({*self.epochs, *self.shredded} == {n + 1 for n in range(len({*self.epochs, *self.shredded}))}, "an epoch is missing")
         self.chunks = {}
         self.frames = {}
         for name in self.names("packs/"):
-            self.read_directory(name)
+            if not self.gone(name):
+                self.read_directory(name)
+
+    def gone(self, name):
+        return int.from_bytes(self.files[name][12:16], "little") in self.shredded
+
+    def history(self):
+        for name in self.names("history/"):
+            if not self.gone(name):
+                note = self.object(name, HISTORY)
+                yield name, json.loads(note.open(self.epochs[note.epoch]))
 
     def names(self, prefix):
         return sorted(n for n in self.files if n.startswith(prefix) and "/tmp-" not in n)
@@ -323,7 +340,7 @@ def defects(files, which):
     missed = 0
     for name in sorted(files):
         # Other points are not part of this one, and a byte in the data of each of ten thousand frames proves no more than some do.
-        if name in points and which.replace("-", "") not in name:
+        if name in points and which.replace("-", "") not in name or name.startswith("history/"):
             continue
         data = files[name]
         step = 1 if len(data) < 4096 else len(data) // 300
@@ -348,8 +365,13 @@ def main():
     if verb == "points":
         repository = Repository(files)
         for name in repository.names("points/"):
+            if repository.gone(name):
+                continue
             p = repository.point(name)
             print(uuid.UUID(bytes=p["id"]), uuid.UUID(bytes=p["volume"]), p["size"], p["root"].hex(), p["source"], ",".join(p["tags"]) or "-")
+    elif verb == "history":
+        for name, note in Repository(files).history():
+            print(name.split("/")[2].split("-")[0], name[-2:], note["verb"].replace(" ", "-"), note.get("outcome", "-"))
     elif verb == "restore":
         sys.stdout.buffer.write(read_point(files, sys.argv[3])[0])
     elif verb == "defects":
