@@ -24,8 +24,8 @@ static const struct cli_option backup_options[] = {
      "Continue this volume of the repository: its source's path or the last part of it, or the first digits of its uuid. For a source whose state on this "
      "host was lost, or whose host is a new one: everything is compared once, and what is there already is not stored again. Refused for a source "
      "that is known to be another volume."},
-    {"domain", CLI_TEXT, "new|VOLUME|host:NAME",
-     "Whose data this volume's is deduplicated with from now on: nobody's (new), that volume's, or those of that host. Data are stored once for all "
+    {"domain", CLI_TEXT, "DOMAIN",
+     "Whose data this volume's is deduplicated with from now on: new, nobody's; a volume, that one's; host:NAME, those of that host. Data are stored once for all "
      "volumes of a domain, and never shared with another. Default: as the volume's newest point; of a new volume all those of this host."},
     {"tag", CLI_TEXT, "TAG[,TAG]", "Words for people and for `blkrep points --tag`, 16 at most."},
     {"extents", CLI_PATH, "FILE",

@@ -141,7 +141,8 @@ static int stats_epochs(const struct stats_run *run, struct br_err *reterr)
     const struct br_repo_epoch_info *infos = br_repo_epochs(run->repository.repo, &count);
     int error = 0;
 
-    cli_print(cli, "\n%-8s  %-20s %8s %10s", "EPOCH", "MADE", "PACKS", "STORED");
+    cli_print(cli, "%s", "");
+    cli_print(cli, "%-8s  %-20s %8s %10s", "EPOCH", "MADE", "PACKS", "STORED");
     for (size_t i = 0; !error && i < count; i++) {
         struct epoch_sum sum = {.epoch = infos[i].number};
         char made[40], stored[32];
@@ -204,7 +205,8 @@ static void stats_say(const struct stats_run *run, uint64_t unneeded)
     cli_bytes(cli, usage->data_bytes, data, sizeof(data));
     cli_bytes(cli, usage->needed.stored_bytes, needed, sizeof(needed));
     cli_bytes(cli, unneeded, rest, sizeof(rest));
-    cli_print(cli, "\n%" PRIu64 " points of %zu volumes hold %s of data; %" PRIu64 " packs take %s", usage->points,
+    cli_print(cli, "%s", "");
+    cli_print(cli, "%" PRIu64 " points of %zu volumes hold %s of data; %" PRIu64 " packs take %s", usage->points,
               usage->volume_count, data, usage->packs, packs);
     cli_print(cli, "dedup %.2f : 1, compression %.2f : 1; %s needed, %s not",
               ratio(usage->data_bytes, usage->needed.raw_bytes),

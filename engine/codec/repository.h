@@ -21,7 +21,7 @@
 //      8   2  version, 1
 //     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point, 6 lease, 7 tombstone, 8 doomed, 9 hold, 10 history, 11 shredded epoch
 //     11   1  suite, 1: HKDF-SHA256, AES-256-GCM, HMAC-SHA256, scrypt
-//     12   4  epoch of the key that seals it; 0: the master key (config, epochs), or what opens the master key (keys)
+//     12   4  epoch of the key that seals it; 0: the master key (config, epochs, kinds 6 to 9), or what opens the master key (keys)
 //     16  16  uuid of the repository
 //     32  32  salt, random
 //     64   4  length p of what follows in clear

@@ -190,7 +190,6 @@ static int dump_epoch(const struct dumping *d)
     return say(d, "key          opens");
 }
 
-// What is sealed is read again, whole: these are small.
 static int dump_lease(const struct dumping *d, const struct br_buf *bytes, const struct br_key *key)
 {
     struct br_lease lease;
@@ -239,19 +238,22 @@ static int dump_doomed(const struct dumping *d, const struct br_buf *bytes, cons
     return rc;
 }
 
-static int dump_sealed(const struct dumping *d, const struct br_object *object, const struct br_buf *bytes)
+static int dump_sealed(const struct dumping *d)
 {
     const struct br_key *key = NULL;
-    int rc = br_repo_epoch_key(d->repo, object->epoch, &key, d->reterr);
+    struct br_buf bytes = {0};
+    struct br_object object;
+    int rc = br_repo_object_read(d->repo, d->name, &bytes, &object, &key, d->reterr);
 
-    if (rc) {
-        return rc;
+    if (!rc) {
+        switch (object.kind) {
+        case BR_OBJECT_LEASE: rc = dump_lease(d, &bytes, key); break;
+        case BR_OBJECT_DOOMED: rc = dump_doomed(d, &bytes, key); break;
+        default: rc = dump_mark(d, &bytes, key);
+        }
     }
-    switch (object->kind) {
-    case BR_OBJECT_LEASE: return dump_lease(d, bytes, key);
-    case BR_OBJECT_DOOMED: return dump_doomed(d, bytes, key);
-    default: return dump_mark(d, bytes, key);
-    }
+    br_buf_free(&bytes);
+    return rc;
 }
 
 static int dump_history(const struct dumping *d)
@@ -308,7 +310,7 @@ int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_
         case BR_OBJECT_LEASE:
         case BR_OBJECT_TOMBSTONE:
         case BR_OBJECT_DOOMED:
-        case BR_OBJECT_HOLD: rc = dump_sealed(&d, &object, &bytes); break;
+        case BR_OBJECT_HOLD: rc = dump_sealed(&d); break;
         case BR_OBJECT_HISTORY: rc = dump_history(&d); break;
         case BR_OBJECT_SHREDDED: rc = dump_shredded(&d); break;
         default: rc = br_err_set(reterr, BR_E_VERSION, "%s: an object of kind %u", name, object.kind);

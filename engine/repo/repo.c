@@ -708,18 +708,20 @@ static int note_shredded(void *ctx, const char *name)
     uint8_t salt[BR_SALT_BYTES];
     struct br_uuid volume, id;
     uint32_t epoch;
+    unsigned number;
     uint64_t bytes = 0;
-    bool point = br_name_parse_point(name, &volume, &id);
+    bool point = br_name_parse_point(name, &volume, &id), pack = br_name_parse_pack(name, salt);
 
     // What can't be read now is left for another time.
-    if ((!point && !br_name_parse_pack(name, salt)) || br_repo_epoch_of(clearing->repo, name, &epoch, NULL) < 0 ||
-        !is_shredded(clearing->repo, epoch)) {
+    if ((!point && !pack && !br_name_parse_history(name, &volume, &id, &number)) ||
+        br_repo_epoch_of(clearing->repo, name, &epoch, NULL) < 0 || !is_shredded(clearing->repo, epoch)) {
         return 0;
     }
-    if (!point) {
+    if (pack) {
         clearing->bytes += store->ops->size(store->ctx, name, &bytes, NULL) < 0 ? 0 : bytes;
     }
-    *(point ? &clearing->points : &clearing->packs) += 1;
+    clearing->points += point;
+    clearing->packs += pack;
     br_buf_append(&clearing->names, name, strlen(name) + 1);
     return br_buf_failed(&clearing->names) ? br_err_set(clearing->reterr, BR_E_NOMEM, "the objects to remove") : 0;
 }
@@ -731,6 +733,7 @@ int br_repo_clear_shredded(struct br_repo *repo, uint64_t *ret_points, uint64_t 
     struct clearing clearing = {.repo = repo, .reterr = reterr};
     int rc = store->ops->list(store->ctx, "points/", note_shredded, &clearing, reterr);
 
+    rc = rc < 0 ? rc : store->ops->list(store->ctx, "history/", note_shredded, &clearing, reterr);
     rc = rc < 0 ? rc : store->ops->list(store->ctx, "packs/", note_shredded, &clearing, reterr);
     for (size_t at = 0; !rc && at < clearing.names.len;) {
         const char *name = (const char *)clearing.names.data + at;
@@ -969,13 +972,24 @@ int br_repo_reindex(struct br_repo *repo, struct br_err *reterr)
 
 // Points ------------------------------------------------------------------------------------------------------------------------------
 
+// What writers, prunes and people say of points and packs is the master key's: it must be read when an epoch's key was given up.
+static bool outlives_epochs(enum br_object_kind kind)
+{
+    return kind >= BR_OBJECT_LEASE && kind <= BR_OBJECT_HOLD;
+}
+
 int br_repo_object_new(struct br_repo *repo, enum br_object_kind kind, struct br_object *ret_object,
                        const struct br_key **ret_key, struct br_err *reterr)
 {
     int rc = br_repo_writable(repo, reterr);
 
-    *ret_object = (struct br_object){.kind = kind, .epoch = br_repo_epoch(repo), .repository = repo->config.repository};
+    *ret_object = (struct br_object){.kind = kind, .repository = repo->config.repository};
     draw_salt(repo->store.ring, ret_object->salt);
+    if (outlives_epochs(kind)) {
+        *ret_key = &repo->master;
+        return rc;
+    }
+    ret_object->epoch = br_repo_epoch(repo);
     return rc < 0 ? rc : br_repo_epoch_key(repo, ret_object->epoch, ret_key, reterr);
 }
 
@@ -988,7 +1002,11 @@ int br_repo_object_read(struct br_repo *repo, const char *name, struct br_buf *b
     if (!rc && !br_uuid_equal(&ret_object->repository, &repo->config.repository)) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "%s: is another repository's", name);
     }
-    return rc < 0 ? rc : br_repo_epoch_key(repo, ret_object->epoch, ret_key, reterr);
+    if (rc < 0 || !outlives_epochs(ret_object->kind)) {
+        return rc < 0 ? rc : br_repo_epoch_key(repo, ret_object->epoch, ret_key, reterr);
+    }
+    *ret_key = &repo->master;
+    return ret_object->epoch ? br_err_set(reterr, BR_E_CORRUPT, "%s: is sealed in an epoch", name) : 0;
 }
 
 // A tombstone must prove itself before it is taken for one: who can exchange objects can't make points disappear.

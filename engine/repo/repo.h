@@ -76,7 +76,7 @@ const struct br_repo_epoch_info *br_repo_epochs(const struct br_repo *repo, size
  */
 BR_MUST_CHECK int br_repo_shred(struct br_repo *repo, uint32_t epoch, struct br_err *reterr);
 /**
- * br_repo_clear_shredded - remove what nobody can open any more: points and packs that were sealed in shredded epochs
+ * br_repo_clear_shredded - remove what nobody can open any more: points, notes and packs that were sealed in shredded epochs
  * @ret_bytes  of the packs
  */
 BR_MUST_CHECK int br_repo_clear_shredded(struct br_repo *repo, uint64_t *ret_points, uint64_t *ret_packs,

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every example that a manual page or --help shows works as it is shown. What can't be the same here is put in its place: paths below the
 # test's folder, a server on loopback for backup.example.org; what is systemd's is looked at, not run.
-# timeout: 120
+# timeout: 480
 . "$(dirname "$0")/../lib/cli.sh"
 . "$(dirname "$0")/../lib/serve.sh"
 

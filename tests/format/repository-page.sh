@@ -49,6 +49,47 @@ for kind in encrypted plain; do
     done
 done
 
+# a repository of whose two epochs the first was shredded, and with a history: the one point of the second is there, whole, and nothing of the first
+export BLKREP_PASSPHRASE='golden passphrase'
+repo=$golden/repository-shredded
+t_ok blkrep points "$repo" --json
+shredded=$(jq -r 'select(.type == "point") | .id' "$T/out")
+[[ $(by_page points "$repo" | cut -d ' ' -f 1) == "$shredded" && $(wc -w <<<"$shredded") -eq 1 ]] || t_fail "not the one point"
+by_page restore "$repo" "$shredded" >"$T/page.img"
+t_ok blkrep restore "$repo@$shredded" "$T/blkrep.img" --overwrite
+[[ $(sum "$T/page.img") == 1de86565a29d5d281e7523bc45e1cd8139ec7335f1a63f0bf99446bc10705028 ]] || t_fail "the page's reader gives other data"
+t_file_equal "$T/page.img" "$T/blkrep.img"
+t_ok blkrep verify "$repo" --data
+BLKREP_STATE=$T/elsewhere t_ok blkrep history "$repo" --json
+diff <(jq -r 'select(.type == "run") | "\(.run | split("-") | join("")) \(.verb | split(" ") | join("-")) \(.outcome)"' "$T/out" | sort) <(by_page history "$repo" | awk '$2 == 99 { print $1, $3, $4 }' | sort) >&2 || t_fail "another history"
+[[ $(by_page history "$repo" | wc -l) -ge 4 ]] || t_fail "golden notes were removed"
+t_ok blkrep dump "$repo" --object epochs/00000001-shredded
+t_stdout_has "shredded     2026-"
+unset BLKREP_PASSPHRASE
+
+# a repository with a lease, a tombstone, a list of doomed packs and a hold: the page's reader and dump read the same of them, and find each damaged byte
+repo=$golden/repository-pruned
+by_page marks "$repo" >"$T/marks"
+[[ $(cut -d / -f 1 "$T/marks" | tr '\n' ' ') == "leases doomed holds points " ]] || t_fail "golden marks were removed"
+while read -r name words; do
+    t_ok blkrep dump "$repo" --object "$name"
+    for word in $words; do
+        [[ ! $word =~ ^[0-9a-f]{32}$ ]] || word=${word:0:8}-${word:8:4}-${word:12:4}-${word:16:4}-${word:20}
+        t_stdout_has "$word"
+    done
+    cp -r "$repo" "$T/marked"
+    for ((at = 0; at < $(stat -c %s "$repo/$name"); at += 23)); do
+        python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); at = int(sys.argv[3]); d[at] ^= 1 << at % 8; open(sys.argv[2], "wb").write(d)' \
+            "$repo/$name" "$T/marked/$name" "$at"
+        t_run blkrep dump "$T/marked" --object "$name"
+        [[ $T_STATUS -ne 0 ]] || t_fail "byte $at of $name: not noticed"
+    done
+    rm -rf "$T/marked"
+done <"$T/marks"
+[[ $(by_page mark-defects "$repo") == 0 ]] || t_fail "a damaged byte of a mark went unnoticed by the page's reader"
+t_ok blkrep points "$repo" --json
+jq -r 'select(.type == "point") | .id' "$T/out" | sort | diff - <(by_page points "$repo" | cut -d ' ' -f 1 | sort) >&2 || t_fail "other points beside a tombstone"
+
 # a byte of each kind of object, and of each part of a pack, through blkrep; all of them through the page's reader
 [[ $(by_page defects "$golden/repository-plain" "${ids[2]}") == 0 ]] || t_fail "a damaged byte went unnoticed"
 cp -r "$golden/repository-plain" "$T/repo"

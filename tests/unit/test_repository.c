@@ -70,6 +70,47 @@ static void fill_key(struct br_key *key, uint8_t byte)
     memset(key->bytes, byte, sizeof(key->bytes));
 }
 
+static void an_epoch_that_was_shredded_says_so_and_no_other(void **state)
+{
+    (void)state;
+    const struct br_uuid repository = uuid_of(1), host = uuid_of(2), run = uuid_of(3);
+    static const char *const foreign[] = {
+        "epochs/00000003",          "epochs/00000003-",  "epochs/00000003-shredde", "epochs/00000003-shredded2",
+        "epochs/00000000-shredded", "epochs/3-shredded", "history/x/y-00",          "history/",
+    };
+    struct br_uuid got_host, got_run;
+    struct br_key master, wrong;
+    struct br_buf bytes = {0};
+    uint8_t salt[BR_SALT_BYTES] = {5};
+    char name[BR_OBJECT_NAME_BYTES];
+    uint64_t when = 0;
+    uint32_t epoch;
+    unsigned note;
+
+    fill_key(&master, 9);
+    fill_key(&wrong, 8);
+    br_name_shredded(3, name);
+    assert_string_equal(name, "epochs/00000003-shredded");
+    assert_true(br_name_parse_shredded(name, &epoch) && epoch == 3 && !br_name_parse_epoch(name, &epoch));
+    assert_int_equal(br_shredded_seal(3, &repository, salt, &master, 12345, &bytes, NULL), 0);
+    assert_int_equal(br_shredded_open(name, bytes.data, bytes.len, &master, &when, NULL), 0);
+    assert_int_equal(when, 12345);
+    assert_int_equal(br_shredded_open(name, bytes.data, bytes.len, &wrong, &when, NULL), -BR_E_CORRUPT);
+    assert_int_equal(br_shredded_open("epochs/00000002-shredded", bytes.data, bytes.len, &master, &when, NULL),
+                     -BR_E_CORRUPT);
+    assert_int_equal(br_epoch_open(name, bytes.data, bytes.len, &master, &wrong, &when, NULL), -BR_E_CORRUPT);
+    br_buf_free(&bytes);
+
+    br_name_history(&host, &run, 99, name);
+    assert_true(strlen(name) < BR_OBJECT_NAME_BYTES && !strcmp(name + strlen(name) - 3, "-99"));
+    assert_true(br_name_parse_history(name, &got_host, &got_run, &note) && note == 99 &&
+                br_uuid_equal(&got_host, &host) && br_uuid_equal(&got_run, &run));
+    for (size_t i = 0; i < BR_ARRAY_LEN(foreign); i++) {
+        assert_false(br_name_parse_shredded(foreign[i], &epoch) ||
+                     br_name_parse_history(foreign[i], &got_host, &got_run, &note));
+    }
+}
+
 static void a_sealed_object_opens_only_as_it_was(void **state)
 {
     (void)state;
@@ -438,6 +479,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_say_what_they_name_and_nothing_else_does),
+        cmocka_unit_test(an_epoch_that_was_shredded_says_so_and_no_other),
         cmocka_unit_test(a_sealed_object_opens_only_as_it_was),
         cmocka_unit_test(each_way_leads_to_the_master_key),
         cmocka_unit_test(a_config_and_an_epoch_come_back),
