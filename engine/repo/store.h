@@ -7,6 +7,7 @@
 //     write     the same for what is made piece by piece (packs); durable after settle
 //     get       a range of an object, beside other operations of the ring
 //     list      the names that begin with a prefix
+//     arrived   when it took an object, by its own clock
 //     remove    for prune alone
 //
 // A name is one or more components of [a-z0-9-], separated by "/" (engine/codec/repository.h). What a store says of its content is believed
@@ -61,6 +62,12 @@ struct br_store_ops {
     int (*size)(void *ctx, const char *name, uint64_t *ret_bytes, struct br_err *reterr);
     /** list - names that begin with @prefix ("points/", "packs/"), ascending; non-zero of @fn stops and is returned */
     int (*list)(void *ctx, const char *prefix, br_store_list_fn *fn, void *fn_ctx, struct br_err *reterr);
+    /**
+     * arrived - when the store took the object, by the store's own clock: what a writer says of the time counts for nothing here
+     * It may still be wrong (a clock that jumped, a copy of the directory), so it may decide what is kept longer, never what is true.
+     * -BR_E_NOT_FOUND
+     */
+    int (*arrived)(void *ctx, const char *name, uint64_t *ret_unix_ns, struct br_err *reterr);
     /** remove - durable after settle; 0 also when it was not there */
     int (*remove)(void *ctx, const char *name, struct br_err *reterr);
     /** space - bytes free for it; UINT64_MAX not known */

@@ -24,6 +24,7 @@ struct open_file {
     char name[BR_OBJECT_NAME_BYTES]; // "" free
     struct br_file *file;
     uint64_t size_bytes;
+    uint64_t arrived_unix_ns;
     uint64_t used; // when: a counter
     unsigned reads;
 };
@@ -421,6 +422,8 @@ static int file_of(struct store_dir *store, const char *name, struct open_file *
         return rc;
     }
     oldest->size_bytes = info.size_bytes;
+    oldest->arrived_unix_ns =
+        info.mtime_ns; // of the last write, just before it got its name: publishing changes no content
     oldest->used = ++store->used;
     snprintf(oldest->name, sizeof(oldest->name), "%s", name);
     *ret_open = oldest;
@@ -509,6 +512,17 @@ static int store_size(void *ctx, const char *name, uint64_t *ret_bytes, struct b
 
     if (!rc) {
         *ret_bytes = open->size_bytes;
+    }
+    return rc;
+}
+
+static int store_arrived(void *ctx, const char *name, uint64_t *ret_unix_ns, struct br_err *reterr)
+{
+    struct open_file *open;
+    int rc = file_of(ctx, name, &open, reterr);
+
+    if (!rc) {
+        *ret_unix_ns = open->arrived_unix_ns;
     }
     return rc;
 }
@@ -631,6 +645,7 @@ int br_store_dir_open(struct br_ring *ring, struct br_dir *dir, bool read_only, 
         .get = store_get,
         .size = store_size,
         .list = store_list,
+        .arrived = store_arrived,
         .remove = store_remove,
         .space = store_space,
         .close = store_close,
