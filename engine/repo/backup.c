@@ -57,7 +57,7 @@ static int damaged(int rc, struct br_err *reterr)
 {
     char why[sizeof(((struct br_err *)0)->text)];
 
-    if (rc >= 0 || rc == -BR_E_NOMEM || rc == -BR_E_INTERNAL || rc == -BR_E_CANCELLED) {
+    if (rc >= 0 || rc == -BR_E_NOMEM || rc == -BR_E_INTERNAL || br_store_is_lost(rc)) {
         return rc;
     }
     snprintf(why, sizeof(why), "%s", reterr ? reterr->text : "");

@@ -379,7 +379,7 @@ static int bad_block(struct reading *reading, const struct window *window, unsig
     const struct block *block = &window->blocks[i];
     uint64_t at = (window->first + i) * BR_BLOCK_BYTES;
 
-    if (!reading->params->go_on) {
+    if (!reading->params->go_on || br_store_is_lost(block->result)) {
         return br_err_at(reterr, -block->result, at, "block %llu of the point: %s",
                          (unsigned long long)(window->first + i), block->err.text);
     }
