@@ -42,7 +42,7 @@ static int init_make(struct cli *cli, const char *path, bool encrypted, struct b
     int error = place_ring(cli, &ring, reterr);
 
     gethostname(host, sizeof(host) - 1);
-    error = error ? error : repository_store(ring, path, true, false, &store, reterr);
+    error = error ? error : repository_store_at(cli, ring, path, true, false, &store, reterr);
     // Looked at first: nobody should think up a passphrase in vain.
     struct br_repo_config there;
     if (!error && !br_repo_look(&store, &there, NULL)) {

@@ -320,6 +320,11 @@ static bool serve_offers_any(const struct conf *conf)
             return true;
         }
     }
+    while ((name = conf_next_name(conf, "repository", name))) {
+        if (conf_flag(conf, "repository", name, "serve")) {
+            return true;
+        }
+    }
     return false;
 }
 
@@ -331,7 +336,8 @@ static void serve_look_at_offers(struct serve_parent *parent)
 
     if (!directory && !serve_offers_any(conf)) {
         cli_warn(parent->serve.cli,
-                 "no replica is offered: %s has neither directory= in [serve] nor a [replica NAME] with a path",
+                 "nothing is offered: %s has neither directory= in [serve], nor a [replica NAME] with a path, nor a "
+                 "[repository NAME] with serve = yes",
                  conf->path ? conf->path : "the configuration, which is not there,");
     } else if (directory && access(directory, W_OK | X_OK)) {
         cli_warn(parent->serve.cli, "clients can make no replica in the directory %s: %s", directory, strerror(errno));

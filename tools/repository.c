@@ -15,6 +15,7 @@
 #include "engine/net/base32.h"
 #include "engine/repo/store_dir.h"
 #include "tools/conf.h"
+#include "tools/remote.h"
 
 #define PASSPHRASE_BYTES 1024u
 #define KEY_FILE_DIGITS  (2u * BR_KEY_BYTES)
@@ -39,6 +40,11 @@ int repository_word(const char *word, char repo[PATH_MAX], char point[256], stru
     return 0;
 }
 
+static bool is_address(const char *path)
+{
+    return !strncmp(path, "blkrep://", 9);
+}
+
 int repository_path(struct cli *cli, const char *word, char path[PATH_MAX], struct br_err *reterr)
 {
     const struct conf *conf;
@@ -52,14 +58,37 @@ int repository_path(struct cli *cli, const char *word, char path[PATH_MAX], stru
     if (!given) {
         return br_err_set(reterr, BR_E_CONFIG, "[repository %s] has no path", word);
     }
-    if (!strncmp(given, "blkrep://", 9)) {
-        return br_err_set(reterr, BR_E_UNSUPPORTED, "%s: a repository behind blkrep serve", given);
+    if (is_address(given)) {
+        struct place_address address;
+
+        error = place_resolve(cli, given, "repository", &address, reterr);
+        snprintf(path, PATH_MAX, "%s", address.text);
+        return error;
     }
     if (strlen(given) >= PATH_MAX) {
         return br_err_set(reterr, BR_E_USAGE, "a path that is too long");
     }
     snprintf(path, PATH_MAX, "%s", given);
     return 0;
+}
+
+// Does the server keep a repository of this name? Else it may be a replica. One that does not let us in has it all the same.
+static bool is_served(struct cli *cli, const char *path)
+{
+    struct place_address address;
+    struct br_ring *ring;
+    struct br_store store;
+    struct br_err err = {0};
+
+    if (place_resolve(cli, path, "repository", &address, &err) || place_ring(cli, &ring, &err)) {
+        return false;
+    }
+    int error = remote_open_store(cli, ring, &address, false, &store, &err);
+    if (!error) {
+        store.ops->close(store.ctx);
+    }
+    br_ring_close(ring);
+    return !error || error == -BR_E_AUTH;
 }
 
 bool repository_is(struct cli *cli, const char *word)
@@ -69,6 +98,9 @@ bool repository_is(struct cli *cli, const char *word)
 
     if (repository_path(cli, word, path, &none)) {
         return false;
+    }
+    if (is_address(path)) {
+        return !strchr(word, '/') || is_served(cli, path);
     }
     snprintf(config, sizeof(config), "%s/config", path);
     return !access(config, F_OK);
@@ -157,6 +189,18 @@ int repository_store(struct br_ring *ring, const char *path, bool make, bool rea
         return error;
     }
     return br_store_dir_open(ring, dir, read_only, ret_store, reterr);
+}
+
+int repository_store_at(struct cli *cli, struct br_ring *ring, const char *path, bool make, bool read_only,
+                        struct br_store *ret_store, struct br_err *reterr)
+{
+    struct place_address address;
+
+    if (!is_address(path)) {
+        return repository_store(ring, path, make, read_only, ret_store, reterr);
+    }
+    int error = place_resolve(cli, path, "repository", &address, reterr);
+    return error ? error : remote_open_store(cli, ring, &address, !read_only, ret_store, reterr);
 }
 
 // Secrets -----------------------------------------------------------------------------------------------------------------------------
@@ -483,7 +527,12 @@ void repository_forget_encrypted(struct cli *cli, const char *path)
     char real[PATH_MAX], mark[60];
     int fd;
 
-    if (realpath(path, real) && !place_state_dir(cli, "repositories", &fd, NULL)) {
+    if (is_address(path)) {
+        snprintf(real, sizeof(real), "%s", path);
+    } else if (!realpath(path, real)) {
+        return;
+    }
+    if (!place_state_dir(cli, "repositories", &fd, NULL)) {
         encrypted_mark(real, mark);
         unlinkat(fd, mark, 0);
         close(fd);
@@ -564,10 +613,13 @@ int repository_open(struct cli *cli, struct br_ring *ring, const char *word, boo
 
     *repository = (struct repository){0};
     error = repository_path(cli, word, path, reterr);
-    if (!error && !realpath(path, repository->path)) {
+    if (!error && is_address(path)) {
+        snprintf(repository->path, sizeof(repository->path), "%s", path);
+    } else if (!error && !realpath(path, repository->path)) {
         error = br_err_os(reterr, errno, "opening the repository %s", path);
     }
-    error = error ? error : repository_store(ring, repository->path, false, read_only, &repository->store, reterr);
+    error =
+        error ? error : repository_store_at(cli, ring, repository->path, false, read_only, &repository->store, reterr);
     error = error ? error : open_with_secret(cli, word, repository, reterr);
     error = error ? error : br_repo_refresh(repository->repo, &repository->refreshed, reterr);
     if (!error && repository->refreshed.dropped) {

@@ -2,7 +2,7 @@
 //
 // A repository as verbs open it: where it is, what opens it, which of its points a word names.
 //
-//     REPO           a directory, or the name of a [repository N] section
+//     REPO           a directory, blkrep://HOST[:PORT]/NAME, or the name of a [repository N] section
 //     REPO@POINT     POINT: latest, latest~N, an id or its first digits (at least 4), a time (the newest point not after it)
 //
 // The secret comes from --key-file, --passphrase-file, $BLKREP_PASSPHRASE, the section's passphrase-file or key-file, or a question on the terminal.
@@ -25,7 +25,7 @@
 // clang-format on
 
 struct repository {
-    char path[PATH_MAX]; // real path of its directory
+    char path[PATH_MAX]; // real path of its directory, or blkrep://HOST:PORT/NAME
     struct br_store store;
     struct br_repo *repo;
     struct br_repo_refreshed refreshed;
@@ -33,9 +33,9 @@ struct repository {
 
 /** repository_word - splits REPO[@POINT]; "" where there is no point; -BR_E_USAGE a word that is too long, or has an empty part */
 BR_MUST_CHECK int repository_word(const char *word, char repo[PATH_MAX], char point[256], struct br_err *reterr);
-/** repository_is - does @word (without a point) name a repository: a section, or a directory that holds one? */
+/** repository_is - does @word (without a point) name a repository: a section, a directory that holds one, or one that a server keeps? */
 bool repository_is(struct cli *cli, const char *word);
-/** repository_path - the directory that a word names; it need not be there */
+/** repository_path - the directory or address that a word names; it need not be there */
 BR_MUST_CHECK int repository_path(struct cli *cli, const char *word, char path[PATH_MAX], struct br_err *reterr);
 #define REPOSITORY_INIT_LOCK "tmp-init" // in the directory, while it is made
 /**
@@ -45,6 +45,10 @@ BR_MUST_CHECK int repository_path(struct cli *cli, const char *word, char path[P
  */
 BR_MUST_CHECK int repository_store(struct br_ring *ring, const char *path, bool make, bool read_only,
                                    struct br_store *ret_store, struct br_err *reterr);
+
+/** repository_store_at - the same where @path may be blkrep://HOST:PORT/NAME, too; then its server makes and locks what there is to */
+BR_MUST_CHECK int repository_store_at(struct cli *cli, struct br_ring *ring, const char *path, bool make,
+                                      bool read_only, struct br_store *ret_store, struct br_err *reterr);
 
 // A secret in memory, wiped by repository_secret_free().
 struct repository_secret {
