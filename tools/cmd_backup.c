@@ -196,6 +196,7 @@ static int backup_engine(struct backup_run *run, bool full, struct br_err *reter
     run->made = br_backup_point(&run->far) != NULL;
     if (run->made) {
         run->point = *br_backup_point(&run->far);
+        repository_note(run->cli, &run->repository, &run->point);
     }
     return source_end_blame(&run->source, error, reterr);
 }

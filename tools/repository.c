@@ -13,7 +13,9 @@
 #include <xxhash.h>
 
 #include "engine/net/base32.h"
+#include "engine/repo/heads.h"
 #include "engine/repo/store_dir.h"
+#include "tools/audit.h"
 #include "tools/conf.h"
 #include "tools/remote.h"
 
@@ -604,6 +606,90 @@ static int open_with_secret(struct cli *cli, const char *word, struct repository
     return error;
 }
 
+// Rollbacks ---------------------------------------------------------------------------------------------------------------------------
+
+struct rollback {
+    struct cli *cli;
+    const struct repository *repository;
+};
+
+static void warn_of_rollback(void *ctx, const struct br_uuid *volume, const char *what)
+{
+    const struct rollback *rollback = ctx;
+    char uuid[BR_UUID_TEXT_BYTES];
+
+    br_uuid_text(volume, uuid);
+    cli_warn(rollback->cli, "%s IS NOT WHAT IT WAS: %s%.8s%s%s", rollback->repository->path,
+             br_uuid_is_nil(volume) ? "" : "volume ", br_uuid_is_nil(volume) ? "" : uuid,
+             br_uuid_is_nil(volume) ? "" : ": ", what);
+}
+
+static int audit_rollback(struct cli *cli, const struct repository *repository, const char *act, struct br_err *reterr)
+{
+    json_t *details = json_object();
+
+    json_object_set_new(details, "rolled_back", json_integer(repository->rolled_back));
+    return audit_append(cli, act, repository->path, details, reterr);
+}
+
+// Where it lies is part of what it is: a copy elsewhere may lag behind.
+static int open_heads(struct cli *cli, struct repository *repository, struct br_err *reterr)
+{
+    char leaf[120], uuid[BR_UUID_TEXT_BYTES];
+    int fd = -1;
+
+    br_uuid_text(&br_repo_config_of(repository->repo)->repository, uuid);
+    snprintf(leaf, sizeof(leaf), "repositories/%s/heads-%016" PRIx64, uuid,
+             XXH3_64bits(repository->path, strlen(repository->path)));
+    int error = place_state_dir(cli, leaf, &fd, reterr);
+    return error ? error : br_dir_wrap(repository->store.ring, fd, &repository->heads, reterr);
+}
+
+// Does it show all that this host saw there?
+static int check_heads(struct cli *cli, struct repository *repository, bool read_only, struct br_err *reterr)
+{
+    struct rollback rollback = {.cli = cli, .repository = repository};
+    bool accept = cli_flag(cli, "accept-rollback");
+    int error = open_heads(cli, repository, reterr);
+    int told =
+        error ? error : br_heads_check(repository->heads, repository->repo, false, warn_of_rollback, &rollback, reterr);
+
+    repository->rolled_back = told > 0 ? (unsigned)told : 0;
+    if (told <= 0) {
+        return told;
+    }
+    error = audit_rollback(cli, repository, accept ? "accept-rollback" : "rollback", reterr);
+    if (!error && accept) {
+        told = br_heads_check(repository->heads, repository->repo, true, warn_of_rollback, &rollback, reterr);
+        repository->rolled_back = 0;
+        cli_warn(cli, "%s: what it shows now counts from now on", repository->path);
+        return BR_MIN(told, 0);
+    }
+    return error || read_only ? error : repository_result(repository, 0, reterr);
+}
+
+int repository_result(const struct repository *repository, int error, struct br_err *reterr)
+{
+    return error || !repository->rolled_back
+               ? error
+               : br_err_set(reterr, BR_E_ROLLBACK, "%s: what it shows is older than, or other than, what was there",
+                            repository->path);
+}
+
+static void learn_heads(struct cli *cli, struct repository *repository, const struct br_point *points, size_t count)
+{
+    struct br_err err = {0};
+
+    if (br_heads_learn(repository->heads, repository->repo, points, count, &err)) {
+        cli_warn(cli, "%s: what was seen of it could not be noted: %s", repository->path, err.text);
+    }
+}
+
+void repository_note(struct cli *cli, struct repository *repository, const struct br_point *point)
+{
+    learn_heads(cli, repository, point, 1);
+}
+
 int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
                     struct repository *ret_repository, struct br_err *reterr)
 {
@@ -629,12 +715,13 @@ int repository_open(struct cli *cli, struct br_ring *ring, const char *word, boo
         cli_warn(cli, "%" PRIu64 " damaged pack%s: %s; what is in there is missing", repository->refreshed.damaged,
                  repository->refreshed.damaged == 1 ? "" : "s", repository->refreshed.first_damaged);
     }
-    return error;
+    return error ? error : check_heads(cli, repository, read_only, reterr);
 }
 
 void repository_close(struct repository *repository)
 {
     br_repo_close(repository->repo);
+    br_dir_close(repository->heads);
     if (repository->store.ops) {
         repository->store.ops->close(repository->store.ctx);
     }
@@ -705,6 +792,9 @@ int repository_points(struct cli *cli, struct repository *repository, struct rep
     int error = br_repo_points(repository->repo, NULL, add_point, &list, reterr);
     if (!error && ret_points->count) {
         qsort(ret_points->points, ret_points->count, sizeof(*ret_points->points), point_order);
+    }
+    if (!error && !repository->rolled_back) {
+        learn_heads(cli, repository, ret_points->points, ret_points->count);
     }
     return error;
 }

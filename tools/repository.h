@@ -19,6 +19,8 @@
     {"passphrase-file", CLI_PATH, "FILE",                                                                                     \
      "The passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},                               \
     {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},                        \
+    {"accept-rollback", CLI_FLAG, NULL,                                                                                       \
+     "The repository may show an older state than this host has seen: what it shows now counts from now on."},                \
     {"io", CLI_CHOICE, "auto|uring|aio",                                                                                      \
      "How to talk to the kernel; auto takes io_uring and falls back to libaio."},                                             \
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."}
@@ -29,6 +31,8 @@ struct repository {
     struct br_store store;
     struct br_repo *repo;
     struct br_repo_refreshed refreshed;
+    struct br_dir *heads; // what this host saw of it last (engine/repo/heads.h)
+    unsigned rolled_back; // how much of that it does not show any more
 };
 
 /** repository_word - splits REPO[@POINT]; "" where there is no point; -BR_E_USAGE a word that is too long, or has an empty part */
@@ -72,12 +76,16 @@ void repository_recovery_draw(struct br_ring *ring, struct br_key *ret_key, char
 /**
  * repository_open - open and refresh
  * @word       without a point
- * @read_only  nothing is written to it
+ * @read_only  nothing is written to it; else one that was rolled back is -BR_E_ROLLBACK
  * Owner: repository_close(), also after a failure
  */
 BR_MUST_CHECK int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
                                   struct repository *ret_repository, struct br_err *reterr);
 void repository_close(struct repository *repository);
+/** repository_result - @error, or -BR_E_ROLLBACK when all else went well and the repository was rolled back; for verbs that read */
+BR_MUST_CHECK int repository_result(const struct repository *repository, int error, struct br_err *reterr);
+/** repository_note - a point that was made just now is what this host saw last; a failure is a warning */
+void repository_note(struct cli *cli, struct repository *repository, const struct br_point *point);
 
 /** repository_forget_encrypted - somebody made a repository at @path that is not encrypted, and meant it */
 void repository_forget_encrypted(struct cli *cli, const char *path);
