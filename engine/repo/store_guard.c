@@ -398,7 +398,7 @@ static int may_read(struct guard *guard, const char *name, struct br_err *reterr
         return 0;
     }
     int rc = is_ours(guard, name, reterr);
-    return rc < 0 ? rc : rc ? 0 : refuse(guard, name, "the volume belongs to another client", reterr);
+    return rc < 0 ? rc : rc ? 0 : refuse(guard, name, "the volume is not this client's", reterr);
 }
 
 // What is put as a point must look like one of this repository; something else (a tombstone) is put by operators only.
@@ -437,11 +437,11 @@ static int guard_put(void *ctx, const char *name, const void *bytes, size_t len,
     uint64_t size;
     int rc = may_add(guard, name, kind, reterr);
 
-    // Looked at first, so that what is there costs nothing; the store itself decides.
+    rc = rc < 0 || kind != KIND_POINT ? rc : may_put_point(guard, name, bytes, len, reterr);
+    // Looked at before it is counted, so that what is there costs nothing; the store itself decides.
     if (!rc && kind == KIND_POINT && !store->ops->size(store->ctx, name, &size, NULL)) {
         return br_err_set(reterr, BR_E_EXISTS, "%s", name);
     }
-    rc = rc < 0 || kind != KIND_POINT ? rc : may_put_point(guard, name, bytes, len, reterr);
     rc = rc < 0 ? rc : take(guard, name, kind == KIND_POINT, 1, len, reterr);
     rc = rc < 0 ? rc : store->ops->put(store->ctx, name, bytes, len, reterr);
     if (!rc && kind == KIND_LEASE && guard->lease_count < GUARD_LEASES_MAX) {
