@@ -21,6 +21,7 @@ struct question {
     struct question *next;
     uint32_t number;
     enum br_store_wire_type wanted;
+    bool list; // its answer is names, and an end
     bool answered;
     struct br_store_wire answer; // without bytes
     struct br_buf names;         // of a LIST
@@ -153,7 +154,7 @@ static struct question *question_of(struct remote *remote, uint32_t number)
 
 static void answer_came(struct remote *remote, struct question *question, const struct br_store_wire *message)
 {
-    if (message->type == BR_STORE_WIRE_NAMES && question->wanted == BR_STORE_WIRE_DONE) {
+    if (message->type == BR_STORE_WIRE_NAMES && question->list) {
         br_buf_append(&question->names, message->bytes, message->bytes_len);
         if (question->names.len > REMOTE_NAMES_MAX || br_buf_failed(&question->names)) {
             breaks(remote, "a list that does not end", NULL);
@@ -354,7 +355,7 @@ static int remote_list(void *ctx, const char *prefix, br_store_list_fn *fn, void
 {
     struct remote *remote = ctx;
     struct br_store_wire message = {.type = BR_STORE_WIRE_LIST};
-    struct question question = {.wanted = BR_STORE_WIRE_DONE};
+    struct question question = {.wanted = BR_STORE_WIRE_DONE, .list = true};
     char name[BR_OBJECT_NAME_BYTES], before[BR_OBJECT_NAME_BYTES] = "";
     int rc = set_name(&message, prefix, reterr);
 
