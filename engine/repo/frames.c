@@ -212,6 +212,11 @@ int br_frames_want(struct br_frames *frames, uint32_t pack, uint32_t number, con
     return 1;
 }
 
+struct br_repo *br_frames_repo(const struct br_frames *frames)
+{
+    return frames->repo;
+}
+
 void br_frames_put(struct br_frames *frames, const struct br_frame *frame)
 {
     for (unsigned i = 0; i < frames->count; i++) {
@@ -231,14 +236,21 @@ void br_frames_put(struct br_frames *frames, const struct br_frame *frame)
 int br_frames_chunk(struct br_frames *frames, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                     struct br_buf *to, struct br_err *reterr)
 {
-    struct br_ring *ring = br_repo_ring_of(frames->repo);
-    const struct br_frame *frame;
     int rc = br_index_find(br_repo_index_of(frames->repo), id, ret_chunk, reterr);
 
-    if (rc <= 0) {
-        return rc < 0 ? rc : br_err_set(reterr, BR_E_NOT_FOUND, "a chunk that no pack has");
-    }
-    while (!(rc = br_frames_want(frames, ret_chunk->pack, ret_chunk->frame, &frame, reterr))) {
+    return rc < 0 ? rc
+           : rc   ? br_frames_chunk_at(frames, ret_chunk, to, reterr)
+                  : br_err_set(reterr, BR_E_NOT_FOUND, "a chunk that no pack has");
+}
+
+int br_frames_chunk_at(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
+                       struct br_err *reterr)
+{
+    struct br_ring *ring = br_repo_ring_of(frames->repo);
+    const struct br_frame *frame;
+    int rc;
+
+    while (!(rc = br_frames_want(frames, chunk->pack, chunk->frame, &frame, reterr))) {
         br_ring_wait(ring, UINT64_MAX);
     }
     if (rc < 0) {
@@ -252,10 +264,10 @@ int br_frames_chunk(struct br_frames *frames, const struct br_chunk_id *id, stru
         if (reterr) {
             *reterr = frame->err;
         }
-    } else if (!br_range_ok(ret_chunk->at, ret_chunk->len_bytes, frame->raw_bytes)) {
+    } else if (!br_range_ok(chunk->at, chunk->len_bytes, frame->raw_bytes)) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "the index has a chunk behind its frame's end");
     } else {
-        br_buf_append(to, frame->data + ret_chunk->at, ret_chunk->len_bytes);
+        br_buf_append(to, frame->data + chunk->at, chunk->len_bytes);
         rc = br_buf_failed(to) ? br_err_set(reterr, BR_E_NOMEM, "a chunk") : 0;
     }
     br_frames_put(frames, frame);

@@ -347,8 +347,9 @@ static bool is_better(const struct br_index_chunk *a, const struct br_index_chun
     return a->kind != b->kind ? a->kind < b->kind : a->pack > b->pack;
 }
 
+// The best place of all, or of those that @after is better than.
 static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br_chunk_id *id,
-                     struct br_index_chunk *ret_chunk, struct br_err *reterr)
+                     const struct br_index_chunk *after, struct br_index_chunk *ret_chunk, struct br_err *reterr)
 {
     MDB_val key = value_of(id->bytes, BR_MAC_BYTES), value;
     struct br_index_chunk chunk;
@@ -365,7 +366,7 @@ static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br
             return known;
         }
         chunk.proven = known && pack.proven;
-        if (known && (!found || is_better(&chunk, ret_chunk))) {
+        if (known && (!after || is_better(after, &chunk)) && (!found || is_better(&chunk, ret_chunk))) {
             *ret_chunk = chunk;
             found = true;
         }
@@ -375,6 +376,12 @@ static int find_best(struct br_index *index, MDB_cursor *cursor, const struct br
 
 int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                   struct br_err *reterr)
+{
+    return br_index_find_after(index, id, NULL, ret_chunk, reterr);
+}
+
+int br_index_find_after(struct br_index *index, const struct br_chunk_id *id, const struct br_index_chunk *after,
+                        struct br_index_chunk *ret_chunk, struct br_err *reterr)
 {
     MDB_cursor *cursor;
     int rc = reading_begin(index, reterr);
@@ -386,7 +393,7 @@ int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct b
     if (rc) {
         rc = index_error(rc, "reading", reterr);
     } else {
-        rc = find_best(index, cursor, id, ret_chunk, reterr);
+        rc = find_best(index, cursor, id, after, ret_chunk, reterr);
         mdb_cursor_close(cursor);
     }
     reading_end(index);

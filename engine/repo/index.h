@@ -55,6 +55,13 @@ void br_index_close(struct br_index *index);
 /** br_index_find - 1 and where it is, 0 not known; of several packs one that is proven, if there is any */
 BR_MUST_CHECK int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct br_index_chunk *ret_chunk,
                                 struct br_err *reterr);
+/**
+ * br_index_find_after - the next best place of the same id, for when what was found at @after is not what the id says: a pack may lie
+ * Returns as br_index_find()
+ */
+BR_MUST_CHECK int br_index_find_after(struct br_index *index, const struct br_chunk_id *id,
+                                      const struct br_index_chunk *after, struct br_index_chunk *ret_chunk,
+                                      struct br_err *reterr);
 /** br_index_pack_of - the pack with this number; -BR_E_CORRUPT there is none */
 BR_MUST_CHECK int br_index_pack_of(struct br_index *index, uint32_t number, struct br_index_pack *ret_pack,
                                    struct br_err *reterr);
