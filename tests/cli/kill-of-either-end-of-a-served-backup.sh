@@ -17,6 +17,8 @@ cp "$T/a.img" "$T/first"
 s_as boss t_ok blkrep backup "$T/a.img" "$R"
 points=1
 
+over() { ! t_alive "$client"; }
+
 good() { # the points that are there are whole, the first one is what it was
     s_as boss t_ok blkrep points --json "$R"
     local now
@@ -42,7 +44,6 @@ for round in 1 2 3 4 5 6; do
         # shellcheck disable=SC2086 # a list
         kill -9 "$S_PID" $sessions 2>/dev/null || true
         wait "$S_PID" 2>/dev/null || true
-        over() { ! t_alive "$client"; }
         t_wait_for 30 over
         status=0
         wait "$client" || status=$?
@@ -63,7 +64,6 @@ client=$T_PID
 sleep 1
 t_alive "$client" || t_fail "the backup was over before the server was stopped: $(cat "$T/backup.err")"
 s_stop
-over() { ! t_alive "$client"; }
 t_wait_for 30 over
 status=0
 wait "$client" || status=$?
