@@ -949,7 +949,7 @@ int repository_point(struct cli *cli, struct repository *repository, const char 
     int error = repository_points(cli, repository, &points, reterr);
 
     error = error ? error : pick_point(&points, text, &found, reterr);
-    if (!error) {
+    if (!error && found) {
         *ret_point = *found;
     } else {
         br_err_prefix(reterr, "%s", repository->path);

@@ -142,16 +142,20 @@ int br_heads_learn(struct br_dir *dir, struct br_repo *repo, const struct br_poi
                    struct br_err *reterr)
 {
     const struct br_point **order = calloc(count + 1, sizeof(*order));
-    uint32_t epoch;
-    int rc = order ? known_epoch(dir, &epoch, reterr) : br_err_set(reterr, BR_E_NOMEM, "the points");
+    uint32_t epoch = 0;
+
+    if (!order) {
+        return br_err_set(reterr, BR_E_NOMEM, "the points");
+    }
+    int rc = known_epoch(dir, &epoch, reterr);
 
     if (!rc && epoch < br_repo_epoch(repo)) {
         rc = note_epoch(dir, br_repo_epoch(repo), reterr);
     }
-    for (size_t i = 0; order && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         order[i] = &points[i];
     }
-    if (order && count) {
+    if (count) {
         qsort(order, count, sizeof(*order), chain_order);
     }
     for (size_t i = 0; !rc && i < count; i++) {

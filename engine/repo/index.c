@@ -627,7 +627,7 @@ int br_index_add(struct br_index *index, const struct br_index_pack *pack, const
 int br_index_set_proven(struct br_index *index, uint32_t number, bool proven, struct br_err *reterr)
 {
     uint8_t key_bytes[4], bytes[PACK_VALUE_BYTES];
-    struct br_index_pack pack;
+    struct br_index_pack pack = {0};
     MDB_txn *txn;
     int rc = br_index_pack_of(index, number, &pack, reterr);
 

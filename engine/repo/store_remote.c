@@ -4,6 +4,7 @@
 // ring until its answer came, so that questions may be asked from inside callbacks, too.
 #include "engine/repo/store_remote.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,6 +407,7 @@ static void remote_get(void *ctx, struct br_store_get *get)
         br_store_refuse(remote->params.ring, get);
         return;
     }
+    assert(asked); // or it was refused
     *asked = (struct remote_get){
         .next = remote->gets, .get = get, .first = remote->last_number + 1, .pieces = pieces, .left = pieces};
     remote->gets = asked;
@@ -430,7 +432,7 @@ static int remote_write_open(void *ctx, const char *name, void **ret_write, stru
     struct remote_write *write = calloc(1, sizeof(*write));
     int rc = write ? set_name(&message, name, reterr) : br_err_set(reterr, BR_E_NOMEM, "writing %s", name);
 
-    if (!rc) {
+    if (!rc && write) {
         message.number = write->number = ++remote->last_number;
         rc = say(remote, &message, reterr);
     }
