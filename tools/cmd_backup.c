@@ -299,6 +299,7 @@ static int backup_engine(struct backup_run *run, struct br_err *reterr)
     run->made = br_backup_point(&run->far) != NULL;
     if (run->made) {
         run->point = *br_backup_point(&run->far);
+        repository_note(run->cli, &run->repository, &run->point);
     }
     return source_end_blame(&run->source, error, reterr);
 }

@@ -23,7 +23,7 @@ static const struct cli_example init_examples[] = {
 
 static const struct cli_field init_fields[] = {
     {"repository", "text|null", "Its uuid; null when none was made."},
-    {"path", "text", "Its directory."},
+    {"path", "text", "Its directory or address."},
     {"encrypted", "boolean", "It needs a passphrase or a key file."},
     {NULL, NULL, NULL},
 };
@@ -42,7 +42,7 @@ static int init_make(struct cli *cli, const char *path, bool encrypted, struct b
     int error = place_ring(cli, &ring, reterr);
 
     gethostname(host, sizeof(host) - 1);
-    error = error ? error : repository_store(ring, path, true, false, &store, reterr);
+    error = error ? error : repository_store_at(cli, ring, path, true, false, &store, reterr);
     // Looked at first: nobody should think up a passphrase in vain.
     struct br_repo_config there;
     if (!error && !br_repo_look(&store, &there, NULL)) {
@@ -107,7 +107,7 @@ const struct cli_verb cmd_init = {
     .args_max = 1,
     .summary = "Make a repository of recovery points.",
     .description =
-        "REPO is a directory, made when it is missing, or a name from the configuration. It is encrypted unless --encryption none asks for "
+        "REPO is a directory, made when it is missing, blkrep://HOST[:PORT]/NAME where blkrep serve offers NAME to this host as an admin, or a name from the configuration. It is encrypted unless --encryption none asks for "
         "the opposite: what is stored there tells a stranger how much there is and when it came, and nothing else, and nobody without the key can "
         "change it unnoticed. The passphrase is stretched by scrypt (128 MiB for each guess).",
     .options = init_options,

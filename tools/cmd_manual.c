@@ -240,9 +240,9 @@ static void manual_overview(void)
     }
     man_section("ADDRESSES");
     man_text(
-        "A source or replica is named by a path; a replica on another host by `blkrep://HOST[:PORT]/NAME`, where `blkrep serve` runs "
-        "there; either by the name of a `[volume N]` or `[replica N]` section of the configuration. A word that holds a slash is never "
-        "such a name: ./NAME means the file.");
+        "A source, replica or repository is named by a path; a replica or repository on another host by `blkrep://HOST[:PORT]/NAME`, "
+        "where `blkrep serve` runs there; any by the name of a `[volume N]`, `[replica N]` or `[repository N]` section of the "
+        "configuration. A word that holds a slash is never such a name: ./NAME means the file.");
     man_section("OPTIONS OF EVERY VERB");
     man_options(cli_common_options);
     manual_overview_json();
@@ -308,6 +308,9 @@ static const char manual_conf_example[] = "[volume web]\n"
                                           "[replica web-near]\n"
                                           "path = /backup/web.img\n"
                                           "\n"
+                                          "[repository safe]\n"
+                                          "path = blkrep://backup.example.org/main\n"
+                                          "\n"
                                           "[serve]\n"
                                           "listen = 127.0.0.1:4777 ; loopback only\n"
                                           "directory = /backup/incoming";
@@ -340,7 +343,8 @@ static void manual_conf(void)
         }
     }
     man_section("EXAMPLES");
-    man_text("With this file `blkrep sync web web-far` and `blkrep sync web web-near` are whole commands:");
+    man_text(
+        "With this file `blkrep sync web web-far`, `blkrep sync web web-near` and `blkrep backup web safe` are whole commands:");
     man_example(manual_conf_example);
     man_see_also("\\fBblkrep\\fR(1)", NULL);
 }

@@ -25,6 +25,8 @@ static const struct cli_field points_fields[] = {
     {"repository", "text", "Its path."},
     {"points", "number", "How many were printed."},
     {"damaged", "number", "Points that don't open; each is also a warning, and the exit status is 4."},
+    {"rolled_back", "number",
+     "Volumes that are older than this host has seen them there; each is also a warning, and the exit status is 4."},
     {NULL, NULL, NULL},
 };
 
@@ -204,12 +206,14 @@ static int points_run(struct cli *cli, struct br_err *reterr)
     cli_report_text(cli, "repository", repository.path[0] ? repository.path : cli->args[0]);
     cli_report_number(cli, "points", count);
     cli_report_number(cli, "damaged", points.damaged);
+    cli_report_number(cli, "rolled_back", repository.rolled_back);
     if (!error && !count && !cli->json) {
         cli_say(cli, "%s: no points%s", repository.path, points.count ? " like that" : "");
     }
     if (!error && points.damaged) {
         error = br_err_set(reterr, BR_E_CORRUPT, "%s: %zu points don't open", repository.path, points.damaged);
     }
+    error = repository_result(&repository, error, reterr);
     repository_points_free(&points);
     repository_close(&repository);
     br_ring_close(ring);

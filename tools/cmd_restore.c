@@ -47,6 +47,8 @@ static const struct cli_field restore_fields[] = {
     {"bytes_zeroed", "number", "Made zeros there."},
     {"bytes_same", "number", "With --delta: not written, because they were there."},
     {"bytes_unreadable", "number", "That the point lacks, because its source could not be read: zeros."},
+    {"rolled_back", "number",
+     "Volumes that are older than this host has seen them there; each is also a warning, and the exit status is 4."},
     {"seconds", "number", "It took."},
     {"root", "text|null", "The hash that names the content of the point."},
     {NULL, NULL, NULL},
@@ -280,6 +282,7 @@ static void restore_report(struct restore_run *run, uint64_t ns)
     cli_report_number(cli, "bytes_zeroed", run->result.bytes_zeroed);
     cli_report_number(cli, "bytes_same", run->result.bytes_same);
     cli_report_number(cli, "bytes_unreadable", run->result.unreadable_bytes);
+    cli_report_number(cli, "rolled_back", run->repository.rolled_back);
     cli_report_seconds(cli, "seconds", ns);
     br_hash_text(&run->point.root, text);
     cli_report_text(cli, "root", known ? text : NULL);
@@ -326,7 +329,7 @@ static int restore_finish(struct restore_run *run, int result, struct br_err *re
                           "%llu bytes of the point could not be read when it was made, and are zeros now",
                           (unsigned long long)run->result.unreadable_bytes);
     }
-    return result;
+    return repository_result(&run->repository, result, reterr);
 }
 
 static int restore_open(struct restore_run *run, struct br_err *reterr)
@@ -372,6 +375,8 @@ static int restore_run(struct cli *cli, struct br_err *reterr)
         }
         ns = br_ring_now_ns(run.ring) - run.begun_ns;
         error = restore_finish(&run, error, reterr);
+    } else if (!error) {
+        error = repository_result(&run.repository, 0, reterr);
     }
     if (!run.to_stdout || error) {
         restore_report(&run, ns);

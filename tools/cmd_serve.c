@@ -320,6 +320,11 @@ static bool serve_offers_any(const struct conf *conf)
             return true;
         }
     }
+    while ((name = conf_next_name(conf, "repository", name))) {
+        if (conf_flag(conf, "repository", name, "serve")) {
+            return true;
+        }
+    }
     return false;
 }
 
@@ -331,7 +336,8 @@ static void serve_look_at_offers(struct serve_parent *parent)
 
     if (!directory && !serve_offers_any(conf)) {
         cli_warn(parent->serve.cli,
-                 "no replica is offered: %s has neither directory= in [serve] nor a [replica NAME] with a path",
+                 "nothing is offered: %s has neither directory= in [serve], nor a [replica NAME] with a path, nor a "
+                 "[repository NAME] with serve = yes",
                  conf->path ? conf->path : "the configuration, which is not there,");
     } else if (directory && access(directory, W_OK | X_OK)) {
         cli_warn(parent->serve.cli, "clients can make no replica in the directory %s: %s", directory, strerror(errno));
@@ -547,7 +553,7 @@ static const struct cli_line serve_lines[] = {
 const struct cli_verb cmd_serve = {
     .name = "serve",
     .args = "",
-    .summary = "Keep replicas for other hosts.",
+    .summary = "Keep replicas and repositories for other hosts.",
     .description =
         "Waits for clients that have paired with this host (`blkrep token create` here, `blkrep pair` there) and lets them bring its "
         "replicas to later versions. Which replicas there are is for the configuration to say: each `[replica NAME]` with a `path` is "
@@ -556,6 +562,13 @@ const struct cli_verb cmd_serve = {
         "Every connection is served by a process of its own. Both sides prove who they are by TLS 1.3 before anything else is read; how "
         "many may connect at once, for how long and how fast is limited by the configuration. What a client may do is its role: a reader "
         "looks and verifies, a writer brings replicas to later versions, an operator may also replace them.\n\n"
+        "Each `[repository NAME]` with a `path` and `serve = yes` is offered too: clients use it as REPO under blkrep://HOST/NAME. What is in "
+        "there stays sealed: this host can't read it, nor make or change a point unnoticed, and clients remember what they saw, so that an older "
+        "copy put in its place is noticed (see --accept-rollback). What a client may do there is its role. A reader reads all. A writer adds "
+        "points and packs, and sees no points but its own: the first writer of a volume's points owns the volume, by its key, and no other adds to it; "
+        "it replaces and removes nothing, and adds no more in a day than `points-per-day`, `objects-per-day` and `bytes-per-day` allow. An operator "
+        "also removes (prune) and holds; an admin also makes the repository and changes its keys. When an object came is told by this host's "
+        "clock. Whose each volume is lies in stores/UUID of the state folder.\n\n"
         "SIGTERM or SIGINT: no more connections, sessions get `stop-timeout` to end; one that can't leaves its replica at the old version "
         "or resumable. SIGHUP: the configuration is read anew for connections that come after; addresses stay. systemd is told when it is "
         "ready.\n\n"

@@ -71,8 +71,8 @@ static int token_create_run(struct cli *cli, struct br_err *reterr)
 static const struct cli_option token_create_options[] = {
     {"role", CLI_CHOICE, "reader|writer|operator|admin",
      "What the client may do: look and verify; also bring replicas to later versions (the default); also replace them or give up "
-     "their history; also administer."},
-    {"volumes", CLI_TEXT, "NAME,...", "The replicas that it may use; all when not given."},
+     "their history; also administer. Of a repository see blkrep-serve(1)."},
+    {"volumes", CLI_TEXT, "NAME,...", "The replicas and repositories that it may use; all when not given."},
     {"expires", CLI_DURATION, "TIME", "How long the token is good, default 1h."},
     {NULL, CLI_FLAG, NULL, NULL},
 };

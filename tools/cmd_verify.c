@@ -183,6 +183,8 @@ static const struct cli_field verify_fields[] = {
     {"packs", "number", "Of a repository: in it."},
     {"packs_damaged", "number", "Of them, of which something can't be read."},
     {"bytes_read", "number", "Of a repository: from its packs."},
+    {"rolled_back", "number",
+     "Of a repository: volumes that are older than this host has seen them there; each is also a warning, and the exit status is 4."},
     REPLICA_VERB_FIELDS,
     {NULL, NULL, NULL},
 };

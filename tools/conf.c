@@ -23,11 +23,22 @@ const struct conf_key conf_keys[] = {
     {"replica", "address", CLI_TEXT, "blkrep://HOST[:PORT]/NAME", NULL, "The replica on another host."},
     {"replica", "overwrite", CLI_FLAG, NULL, "no",
      "Let `blkrep serve` make this replica from a target that holds something else. The first sync destroys what is there."},
-    {"repository", "path", CLI_PATH, "DIR", NULL,
-     "The repository's directory. `blkrep backup SOURCE NAME` then means it."},
+    {"repository", "path", CLI_PATH, "DIR|blkrep://HOST[:PORT]/NAME", NULL,
+     "The repository's directory, or where it is served. `blkrep backup SOURCE NAME` then means it."},
     {"repository", "passphrase-file", CLI_PATH, "FILE", NULL,
      "Its passphrase is the first line of FILE, unless another is given."},
     {"repository", "key-file", CLI_PATH, "FILE", NULL, "Open it with this key file, unless a passphrase is given."},
+    {"repository", "serve", CLI_FLAG, NULL, "no",
+     "`blkrep serve` keeps it for clients, under NAME: what a client may do there is its role. Of a directory only."},
+    {"repository", "points-per-day", CLI_NUMBER, "N", "1000",
+     "Points that one writer may add within a day, if it is served."},
+    {"repository", "objects-per-day", CLI_NUMBER, "N", "100000",
+     "Objects that one writer may add within a day: points, and packs of some 32 MiB."},
+    {"repository", "bytes-per-day", CLI_SIZE, "SIZE", "4TiB",
+     "Bytes that one writer may add within a day; 0 is no limit."},
+    {"repository", "adopt", CLI_FLAG, NULL, "no",
+     "A volume that has points, and of which it is not noted whose it is, goes to the next writer that adds to it. For a repository that was "
+     "a directory before it was served, or whose server lost its state folder; switch it off again once all clients have run."},
     {"serve", "listen", CLI_TEXT, "HOST[:PORT]", "*",
      "Address to listen on, `*` for every one of this host; may hold several, separated by blanks. Port 4777 when none is given."},
     {"serve", "directory", CLI_PATH, "DIR", NULL,
@@ -147,7 +158,8 @@ static int conf_check(const struct conf *conf, const struct br_ini_entry *entry,
     if (!conf_value_ok(row, value)) {
         return br_err_set(reterr, BR_E_CONFIG, "%s = %s is not a valid value", key, value);
     }
-    if (row->kind == CLI_PATH && value[0] != '/') {
+    bool address = !strcmp(section, "repository") && !strcmp(key, "path") && !strncmp(value, "blkrep://", 9);
+    if (row->kind == CLI_PATH && value[0] != '/' && !address) {
         return br_err_set(reterr, BR_E_CONFIG, "%s = %s must be an absolute path", key, value);
     }
     if (!strcmp(key, "address") && strncmp(value, "blkrep://", 9) != 0) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The way to a remote replica: known servers, keys, a TLS channel, a session, as one endpoint.
+// The way to a remote replica or repository: known servers, keys, a TLS channel, a session, as one endpoint or store.
 #ifndef BR_TOOLS_REMOTE_H
 #define BR_TOOLS_REMOTE_H
 
 #include "engine/net/registry.h"
+#include "engine/repo/store.h"
 #include "engine/sync/endpoint.h"
 #include "tools/place.h"
 
@@ -23,5 +24,12 @@ struct remote_options {
 BR_MUST_CHECK int remote_open_endpoint(struct cli *cli, struct br_ring *ring, const struct place_address *address,
                                        const struct remote_options *options, struct br_endpoint *ret_endpoint,
                                        struct br_err *reterr);
+/**
+ * remote_open_store - connect to the server of @address, and open the repository that it names there
+ * @write  not only to be read
+ * Errors: as remote_open_endpoint(); -BR_E_NOT_FOUND the server keeps no such repository
+ */
+BR_MUST_CHECK int remote_open_store(struct cli *cli, struct br_ring *ring, const struct place_address *address,
+                                    bool write, struct br_store *ret_store, struct br_err *reterr);
 
 #endif

@@ -13,9 +13,12 @@
 #include <xxhash.h>
 
 #include "engine/net/base32.h"
+#include "engine/repo/heads.h"
 #include "engine/repo/store_dir.h"
 #include "engine/sync/source.h"
+#include "tools/audit.h"
 #include "tools/conf.h"
+#include "tools/remote.h"
 
 #define PASSPHRASE_BYTES 1024u
 #define KEY_FILE_DIGITS  (2u * BR_KEY_BYTES)
@@ -40,6 +43,11 @@ int repository_word(const char *word, char repo[PATH_MAX], char point[256], stru
     return 0;
 }
 
+static bool is_address(const char *path)
+{
+    return !strncmp(path, "blkrep://", 9);
+}
+
 int repository_path(struct cli *cli, const char *word, char path[PATH_MAX], struct br_err *reterr)
 {
     const struct conf *conf;
@@ -53,14 +61,37 @@ int repository_path(struct cli *cli, const char *word, char path[PATH_MAX], stru
     if (!given) {
         return br_err_set(reterr, BR_E_CONFIG, "[repository %s] has no path", word);
     }
-    if (!strncmp(given, "blkrep://", 9)) {
-        return br_err_set(reterr, BR_E_UNSUPPORTED, "%s: a repository behind blkrep serve", given);
+    if (is_address(given)) {
+        struct place_address address;
+
+        error = place_resolve(cli, given, "repository", &address, reterr);
+        snprintf(path, PATH_MAX, "%s", address.text);
+        return error;
     }
     if (strlen(given) >= PATH_MAX) {
         return br_err_set(reterr, BR_E_USAGE, "a path that is too long");
     }
     snprintf(path, PATH_MAX, "%s", given);
     return 0;
+}
+
+// Does the server keep a repository of this name? Else it may be a replica. One that does not let us in has it all the same.
+static bool is_served(struct cli *cli, const char *path)
+{
+    struct place_address address;
+    struct br_ring *ring;
+    struct br_store store;
+    struct br_err err = {0};
+
+    if (place_resolve(cli, path, "repository", &address, &err) || place_ring(cli, &ring, &err)) {
+        return false;
+    }
+    int error = remote_open_store(cli, ring, &address, false, &store, &err);
+    if (!error) {
+        store.ops->close(store.ctx);
+    }
+    br_ring_close(ring);
+    return !error || error == -BR_E_AUTH;
 }
 
 bool repository_is(struct cli *cli, const char *word)
@@ -70,6 +101,9 @@ bool repository_is(struct cli *cli, const char *word)
 
     if (repository_path(cli, word, path, &none)) {
         return false;
+    }
+    if (is_address(path)) {
+        return !strchr(word, '/') || is_served(cli, path);
     }
     snprintf(config, sizeof(config), "%s/config", path);
     return !access(config, F_OK);
@@ -158,6 +192,18 @@ int repository_store(struct br_ring *ring, const char *path, bool make, bool rea
         return error;
     }
     return br_store_dir_open(ring, dir, read_only, ret_store, reterr);
+}
+
+int repository_store_at(struct cli *cli, struct br_ring *ring, const char *path, bool make, bool read_only,
+                        struct br_store *ret_store, struct br_err *reterr)
+{
+    struct place_address address;
+
+    if (!is_address(path)) {
+        return repository_store(ring, path, make, read_only, ret_store, reterr);
+    }
+    int error = place_resolve(cli, path, "repository", &address, reterr);
+    return error ? error : remote_open_store(cli, ring, &address, !read_only, ret_store, reterr);
 }
 
 // Secrets -----------------------------------------------------------------------------------------------------------------------------
@@ -484,7 +530,12 @@ void repository_forget_encrypted(struct cli *cli, const char *path)
     char real[PATH_MAX], mark[60];
     int fd;
 
-    if (realpath(path, real) && !place_state_dir(cli, "repositories", &fd, NULL)) {
+    if (is_address(path)) {
+        snprintf(real, sizeof(real), "%s", path);
+    } else if (!realpath(path, real)) {
+        return;
+    }
+    if (!place_state_dir(cli, "repositories", &fd, NULL)) {
         encrypted_mark(real, mark);
         unlinkat(fd, mark, 0);
         close(fd);
@@ -585,6 +636,90 @@ static int open_with_secret(struct cli *cli, const char *word, bool target, stru
     return error;
 }
 
+// Rollbacks ---------------------------------------------------------------------------------------------------------------------------
+
+struct rollback {
+    struct cli *cli;
+    const struct repository *repository;
+};
+
+static void warn_of_rollback(void *ctx, const struct br_uuid *volume, const char *what)
+{
+    const struct rollback *rollback = ctx;
+    char uuid[BR_UUID_TEXT_BYTES];
+
+    br_uuid_text(volume, uuid);
+    cli_warn(rollback->cli, "%s IS NOT WHAT IT WAS: %s%.8s%s%s", rollback->repository->path,
+             br_uuid_is_nil(volume) ? "" : "volume ", br_uuid_is_nil(volume) ? "" : uuid,
+             br_uuid_is_nil(volume) ? "" : ": ", what);
+}
+
+static int audit_rollback(struct cli *cli, const struct repository *repository, const char *act, struct br_err *reterr)
+{
+    json_t *details = json_object();
+
+    json_object_set_new(details, "rolled_back", json_integer(repository->rolled_back));
+    return audit_append(cli, act, repository->path, details, reterr);
+}
+
+// Where it lies is part of what it is: a copy elsewhere may lag behind.
+static int open_heads(struct cli *cli, struct repository *repository, struct br_err *reterr)
+{
+    char leaf[120], uuid[BR_UUID_TEXT_BYTES];
+    int fd = -1;
+
+    br_uuid_text(&br_repo_config_of(repository->repo)->repository, uuid);
+    snprintf(leaf, sizeof(leaf), "repositories/%s/heads-%016" PRIx64, uuid,
+             XXH3_64bits(repository->path, strlen(repository->path)));
+    int error = place_state_dir(cli, leaf, &fd, reterr);
+    return error ? error : br_dir_wrap(repository->store.ring, fd, &repository->heads, reterr);
+}
+
+// Does it show all that this host saw there?
+static int check_heads(struct cli *cli, struct repository *repository, bool read_only, struct br_err *reterr)
+{
+    struct rollback rollback = {.cli = cli, .repository = repository};
+    bool accept = cli_flag(cli, "accept-rollback");
+    int error = open_heads(cli, repository, reterr);
+    int told =
+        error ? error : br_heads_check(repository->heads, repository->repo, false, warn_of_rollback, &rollback, reterr);
+
+    repository->rolled_back = told > 0 ? (unsigned)told : 0;
+    if (told <= 0) {
+        return told;
+    }
+    error = audit_rollback(cli, repository, accept ? "accept-rollback" : "rollback", reterr);
+    if (!error && accept) {
+        told = br_heads_check(repository->heads, repository->repo, true, warn_of_rollback, &rollback, reterr);
+        repository->rolled_back = 0;
+        cli_warn(cli, "%s: what it shows now counts from now on", repository->path);
+        return BR_MIN(told, 0);
+    }
+    return error || read_only ? error : repository_result(repository, 0, reterr);
+}
+
+int repository_result(const struct repository *repository, int error, struct br_err *reterr)
+{
+    return error || !repository->rolled_back
+               ? error
+               : br_err_set(reterr, BR_E_ROLLBACK, "%s: what it shows is older than, or other than, what was there",
+                            repository->path);
+}
+
+static void learn_heads(struct cli *cli, struct repository *repository, const struct br_point *points, size_t count)
+{
+    struct br_err err = {0};
+
+    if (br_heads_learn(repository->heads, repository->repo, points, count, &err)) {
+        cli_warn(cli, "%s: what was seen of it could not be noted: %s", repository->path, err.text);
+    }
+}
+
+void repository_note(struct cli *cli, struct repository *repository, const struct br_point *point)
+{
+    learn_heads(cli, repository, point, 1);
+}
+
 static int open_word(struct cli *cli, struct br_ring *ring, const char *word, bool read_only, bool target,
                      struct repository *ret_repository, struct br_err *reterr)
 {
@@ -594,10 +729,13 @@ static int open_word(struct cli *cli, struct br_ring *ring, const char *word, bo
 
     *repository = (struct repository){0};
     error = repository_path(cli, word, path, reterr);
-    if (!error && !realpath(path, repository->path)) {
+    if (!error && is_address(path)) {
+        snprintf(repository->path, sizeof(repository->path), "%s", path);
+    } else if (!error && !realpath(path, repository->path)) {
         error = br_err_os(reterr, errno, "opening the repository %s", path);
     }
-    error = error ? error : repository_store(ring, repository->path, false, read_only, &repository->store, reterr);
+    error =
+        error ? error : repository_store_at(cli, ring, repository->path, false, read_only, &repository->store, reterr);
     error = error ? error : open_with_secret(cli, word, target, repository, reterr);
     error = error ? error : br_repo_refresh(repository->repo, &repository->refreshed, reterr);
     if (!error && repository->refreshed.dropped) {
@@ -607,7 +745,7 @@ static int open_word(struct cli *cli, struct br_ring *ring, const char *word, bo
         cli_warn(cli, "%" PRIu64 " damaged pack%s: %s; what is in there is missing", repository->refreshed.damaged,
                  repository->refreshed.damaged == 1 ? "" : "s", repository->refreshed.first_damaged);
     }
-    return error;
+    return error ? error : check_heads(cli, repository, read_only, reterr);
 }
 
 int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
@@ -643,6 +781,7 @@ int repository_domain(struct cli *cli, struct br_ring *ring, const struct reposi
 void repository_close(struct repository *repository)
 {
     br_repo_close(repository->repo);
+    br_dir_close(repository->heads);
     if (repository->store.ops) {
         repository->store.ops->close(repository->store.ctx);
     }
@@ -713,6 +852,9 @@ int repository_points_of(struct cli *cli, struct repository *repository, const c
     int error = br_repo_points(repository->repo, NULL, add_point, &list, reterr);
     if (!error && ret_points->count) {
         qsort(ret_points->points, ret_points->count, sizeof(*ret_points->points), point_order);
+    }
+    if (!error && !repository->rolled_back) {
+        learn_heads(cli, repository, ret_points->points, ret_points->count);
     }
     return error;
 }
@@ -900,7 +1042,7 @@ int repository_point(struct cli *cli, struct repository *repository, const char 
     int error = repository_points(cli, repository, &points, reterr);
 
     error = error ? error : pick_point(&points, text, &found, reterr);
-    if (!error) {
+    if (!error && found) {
         *ret_point = *found;
     } else {
         br_err_prefix(reterr, "%s", repository->path);

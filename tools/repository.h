@@ -2,7 +2,7 @@
 //
 // A repository as verbs open it: where it is, what opens it, which of its points a word names.
 //
-//     REPO           a directory, or the name of a [repository N] section
+//     REPO           a directory, blkrep://HOST[:PORT]/NAME, or the name of a [repository N] section
 //     REPO@POINT     POINT: latest, latest~N, an id or its first digits (at least 4), a time (the newest point not after it)
 //
 // The secret comes from --key-file, --passphrase-file, $BLKREP_PASSPHRASE, the section's passphrase-file or key-file, or a question on the terminal.
@@ -19,6 +19,8 @@
     {"passphrase-file", CLI_PATH, "FILE",                                                                                     \
      "The passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},                               \
     {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},                        \
+    {"accept-rollback", CLI_FLAG, NULL,                                                                                       \
+     "The repository may show an older state than this host has seen: what it shows now counts from now on."},                \
     {"io", CLI_CHOICE, "auto|uring|aio",                                                                                      \
      "How to talk to the kernel; auto takes io_uring and falls back to libaio."},                                             \
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."}
@@ -33,17 +35,19 @@
 // clang-format on
 
 struct repository {
-    char path[PATH_MAX]; // real path of its directory
+    char path[PATH_MAX]; // real path of its directory, or blkrep://HOST:PORT/NAME
     struct br_store store;
     struct br_repo *repo;
     struct br_repo_refreshed refreshed;
+    struct br_dir *heads; // what this host saw of it last (engine/repo/heads.h)
+    unsigned rolled_back; // how much of that it does not show any more
 };
 
 /** repository_word - splits REPO[@POINT]; "" where there is no point; -BR_E_USAGE a word that is too long, or has an empty part */
 BR_MUST_CHECK int repository_word(const char *word, char repo[PATH_MAX], char point[256], struct br_err *reterr);
-/** repository_is - does @word (without a point) name a repository: a section, or a directory that holds one? */
+/** repository_is - does @word (without a point) name a repository: a section, a directory that holds one, or one that a server keeps? */
 bool repository_is(struct cli *cli, const char *word);
-/** repository_path - the directory that a word names; it need not be there */
+/** repository_path - the directory or address that a word names; it need not be there */
 BR_MUST_CHECK int repository_path(struct cli *cli, const char *word, char path[PATH_MAX], struct br_err *reterr);
 #define REPOSITORY_INIT_LOCK "tmp-init" // in the directory, while it is made
 /**
@@ -53,6 +57,10 @@ BR_MUST_CHECK int repository_path(struct cli *cli, const char *word, char path[P
  */
 BR_MUST_CHECK int repository_store(struct br_ring *ring, const char *path, bool make, bool read_only,
                                    struct br_store *ret_store, struct br_err *reterr);
+
+/** repository_store_at - the same where @path may be blkrep://HOST:PORT/NAME, too; then its server makes and locks what there is to */
+BR_MUST_CHECK int repository_store_at(struct cli *cli, struct br_ring *ring, const char *path, bool make,
+                                      bool read_only, struct br_store *ret_store, struct br_err *reterr);
 
 // A secret in memory, wiped by repository_secret_free().
 struct repository_secret {
@@ -76,7 +84,7 @@ void repository_recovery_draw(struct br_ring *ring, struct br_key *ret_key, char
 /**
  * repository_open - open and refresh
  * @word       without a point
- * @read_only  nothing is written to it
+ * @read_only  nothing is written to it; else one that was rolled back is -BR_E_ROLLBACK
  * Owner: repository_close(), also after a failure
  */
 BR_MUST_CHECK int repository_open(struct cli *cli, struct br_ring *ring, const char *word, bool read_only,
@@ -91,6 +99,10 @@ void repository_close(struct repository *repository);
 /** repository_domain - the dedup domain of this host's volumes in it, drawn at first use */
 BR_MUST_CHECK int repository_domain(struct cli *cli, struct br_ring *ring, const struct repository *repository,
                                     struct br_uuid *ret_domain, struct br_err *reterr);
+/** repository_result - @error, or -BR_E_ROLLBACK when all else went well and the repository was rolled back; for verbs that read */
+BR_MUST_CHECK int repository_result(const struct repository *repository, int error, struct br_err *reterr);
+/** repository_note - a point that was made just now is what this host saw last; a failure is a warning */
+void repository_note(struct cli *cli, struct repository *repository, const struct br_point *point);
 
 /** repository_forget_encrypted - somebody made a repository at @path that is not encrypted, and meant it */
 void repository_forget_encrypted(struct cli *cli, const char *path);

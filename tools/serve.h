@@ -16,6 +16,7 @@
 #ifndef BR_TOOLS_SERVE_H
 #define BR_TOOLS_SERVE_H
 
+#include "engine/net/tls.h"
 #include "tools/conf.h"
 #include "tools/trust.h"
 
@@ -44,5 +45,8 @@ struct serve {
  * Returns the process's exit status.
  */
 int serve_connection(struct serve *serve, int fd, int parent_fd);
+/** serve_store - the session of a known @client that speaks of a repository (BR_TLS_STORE), from its welcome to its end */
+BR_MUST_CHECK int serve_store(struct serve *serve, struct br_tls *tls, const struct br_client *client,
+                              struct br_err *reterr);
 
 #endif

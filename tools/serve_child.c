@@ -349,7 +349,9 @@ static void serve_known(struct serve_child *child)
 
     snprintf(peer, sizeof(peer), "%s", br_tls_peer_text(child->tls));
     br_tls_watch(child->tls, serve_watch, child);
-    int rc = serve_session(child, &why);
+    int rc = br_tls_protocol_of(child->tls) == BR_TLS_STORE
+                 ? serve_store(child->serve, child->tls, &child->client, &why)
+                 : serve_session(child, &why);
     if (rc) {
         br_tls_goodbye(child->tls, why.code, why.text);
         cli_warn(child->serve->cli, "a session from %s ended: %s: %s", peer, br_err_message(-rc), why.text);

@@ -69,6 +69,7 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
     cli_report_number(cli, "packs", verify->repository.refreshed.packs);
     cli_report_number(cli, "packs_damaged", result->packs_damaged);
     cli_report_number(cli, "bytes_read", result->bytes_read);
+    cli_report_number(cli, "rolled_back", verify->repository.rolled_back);
 }
 
 static int verify_verdict(struct verify *verify, const struct br_repo_verify_result *result, bool data, uint64_t ns,
@@ -226,6 +227,7 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
         verify.log = run_log_begin(cli, verify.ring, &verify.repository, false);
         run_log_stage(verify.log, *point ? "verify" : "look");
         error = *point ? verify_point(&verify, point, reterr) : verify_all(&verify, reterr);
+        error = repository_result(&verify.repository, error, reterr);
     }
     if (error == -BR_E_VERIFY) {
         json_t *details = json_object();

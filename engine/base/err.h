@@ -86,7 +86,9 @@ enum br_exit {
     X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")       \
     X(EXISTS, EEXIST, BR_EXIT_REFUSED, "exists already", "choose another name, or use what is there")               \
     X(KEY, EACCES, BR_EXIT_FAILED, "no key at hand opens the repository",                                           \
-      "give the right passphrase ($BLKREP_PASSPHRASE, --passphrase-file) or key file")
+      "give the right passphrase ($BLKREP_PASSPHRASE, --passphrase-file) or key file")                              \
+    X(ROLLBACK, ESTALE, BR_EXIT_VERIFY, "the repository lacks what this host has seen there",                       \
+      "find out who put an older copy in its place; if that was meant, say so once with --accept-rollback")
 
 enum br_err_code {
     BR_E_NONE = 0,

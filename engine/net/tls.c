@@ -29,6 +29,8 @@ static const unsigned char br_tls_alpn_session[] = "\x08"
                                                    "blkrep/1";
 static const unsigned char br_tls_alpn_pairing[] = "\x0d"
                                                    "blkrep-pair/1";
+static const unsigned char br_tls_alpn_store[] = "\x0e"
+                                                 "blkrep-store/1";
 
 static const struct {
     const unsigned char *wire;
@@ -36,6 +38,7 @@ static const struct {
 } br_tls_alpn[] = {
     [BR_TLS_SESSION] = {br_tls_alpn_session, sizeof(br_tls_alpn_session) - 1},
     [BR_TLS_PAIRING] = {br_tls_alpn_pairing, sizeof(br_tls_alpn_pairing) - 1},
+    [BR_TLS_STORE] = {br_tls_alpn_store, sizeof(br_tls_alpn_store) - 1},
 };
 
 static struct br_tls_options br_tls_defaults(const struct br_tls_options *given)

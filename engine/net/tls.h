@@ -19,8 +19,8 @@
 //     message <-------------------------------------->   message
 //     close_notify ---------------------------------->
 //
-// ALPN says what is spoken inside: blkrep/1 sessions, blkrep-pair/1 pairing (engine/net/pairing.h). A peer of another version shares
-// no name with us and is told so by the handshake.
+// ALPN says what is spoken inside: blkrep/1 sessions, blkrep-pair/1 pairing (engine/net/pairing.h), blkrep-store/1 a repository
+// (engine/repo/store_wire.h). A peer of another version shares no name with us and is told so by the handshake.
 //
 // One thread per connection owns the TLS state: it encrypts, sends, receives, decrypts, keeps alive and limits the rate, so that all of
 // that overlaps with the reading, hashing and writing of the session's own thread. Both queues are bounded. A peer is dead when nothing
@@ -32,7 +32,7 @@
 #include "engine/net/channel.h"
 #include "engine/net/keys.h"
 
-enum br_tls_protocol { BR_TLS_SESSION, BR_TLS_PAIRING };
+enum br_tls_protocol { BR_TLS_SESSION, BR_TLS_PAIRING, BR_TLS_STORE };
 
 // Zero means the default.
 struct br_tls_options {

@@ -64,7 +64,7 @@ static int damaged(int rc, struct br_err *reterr)
 {
     char why[sizeof(((struct br_err *)0)->text)];
 
-    if (rc >= 0 || rc == -BR_E_NOMEM || rc == -BR_E_INTERNAL || rc == -BR_E_CANCELLED) {
+    if (rc >= 0 || rc == -BR_E_NOMEM || rc == -BR_E_INTERNAL || br_store_is_lost(rc)) {
         return rc;
     }
     snprintf(why, sizeof(why), "%s", reterr ? reterr->text : "");
@@ -345,7 +345,7 @@ static int find_stored(struct backup *backup, uint64_t index, struct stored *ret
     }
     if (rc > 0 && chunk.kind == BR_CHUNK_OVERLAY) {
         br_buf_reset(&backup->old);
-        rc = br_frames_copy(backup->frames, &chunk, &backup->old, reterr);
+        rc = br_frames_chunk_at(backup->frames, &chunk, &backup->old, reterr);
         rc = rc < 0 ? rc
                     : br_overlay_decode(backup->old.data, backup->old.len, ret_stored->len_bytes, &ret_stored->overlay,
                                         reterr);
@@ -369,7 +369,7 @@ static int read_stored(struct backup *backup, const struct stored *stored, uint3
         return 0;
     }
     br_buf_reset(&backup->below);
-    int rc = br_frames_copy(backup->frames, &stored->below, &backup->below, reterr);
+    int rc = br_frames_chunk_at(backup->frames, &stored->below, &backup->below, reterr);
     if (!rc && backup->below.len != stored->len_bytes) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "the block below is another");
     }

@@ -212,6 +212,11 @@ int br_frames_want(struct br_frames *frames, uint32_t pack, uint32_t number, con
     return 1;
 }
 
+struct br_repo *br_frames_repo(const struct br_frames *frames)
+{
+    return frames->repo;
+}
+
 void br_frames_put(struct br_frames *frames, const struct br_frame *frame)
 {
     for (unsigned i = 0; i < frames->count; i++) {
@@ -228,7 +233,7 @@ void br_frames_put(struct br_frames *frames, const struct br_frame *frame)
     }
 }
 
-int br_frames_copy(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
+int br_frames_chunk_at(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
                    struct br_err *reterr)
 {
     struct br_ring *ring = br_repo_ring_of(frames->repo);
@@ -267,5 +272,5 @@ int br_frames_chunk(struct br_frames *frames, const struct br_chunk_id *id, stru
     if (rc <= 0) {
         return rc < 0 ? rc : br_err_set(reterr, BR_E_NOT_FOUND, "a chunk that no pack has");
     }
-    return br_frames_copy(frames, ret_chunk, to, reterr);
+    return br_frames_chunk_at(frames, ret_chunk, to, reterr);
 }

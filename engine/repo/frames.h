@@ -27,6 +27,8 @@ BR_MUST_CHECK int br_frames_open(struct br_repo *repo, unsigned count, struct br
                                  struct br_err *reterr);
 /** br_frames_close - waits for what is under way; nobody holds a frame any more; NULL is fine */
 void br_frames_close(struct br_frames *frames);
+/** br_frames_repo - whose */
+struct br_repo *br_frames_repo(const struct br_frames *frames);
 /**
  * br_frames_want - begin to read a frame, or find it
  * Returns 1 and the frame, maybe not ready yet: it is when br_ring_wait() made it so; 0 no room now: all others are held.
@@ -47,8 +49,8 @@ uint64_t br_frames_bytes(const struct br_frames *frames);
  */
 BR_MUST_CHECK int br_frames_chunk(struct br_frames *frames, const struct br_chunk_id *id,
                                   struct br_index_chunk *ret_chunk, struct br_buf *to, struct br_err *reterr);
-/** br_frames_copy - the same of one place of a chunk */
-BR_MUST_CHECK int br_frames_copy(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
+/** br_frames_chunk_at - the same of one place of a chunk */
+BR_MUST_CHECK int br_frames_chunk_at(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
                                  struct br_err *reterr);
 
 #endif

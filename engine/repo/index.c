@@ -409,8 +409,9 @@ int br_index_each_copy(struct br_index *index, const struct br_chunk_id *id, br_
 #define COPIES_MAX 64u
 
 struct copies {
-    bool blocks;      // alone
-    uint32_t outside; // this epoch; 0 any
+    bool blocks;                        // alone
+    uint32_t outside;                   // this epoch; 0 any
+    const struct br_index_chunk *after; // those that this one is better than; NULL all
     struct br_index_chunk chunks[COPIES_MAX];
     unsigned count;
 };
@@ -419,7 +420,8 @@ static int take_copy(void *ctx, const struct br_index_chunk *chunk)
 {
     struct copies *copies = ctx;
 
-    if ((!copies->blocks || chunk->kind == BR_CHUNK_BLOCK) && (!copies->outside || chunk->epoch != copies->outside)) {
+    if ((!copies->blocks || chunk->kind == BR_CHUNK_BLOCK) && (!copies->outside || chunk->epoch != copies->outside) &&
+        (!copies->after || is_better(copies->after, chunk))) {
         copies->chunks[copies->count++] = *chunk;
     }
     return copies->count == COPIES_MAX;
@@ -480,6 +482,19 @@ int br_index_find(struct br_index *index, const struct br_chunk_id *id, struct b
                   struct br_err *reterr)
 {
     return br_index_find_outside(index, id, 0, ret_chunk, reterr);
+}
+
+int br_index_find_after(struct br_index *index, const struct br_chunk_id *id, const struct br_index_chunk *after,
+                        struct br_index_chunk *ret_chunk, struct br_err *reterr)
+{
+    struct copies copies = {.after = after};
+    int rc = br_index_each_copy(index, id, take_copy, &copies, reterr);
+
+    if (rc < 0 || !copies.count) {
+        return BR_MIN(rc, 0);
+    }
+    *ret_chunk = *best_of(&copies, 0);
+    return 1;
 }
 
 // Doomed packs ------------------------------------------------------------------------------------------------------------------------
@@ -756,7 +771,7 @@ int br_index_add(struct br_index *index, const struct br_index_pack *pack, const
 int br_index_set_proven(struct br_index *index, uint32_t number, bool proven, struct br_err *reterr)
 {
     uint8_t key_bytes[4], bytes[PACK_VALUE_BYTES];
-    struct br_index_pack pack;
+    struct br_index_pack pack = {0};
     MDB_txn *txn;
     int rc = br_index_pack_of(index, number, &pack, reterr);
 

@@ -87,6 +87,13 @@ void br_index_avoid_none(struct br_index *index);
 bool br_index_avoids(const struct br_index *index, const uint8_t salt[BR_SALT_BYTES]);
 /** br_index_avoid_count - how many there are */
 size_t br_index_avoid_count(const struct br_index *index);
+/**
+ * br_index_find_after - the next best place of the same id, for when what was found at @after is not what the id says: a pack may lie
+ * Returns as br_index_find()
+ */
+BR_MUST_CHECK int br_index_find_after(struct br_index *index, const struct br_chunk_id *id,
+                                      const struct br_index_chunk *after, struct br_index_chunk *ret_chunk,
+                                      struct br_err *reterr);
 /** br_index_pack_of - the pack with this number; -BR_E_CORRUPT there is none */
 BR_MUST_CHECK int br_index_pack_of(struct br_index *index, uint32_t number, struct br_index_pack *ret_pack,
                                    struct br_err *reterr);

@@ -378,7 +378,7 @@ static int copy_pack(struct pruning *p, struct br_frames *frames, struct br_writ
             rc = br_needs_chunk(p->needs, at, c) ? br_writer_has(writer, &entry->id, p->reterr) : 1;
             if (!rc) {
                 br_buf_reset(&bytes);
-                rc = br_frames_copy(frames, &place, &bytes, p->reterr);
+                rc = br_frames_chunk_at(frames, &place, &bytes, p->reterr);
                 rc = rc < 0 ? rc : br_writer_put(writer, entry, bytes.data, p->reterr);
             }
             rc = BR_MIN(rc, 0);

@@ -375,12 +375,82 @@ static int hand_over(struct reading *reading, const struct window *window, unsig
                       loan_release, loan, reterr);
 }
 
+// A block from this chunk, through @base where it is an overlay, into @to.
+static int block_from(struct reading *reading, const struct br_index_chunk *chunk, const struct br_index_chunk *base,
+                      const struct br_hash *leaf, uint8_t *to, uint32_t len, struct br_err *reterr)
+{
+    struct br_overlay overlay;
+    struct br_buf bytes = {0}, pages = {0};
+    struct br_hash hash;
+    int rc = br_frames_chunk_at(reading->nodes, base ? base : chunk, &bytes, reterr);
+
+    if (!rc && ((base ? base : chunk)->kind != BR_CHUNK_BLOCK || bytes.len != len)) {
+        rc = br_err_set(reterr, BR_E_CORRUPT, "no block of %u bytes", len);
+    }
+    if (!rc) {
+        memcpy(to, bytes.data, len);
+    }
+    if (!rc && base) {
+        rc = br_frames_chunk_at(reading->nodes, chunk, &pages, reterr);
+        rc = rc < 0 ? rc : br_overlay_decode(pages.data, pages.len, len, &overlay, reterr);
+        if (!rc) {
+            br_overlay_apply(&overlay, to, len);
+        }
+    }
+    if (!rc) {
+        br_leaf_hash(to, len, &hash);
+        rc =
+            br_hash_equal(&hash, leaf) ? 0 : br_err_set(reterr, BR_E_CORRUPT, "the content is not what the point says");
+    }
+    br_buf_free(&bytes);
+    br_buf_free(&pages);
+    return rc;
+}
+
+// Every place below which the overlay's base is. Returns 1 when one made the block, 0 none.
+static int try_bases(struct reading *reading, const struct br_index_chunk *chunk, const struct br_hash *leaf,
+                     uint8_t *to, uint32_t len)
+{
+    struct br_index_chunk base, last;
+    int rc = br_index_find(reading->index, &chunk->base, &base, NULL);
+
+    while (rc > 0 && block_from(reading, chunk, &base, leaf, to, len, NULL) < 0) {
+        last = base;
+        rc = br_index_find_after(reading->index, &chunk->base, &last, &base, NULL);
+    }
+    return rc > 0;
+}
+
+// A block that is not what the point says, or can't be read, may be whole in another pack: whoever can write to the repository can make a pack
+// that lies of what is in it. Then it is in the window now.
+static void mend_block(struct reading *reading, struct block *block, uint8_t *to, uint32_t len)
+{
+    struct br_index_chunk chunk, last;
+    struct br_chunk_id id;
+
+    if (br_store_is_lost(block->result) || block->result == -BR_E_NOMEM ||
+        br_chunk_id_leaf(reading->version.domain, &block->leaf, &id, NULL) < 0) {
+        return;
+    }
+    int rc = br_index_find(reading->index, &id, &chunk, NULL);
+    while (rc > 0) {
+        bool whole = chunk.kind == BR_CHUNK_OVERLAY ? try_bases(reading, &chunk, &block->leaf, to, len)
+                                                    : !block_from(reading, &chunk, NULL, &block->leaf, to, len, NULL);
+        if (whole) {
+            block->result = 0;
+            return;
+        }
+        last = chunk;
+        rc = br_index_find_after(reading->index, &id, &last, &chunk, NULL);
+    }
+}
+
 static int bad_block(struct reading *reading, const struct window *window, unsigned i, struct br_err *reterr)
 {
     const struct block *block = &window->blocks[i];
     uint64_t at = (window->first + i) * BR_BLOCK_BYTES;
 
-    if (!reading->params->go_on) {
+    if (!reading->params->go_on || br_store_is_lost(block->result)) {
         return br_err_at(reterr, -block->result, at, "block %llu of the point: %s",
                          (unsigned long long)(window->first + i), block->err.text);
     }
@@ -391,10 +461,16 @@ static int bad_block(struct reading *reading, const struct window *window, unsig
     return 0;
 }
 
-static int emit_blocks(struct reading *reading, const struct window *window, struct loan *loan, struct br_err *reterr)
+static int emit_blocks(struct reading *reading, struct window *window, struct loan *loan, struct br_err *reterr)
 {
     int rc = 0;
 
+    for (unsigned i = 0; i < window->count; i++) {
+        if (window->blocks[i].result < 0) {
+            mend_block(reading, &window->blocks[i], (uint8_t *)loan->buffer + (size_t)i * BR_BLOCK_BYTES,
+                       br_block_bytes(&reading->version.tree.geometry, window->first + i));
+        }
+    }
     for (unsigned i = 0, end; !rc && i < window->count; i = end) {
         enum stretch what = stretch_of(&window->blocks[i]);
 

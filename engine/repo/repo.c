@@ -267,8 +267,14 @@ static int unlock_with(void *ctx, const char *name)
     struct br_repo_key key;
     struct br_uuid id;
 
-    if (!br_name_parse_key(name, &id) || get_object(unlocking->store, name, &unlocking->bytes, &unlocking->err) < 0 ||
-        br_repo_key_look(name, unlocking->bytes.data, unlocking->bytes.len, &key, &unlocking->err) < 0 ||
+    if (!br_name_parse_key(name, &id)) {
+        return 0;
+    }
+    int got = get_object(unlocking->store, name, &unlocking->bytes, &unlocking->err);
+    if (br_store_is_lost(got)) {
+        return got;
+    }
+    if (got < 0 || br_repo_key_look(name, unlocking->bytes.data, unlocking->bytes.len, &key, &unlocking->err) < 0 ||
         !br_uuid_equal(&key.repository, unlocking->repository)) {
         return 0;
     }
@@ -309,7 +315,7 @@ static int unlock(struct br_repo *repo, const struct br_repo_config *look, const
                         : secret->key_file     ? "it has no key that a key file opens"
                         : unlocking.bytes.data ? "it has no key that a passphrase opens"
                                                : "its keys are gone");
-    } else if (rc == -BR_E_NOMEM && reterr) {
+    } else if ((rc == -BR_E_NOMEM || br_store_is_lost(rc)) && unlocking.err.code == -rc && reterr) {
         *reterr = unlocking.err;
     }
     br_key_wipe(&unlocking.master);
@@ -382,6 +388,9 @@ static int take_epoch(void *ctx, const char *name)
         rc = br_epoch_open(name, bytes.data, bytes.len, &repo->master, &epoch.key, &made_unix_ns, list->reterr);
     }
     br_buf_free(&bytes);
+    if (br_store_is_lost(rc)) {
+        return rc;
+    }
     if (rc < 0) {
         // What was written in another epoch is there all the same.
         repo->epochs_bad = true;
@@ -860,7 +869,7 @@ static int refresh_pack(void *ctx, const char *name)
         return 0;
     }
     // One that can't be read, for whatever reason, must not hide the others.
-    if (rc < 0 && rc != -BR_E_NOMEM) {
+    if (rc < 0 && rc != -BR_E_NOMEM && !br_store_is_lost(rc)) {
         if (!refreshing->refreshed->damaged++) {
             snprintf(refreshing->refreshed->first_damaged, sizeof(refreshing->refreshed->first_damaged), "%s",
                      err.text);
@@ -1050,6 +1059,7 @@ struct point_list {
     struct br_repo *repo;
     br_repo_point_fn *fn;
     void *ctx;
+    struct br_err *reterr;
 };
 
 static int list_point(void *ctx, const char *name)
@@ -1070,6 +1080,12 @@ static int list_point(void *ctx, const char *name)
     if (rc == -BR_E_KEY && !br_repo_epoch_of(list->repo, name, &epoch, NULL) && is_shredded(list->repo, epoch)) {
         return 0; // gone, though it still lies there
     }
+    if (br_store_is_lost(rc)) {
+        if (list->reterr) {
+            *list->reterr = err;
+        }
+        return rc;
+    }
     if (rc < 0) {
         point = (struct br_point){.volume = volume, .id = id};
     }
@@ -1079,7 +1095,7 @@ static int list_point(void *ctx, const char *name)
 int br_repo_points(struct br_repo *repo, const struct br_uuid *volume, br_repo_point_fn *fn, void *ctx,
                    struct br_err *reterr)
 {
-    struct point_list list = {.repo = repo, .fn = fn, .ctx = ctx};
+    struct point_list list = {.repo = repo, .fn = fn, .ctx = ctx, .reterr = reterr};
     static const struct br_uuid none;
     char prefix[BR_OBJECT_NAME_BYTES] = "points/";
 

@@ -2,6 +2,7 @@
 #include "engine/repo/store.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void waited_for(struct br_store_get *get)
 {
@@ -47,4 +48,40 @@ int br_store_read_all(const struct br_store *store, const char *name, size_t mos
     rc = br_store_read(store, name, 0, to->data + to->len, (size_t)bytes, reterr);
     to->len += rc < 0 ? 0 : (size_t)bytes;
     return rc;
+}
+
+bool br_store_is_lost(int rc)
+{
+    return rc == -BR_E_PEER || rc == -BR_E_TIMEOUT || rc == -BR_E_PROTOCOL || rc == -BR_E_CANCELLED;
+}
+
+static void get_refused(struct br_job *job)
+{
+    (void)job;
+}
+
+struct refused {
+    struct br_job job;
+    struct br_store_get *get;
+};
+
+static void get_refused_done(struct br_job *job)
+{
+    struct refused *refused = job->ctx;
+    struct br_store_get *get = refused->get;
+
+    free(refused);
+    get->done(get);
+}
+
+void br_store_refuse(struct br_ring *ring, struct br_store_get *get)
+{
+    struct refused *refused = calloc(1, sizeof(*refused));
+
+    if (!refused) {
+        abort(); // some forty bytes: nothing can be told any more
+    }
+    refused->get = get;
+    refused->job = (struct br_job){.run = get_refused, .done = get_refused_done, .ctx = refused};
+    br_ring_job(ring, &refused->job);
 }

@@ -88,5 +88,12 @@ BR_MUST_CHECK int br_store_read(const struct br_store *store, const char *name, 
 /** br_store_read_all - a whole object of at most @most bytes, appended to @to; -BR_E_CORRUPT when it is longer */
 BR_MUST_CHECK int br_store_read_all(const struct br_store *store, const char *name, size_t most, struct br_buf *to,
                                     struct br_err *reterr);
+/**
+ * br_store_is_lost - is @rc of a store that can't be asked any more (its server, the network, the wait given up)?
+ * Then nothing is known of the object: it is neither missing nor damaged.
+ */
+bool br_store_is_lost(int rc);
+/** br_store_refuse - for stores: a get that can't begin, its result set, ends from the ring, so that nobody is called back inside his own call */
+void br_store_refuse(struct br_ring *ring, struct br_store_get *get);
 
 #endif

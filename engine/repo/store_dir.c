@@ -447,38 +447,6 @@ static void get_read(struct br_io *io)
     get->done(get);
 }
 
-// A read that can't begin is told from the ring all the same, so that nobody is called back from inside his own call.
-static void get_refused(struct br_job *job)
-{
-    (void)job;
-}
-
-struct refused {
-    struct br_job job;
-    struct br_store_get *get;
-};
-
-static void get_refused_done(struct br_job *job)
-{
-    struct refused *refused = job->ctx;
-    struct br_store_get *get = refused->get;
-
-    free(refused);
-    get->done(get);
-}
-
-static void refuse(struct store_dir *store, struct br_store_get *get)
-{
-    struct refused *refused = calloc(1, sizeof(*refused));
-
-    if (!refused) {
-        abort(); // some forty bytes: nothing can be told any more
-    }
-    refused->get = get;
-    refused->job = (struct br_job){.run = get_refused, .done = get_refused_done, .ctx = refused};
-    br_ring_job(store->ring, &refused->job);
-}
-
 static void store_get(void *ctx, struct br_store_get *get)
 {
     struct store_dir *store = ctx;
@@ -489,7 +457,7 @@ static void store_get(void *ctx, struct br_store_get *get)
         get->result = br_err_at(&get->err, BR_E_TRUNCATED, open->size_bytes, "%s", get->name);
     }
     if (get->result < 0) {
-        refuse(store, get);
+        br_store_refuse(store->ring, get);
         return;
     }
     open->reads++;

@@ -26,6 +26,7 @@ struct verifying {
     uint64_t missing;
     bool before_complete; // the point before it was looked at, and lacks nothing
     char text[600];
+    struct br_err lost; // code set: the store can't be asked any more
 };
 
 static void bad(struct verifying *v)
@@ -33,6 +34,13 @@ static void bad(struct verifying *v)
     if (v->params->bad) {
         v->params->bad(v->params->ctx, v->text);
     }
+}
+
+// A store that can't be asked any more says nothing of what it holds.
+static int lost(struct verifying *v, const struct br_err *err)
+{
+    v->lost = *err;
+    return -err->code;
 }
 
 static int tell(struct verifying *v)
@@ -213,7 +221,9 @@ static void settle_one(struct reading *reading, const struct br_index_pack *pack
     while (!frame->ready) {
         br_ring_wait(v->ring, UINT64_MAX);
     }
-    if (frame->result < 0) {
+    if (br_store_is_lost(frame->result)) {
+        lost(v, &frame->err);
+    } else if (frame->result < 0) {
         name_pack(pack, name);
         if (!reading->damaged++) {
             snprintf(v->text, sizeof(v->text), "%s: %.400s", name, frame->err.text);
@@ -257,6 +267,9 @@ static int read_pack(void *ctx, const struct br_index_pack *pack)
     name_pack(pack, name);
     int rc = br_repo_directory(v->params->repo, name, &directory, NULL, &err);
     br_directory_free(&directory);
+    if (br_store_is_lost(rc)) {
+        return lost(v, &err);
+    }
     if (rc < 0 && rc != -BR_E_NOMEM) {
         reading->damaged++;
         snprintf(v->text, sizeof(v->text), "%.590s", err.text);
@@ -273,7 +286,7 @@ static int read_pack(void *ctx, const struct br_index_pack *pack)
     v->result->packs_damaged += reading->damaged > 0;
     v->result->bytes_read += pack->bytes;
     v->progress.done += pack->bytes;
-    return rc < 0 ? rc : tell(v);
+    return rc < 0 ? rc : v->lost.code ? -v->lost.code : tell(v);
 }
 
 static int sum_pack(void *ctx, const struct br_index_pack *pack)
@@ -295,6 +308,9 @@ static int measure_pack(void *ctx, const struct br_index_pack *pack)
 
     name_pack(pack, name);
     int rc = store->ops->size(store->ctx, name, &bytes, &err);
+    if (br_store_is_lost(rc)) {
+        return lost(v, &err);
+    }
     if (rc < 0 || bytes != pack->bytes) {
         snprintf(v->text, sizeof(v->text), "%s: %.400s", name, rc < 0 ? err.text : "is not as long as it was");
         bad(v);
@@ -335,5 +351,9 @@ int br_repo_verify(const struct br_repo_verify_params *params, struct br_repo_ve
     if (!rc && !params->data && !params->without_epoch) {
         rc = br_index_each_pack(v.index, measure_pack, &v, reterr);
     }
-    return rc < 0 || !params->data ? rc : read_packs(&v, reterr);
+    rc = rc < 0 || !params->data ? rc : read_packs(&v, reterr);
+    if (v.lost.code && reterr) {
+        *reterr = v.lost;
+    }
+    return rc;
 }

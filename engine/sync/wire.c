@@ -27,7 +27,7 @@ static uint8_t take_flags(struct br_reader *r, uint8_t known)
     return flags;
 }
 
-static void put_outcome(struct br_buf *to, const struct br_err *err)
+void br_wire_put_outcome(struct br_buf *to, const struct br_err *err)
 {
     br_buf_string(to, err->code ? br_err_name(err->code) : "NONE");
     br_buf_u8(to, err->has_offset);
@@ -36,7 +36,7 @@ static void put_outcome(struct br_buf *to, const struct br_err *err)
 }
 
 // Text from outside becomes one printable line.
-static void take_outcome(struct br_reader *r, struct br_err *ret_err)
+void br_wire_take_outcome(struct br_reader *r, struct br_err *ret_err)
 {
     char name[32];
 
@@ -267,7 +267,7 @@ static void put_result(struct br_buf *to, const struct br_wire_message *m)
     br_buf_u64(to, m->result.result.bytes_written);
     br_buf_u64(to, m->result.result.bytes_rechecked);
     br_buf_u64(to, m->result.result.recheck_mismatches);
-    put_outcome(to, &m->result.outcome);
+    br_wire_put_outcome(to, &m->result.outcome);
 }
 
 static void take_result(struct br_reader *r, struct br_wire_message *m)
@@ -276,7 +276,7 @@ static void take_result(struct br_reader *r, struct br_wire_message *m)
     m->result.result.bytes_written = br_reader_u64(r);
     m->result.result.bytes_rechecked = br_reader_u64(r);
     m->result.result.recheck_mismatches = br_reader_u64(r);
-    take_outcome(r, &m->result.outcome);
+    br_wire_take_outcome(r, &m->result.outcome);
 }
 
 void br_wire_encode(const struct br_wire_message *m, struct br_buf *to)
@@ -328,9 +328,9 @@ void br_wire_encode(const struct br_wire_message *m, struct br_buf *to)
         break;
     case BR_WIRE_VERIFIED:
         br_buf_u64(to, m->verified.bad_blocks);
-        put_outcome(to, &m->verified.outcome);
+        br_wire_put_outcome(to, &m->verified.outcome);
         break;
-    case BR_WIRE_ERROR: put_outcome(to, &m->error); break;
+    case BR_WIRE_ERROR: br_wire_put_outcome(to, &m->error); break;
     case BR_WIRE_GET_HELD:
         br_buf_u64(to, m->get_held.first);
         br_buf_u32(to, m->get_held.most);
@@ -370,7 +370,7 @@ static void take_small(struct br_reader *r, struct br_wire_message *m)
         break;
     case BR_WIRE_VERIFIED:
         m->verified.bad_blocks = br_reader_u64(r);
-        take_outcome(r, &m->verified.outcome);
+        br_wire_take_outcome(r, &m->verified.outcome);
         break;
     case BR_WIRE_GET_HELD:
         m->get_held.first = br_reader_u64(r);
@@ -399,7 +399,7 @@ static int take_payload(struct br_reader *r, struct br_wire_message *m, struct b
         take_stream(r, m);
         break;
     case BR_WIRE_RESULT: take_result(r, m); break;
-    case BR_WIRE_ERROR: take_outcome(r, &m->error); break;
+    case BR_WIRE_ERROR: br_wire_take_outcome(r, &m->error); break;
     case BR_WIRE_HELD: take_held(r, m); break;
     case BR_WIRE_KEEP: take_keep(r, &m->keep); break;
     default: take_small(r, m); break;

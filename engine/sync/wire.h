@@ -265,6 +265,9 @@ BR_MUST_CHECK int br_wire_decode(const void *bytes, size_t len, struct br_wire_m
 void br_wire_held_block(const struct br_wire_message *message, unsigned index, struct br_held_block *ret_block);
 /** br_wire_name - "HELLO", ...; "?" for what is unknown */
 const char *br_wire_name(unsigned type);
+/** br_wire_put_outcome, br_wire_take_outcome - an error as messages have it, code 0 none; taken, its text is one printable line */
+void br_wire_put_outcome(struct br_buf *to, const struct br_err *err);
+void br_wire_take_outcome(struct br_reader *r, struct br_err *ret_err);
 /** br_wire_frame_cost - what a frame (at least its head is given) takes of the credit */
 uint64_t br_wire_frame_cost(const uint8_t frame_head[BR_STREAM_HEAD_BYTES]);
 /** br_wire_send - encode and send a message that is not a FRAME */

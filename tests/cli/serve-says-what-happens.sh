@@ -8,7 +8,7 @@
 logged() { grep -qF -e "$1" "$T/server.err"; }
 printf '[serve]\nlisten = %s\n' "$S_ADDR" >"$S_CONF"
 s_start
-t_wait_for 5 logged "no replica is offered"
+t_wait_for 5 logged "nothing is offered"
 t_wait_for 5 logged "$S_CONF"
 s_stop
 printf '[serve]\nlisten = %s\ndirectory = %s\n' "$S_ADDR" "$T/replicas" >"$S_CONF"

@@ -160,6 +160,78 @@ static void a_window_reads_from_as_many_packs_as_there_are(void **state)
     bed_close(&bed);
 }
 
+struct lies {
+    struct t_repo *repo;
+    struct br_chunk_entry chunks[400];
+    unsigned count;
+};
+
+static int take_chunks(void *ctx, const char *name)
+{
+    struct lies *lies = ctx;
+    struct br_directory directory = {0};
+
+    assert_int_equal(br_repo_directory(lies->repo->repo, name, &directory, NULL, NULL), 0);
+    for (uint32_t i = 0; i < directory.chunk_count; i++) {
+        assert_true(lies->count < BR_ARRAY_LEN(lies->chunks));
+        lies->chunks[lies->count++] = directory.chunks[i];
+    }
+    br_directory_free(&directory);
+    return 0;
+}
+
+// What a hostile writer can do who has the key: a pack with everything that there is, under the right ids, and none of it is that.
+static void lie(struct bed *bed, uint8_t with)
+{
+    struct t_repo repo;
+    struct lies lies = {.repo = &repo};
+    struct br_writer *writer;
+    static uint8_t wrong[BR_BLOCK_BYTES];
+
+    memset(wrong, with, sizeof(wrong));
+    must(bed, t_repo_open(bed->sim, &bed->index, &repo, &bed->err));
+    must(bed, repo.store.ops->list(repo.store.ctx, "packs/", take_chunks, &lies, &bed->err));
+    const struct br_writer_params params = {.repo = repo.repo, .run = {{with}}, .anew = true};
+    must(bed, br_writer_open(&params, &writer, &bed->err));
+    for (unsigned i = 0; i < lies.count; i++) {
+        assert_true(br_writer_put(writer, &lies.chunks[i], wrong, &bed->err) >= 0);
+    }
+    must(bed, br_writer_settle(writer, &bed->err));
+    br_writer_close(writer);
+    t_repo_close(&repo);
+}
+
+static void packs_that_lie_hide_nothing(void **state)
+{
+    (void)state;
+    struct bed bed;
+    const uint64_t size_bytes = 40 * BR_BLOCK_BYTES;
+
+    bed_open(&bed);
+    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    poke(&bed, "src", 0, size_bytes, 1);
+    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    poke(&bed, "src", 5 * BR_BLOCK_BYTES, 5000, 2); // an overlay, and nodes of both versions
+    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    struct t_index others;
+    t_index_new(&others);
+    for (uint8_t i = 0; i < 2; i++) { // made by another host, before and behind the true ones in the order of names
+        struct t_index ours = bed.index;
+
+        bed.index = others;
+        lie(&bed, (uint8_t)(0xa0 + i));
+        bed.index = ours;
+    }
+    t_index_free(&others);
+    expect_point(&bed, "src", &bed.point);
+    for (unsigned i = 0; i < 4;
+         i++) { // who has only the repository believes no pack, and the order of two lies is drawn anew
+        bed_lose_index(&bed);
+        expect_point(&bed, "src", &bed.point);
+    }
+    bed_close(&bed);
+}
+
 static void a_pack_that_went_away_is_missed_and_stored_again(void **state)
 {
     (void)state;
@@ -281,6 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_reads_from_as_many_packs_as_there_are),
         cmocka_unit_test(a_pack_that_went_away_is_missed_and_stored_again),
+        cmocka_unit_test(packs_that_lie_hide_nothing),
         cmocka_unit_test(what_rots_is_found_by_the_recheck_and_stored_again),
         cmocka_unit_test(the_recheck_goes_on_where_it_stopped),
         cmocka_unit_test(nothing_is_left_out_or_laid_over_what_nobody_has_proven),
