@@ -95,8 +95,8 @@ static int sync_folder_of(const char *path, struct br_err *reterr)
 // What may be in the directory of a new repository: what an init that was cut left, and what file systems put there.
 static int may_be_there(void *ctx, const char *name, bool is_dir)
 {
-    static const char *const known[] = {
-        "config", "keys", "epochs", "packs", "points", "lost+found", REPOSITORY_INIT_LOCK};
+    static const char *const known[] = {"config", "keys",    "epochs",     "packs",
+                                        "points", "history", "lost+found", REPOSITORY_INIT_LOCK};
     char *foreign = ctx;
 
     (void)is_dir;
