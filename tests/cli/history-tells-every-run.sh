@@ -81,8 +81,8 @@ t_json_is damaged 1
 [[ $(wc -l <"$T/runs") -eq 3 ]] || t_fail "a damaged note hid others"
 
 # nothing fails because it could not be noted
-state=$BLKREP_STATE/repositories/$(ls "$BLKREP_STATE/repositories" | grep -E '^[0-9a-f-]{36}$')
-rm -rf "$state/runs" && touch "$state/runs"
+runs=$(find "$BLKREP_STATE/repositories" -type d -name runs)
+rm -rf "$runs" && touch "$runs"
 t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
 rm -rf "$repo/history" && touch "$repo/history"
 t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
