@@ -69,16 +69,14 @@ static json_t *merge_lines(char *text)
         json_t *entry = *line ? json_loads(line, 0, NULL) : NULL;
         const char *stage = json_string_value(json_object_get(entry, "stage"));
 
-        if (!json_is_object(entry)) {
-            json_decref(entry); // the last one, cut when it was written
-        } else if (json_object_get(entry, "verb")) {
+        // One that is no object is the last one, cut when it was written.
+        if (json_object_get(entry, "verb")) {
             json_decref(note);
-            note = entry;
+            note = json_incref(entry);
         } else if (stage && json_array_size(stages) < LOG_STAGES_MAX) {
-            json_array_append_new(stages, entry);
-        } else {
-            json_decref(entry);
+            json_array_append(stages, entry);
         }
+        json_decref(entry);
     }
     if (note && !json_object_get(note, "stages")) {
         json_object_set(note, "stages", stages);
