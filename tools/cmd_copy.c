@@ -277,9 +277,10 @@ static int copy_run(struct cli *cli, struct br_err *reterr)
     bool opened = !error;
 
     run.log = error || cli_flag(cli, "dry-run") ? NULL : run_log_begin(cli, run.ring, &run.to, true);
-    run_log_stage(run.log, "choose");
     error = error ? error : copy_choose(&run, reterr);
-    run_log_stage(run.log, "copy");
+    if (!error) {
+        run_log_stage(run.log, "copy");
+    }
     error = error ? error : copy_all(&run, reterr);
     copy_report(&run);
     run_log_end(run.log, error);

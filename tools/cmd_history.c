@@ -326,7 +326,7 @@ const struct cli_verb cmd_history = {
     .summary = "List the runs with a repository: what they did, how they ended, and where they died.",
     .description =
         "Every run that writes to a repository notes there that it began, and how it ended, with its stages and figures; so the history is complete on "
-        "every host that has a key. Runs that only read (restore, verify) are noted on their host alone. A run that was killed is shown with the stage that "
+        "every host that has a key. Runs that only read (restore, verify), and those that were refused, are noted on their host alone. A run that was killed is shown with the stage that "
         "it had reached; on other hosts than its own it is \"open\" until the next run of that host tells.\n\n"
         "Without REPO, the runs that this host still keeps itself: those that only read, those that go on, and those that died since the last one that "
         "wrote. No run fails, or waits, because it could not be noted.",

@@ -129,8 +129,17 @@ static int sync_folder_of(const char *path, struct br_err *reterr)
 // What may be in the directory of a new repository: what an init that was cut left, and what file systems put there.
 static int may_be_there(void *ctx, const char *name, bool is_dir)
 {
-    static const char *const known[] = {"config", "keys",   "epochs", "packs",      "points",
-                                        "leases", "doomed", "holds",  "lost+found", REPOSITORY_INIT_LOCK};
+    static const char *const known[] = {"config",
+                                        "keys",
+                                        "epochs",
+                                        "packs",
+                                        "points",
+                                        "leases",
+                                        "doomed",
+                                        "holds",
+                                        "history",
+                                        "lost+found",
+                                        REPOSITORY_INIT_LOCK};
     char *foreign = ctx;
 
     (void)is_dir;

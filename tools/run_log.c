@@ -20,6 +20,7 @@ struct run_log {
     struct br_ring *ring;
     struct br_repo *repo;
     bool writes;
+    bool begun; // a stage
     struct br_uuid id;
     char name[BR_UUID_TEXT_BYTES];
     char host[256];
@@ -68,16 +69,14 @@ static json_t *merge_lines(char *text)
         json_t *entry = *line ? json_loads(line, 0, NULL) : NULL;
         const char *stage = json_string_value(json_object_get(entry, "stage"));
 
-        if (!json_is_object(entry)) {
-            json_decref(entry); // the last one, cut when it was written
-        } else if (json_object_get(entry, "verb")) {
+        // One that is no object is the last one, cut when it was written.
+        if (json_object_get(entry, "verb")) {
             json_decref(note);
-            note = entry;
+            note = json_incref(entry);
         } else if (stage && json_array_size(stages) < LOG_STAGES_MAX) {
-            json_array_append_new(stages, entry);
-        } else {
-            json_decref(entry);
+            json_array_append(stages, entry);
         }
+        json_decref(entry);
     }
     if (note && !json_object_get(note, "stages")) {
         json_object_set(note, "stages", stages);
@@ -264,7 +263,6 @@ struct run_log *run_log_begin(struct cli *cli, struct br_ring *ring, struct repo
 {
     struct run_log *log = calloc(1, sizeof(*log));
     struct br_err none;
-    bool stored;
 
     if (!log) {
         return NULL;
@@ -281,22 +279,33 @@ struct run_log *run_log_begin(struct cli *cli, struct br_ring *ring, struct repo
     json_object_set_new(log->note, "begun_unix_ns", unix_ns_json(br_ring_unix_ns(ring)));
     json_object_set_new(log->note, "writes", json_boolean(writes));
     log->dir_fd = runs_folder(cli, &br_repo_config_of(log->repo)->repository, &none);
-    if (log->dir_fd >= 0) {
-        sweep(log);
-        if (!open_file(log)) {
-            log_line(log->fd, log->note);
-        }
-    }
-    if (writes) {
-        put_note(log, &log->id, BR_HISTORY_BEGIN, log->note, &stored);
+    if (log->dir_fd >= 0 && !open_file(log)) {
+        log_line(log->fd, log->note);
     }
     return log;
+}
+
+// A run that is refused before its first stage leaves the repository as it was.
+static void first_stage(struct run_log *log)
+{
+    bool stored;
+
+    log->begun = true;
+    if (log->dir_fd >= 0) {
+        sweep(log);
+    }
+    if (log->writes) {
+        put_note(log, &log->id, BR_HISTORY_BEGIN, log->note, &stored);
+    }
 }
 
 void run_log_stage(struct run_log *log, const char *stage)
 {
     if (!log || !strcmp(log->stage, stage)) {
         return;
+    }
+    if (!log->begun) {
+        first_stage(log);
     }
     json_t *stages = json_object_get(log->note, "stages"), *entry = json_object();
 
@@ -345,6 +354,8 @@ void run_log_end(struct run_log *log, int error)
     if (!log) {
         return;
     }
+    log->writes = log->writes && log->begun;
+    json_object_set_new(log->note, "writes", json_boolean(log->writes));
     take_report(log);
     json_object_set_new(log->note, "outcome", json_string(error && error != -BR_E_GAPS ? "failed" : "done"));
     json_object_set_new(log->note, "status", json_integer(br_err_exit(error)));

@@ -3,7 +3,8 @@
 // What a run leaves for `blkrep history`. Beside the notes in the repository (engine/repo/history.h) there is a file for each run in
 // STATE/repositories/UUID/runs: RUN, a line of JSON for its beginning, each change of stage, and its end. The file is locked while the run
 // lives, so that one that died is told from one that goes on, and where it died is known whatever killed it. A run that writes to the repository
-// puts its notes there, and those of runs that died here before; then the file is not needed, and removed. Of verbs that only read it stays.
+// puts its notes there when its first stage begins and when it has ended, and those of runs that died here before; then the file is not needed, and removed. Of
+// verbs that only read, and of runs that were refused, it stays.
 //
 // Nothing here fails a run, and nothing waits: what can't be noted is left out.
 #ifndef BR_TOOLS_RUN_LOG_H

@@ -350,8 +350,10 @@ int stream_receive_point(struct cli *cli, struct br_err *reterr)
     error = error ? error : place_ring(cli, &end.ring, reterr);
     error = error ? error : repository_open(cli, end.ring, repo, false, &end.repository, reterr);
     struct run_log *log = error ? NULL : run_log_begin(cli, end.ring, &end.repository, true);
-    run_log_stage(log, "receive");
     error = error ? error : peek_header(&peeked, reterr);
+    if (!error) {
+        run_log_stage(log, "receive");
+    }
     error = error ? error : receive_engine(&end, &peeked, reterr);
     run_log_end(log, error);
     br_buf_free(&peeked.bytes);

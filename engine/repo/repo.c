@@ -347,7 +347,7 @@ static int take_shredded(const struct epoch_list *list, const char *name, uint32
 {
     struct br_repo *repo = list->repo;
     struct br_buf bytes = {0};
-    uint64_t when_unix_ns;
+    uint64_t when_unix_ns = 0;
     int rc = get_object(&repo->store, name, &bytes, list->reterr);
 
     rc = rc < 0 ? rc : br_shredded_open(name, bytes.data, bytes.len, &repo->master, &when_unix_ns, list->reterr);
@@ -374,7 +374,7 @@ static int take_epoch(void *ctx, const char *name)
     const struct epoch_list *list = ctx;
     struct br_repo *repo = list->repo;
     struct br_buf bytes = {0};
-    uint64_t made_unix_ns;
+    uint64_t made_unix_ns = 0;
     struct epoch epoch;
 
     if (br_name_parse_shredded(name, &epoch.number)) {
@@ -716,7 +716,7 @@ static int note_shredded(void *ctx, const char *name)
     const struct br_store *store = &clearing->repo->store;
     uint8_t salt[BR_SALT_BYTES];
     struct br_uuid volume, id;
-    uint32_t epoch;
+    uint32_t epoch = 0;
     unsigned number;
     uint64_t bytes = 0;
     bool point = br_name_parse_point(name, &volume, &id), pack = br_name_parse_pack(name, salt);

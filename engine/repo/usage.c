@@ -186,16 +186,15 @@ static int walk_points(struct using *u, struct br_err *reterr)
 
     for (size_t i = 0; rc >= 0 && i < params->point_count; i++) {
         const struct br_point *point = &params->points[i];
-        struct br_usage_volume *volume = u->volume ? &u->usage->volumes[u->volume - 1] : NULL;
 
         if (params->cancel && *params->cancel) {
             return br_err_set(reterr, BR_E_CANCELLED, "looking at the points");
         }
-        if (!volume || !br_uuid_equal(&volume->volume, &point->volume)) {
-            volume = &u->usage->volumes[u->volume++];
-            volume->volume = point->volume;
+        if (!i || !br_uuid_equal(&params->points[i - 1].volume, &point->volume)) {
+            u->usage->volumes[u->volume++].volume = point->volume;
             before = NULL;
         }
+        struct br_usage_volume *volume = &u->usage->volumes[u->volume - 1];
         if (before && !br_uuid_equal(&before->domain, &point->domain)) {
             before = NULL; // they share no node
         }

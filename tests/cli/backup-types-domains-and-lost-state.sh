@@ -80,7 +80,6 @@ w=$T/other
 cp "$v" "$w"
 t_ok blkrep backup "$w" "$repo" --json
 t_le "$(t_json bytes_stored)" 20000 "a copy of what this host's domain has"
-domain=$(t_json point)
 rm -rf "$w.blkrep"
 t_ok blkrep backup "$w" "$repo" --domain new --json
 t_le 4000000 "$(t_json bytes_stored)" "a domain of its own"
