@@ -25,6 +25,7 @@
     X(backup)            \
     X(points)            \
     X(restore)           \
+    X(export)            \
     X(verify)            \
     X(dump)              \
     X(attach)            \
