@@ -26,6 +26,8 @@
     X(points)            \
     X(restore)           \
     X(export)            \
+    X(files_ls)          \
+    X(files_get)         \
     X(verify)            \
     X(dump)              \
     X(attach)            \
