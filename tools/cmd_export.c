@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tools/nbdkit/find.h"
 #include "tools/nbdkit/process.h"
 #include "tools/nbdkit/server.h"
 #include "tools/notify.h"
@@ -63,10 +64,8 @@ struct export_run {
     struct cli *cli;
     struct nbd_server_params params;
     struct nbd_server server;
-    struct br_point point;
-    char repository[PATH_MAX];
+    struct point_found found;
     char socket[PATH_MAX];
-    int secret_fd;
 };
 
 static bool is_loopback(const char *address)
@@ -129,30 +128,6 @@ static int export_place(struct export_run *run, struct br_err *reterr)
     return len >= (int)sizeof(run->socket) ? br_err_set(reterr, BR_E_USAGE, "a path that is too long") : 0;
 }
 
-// Finds the point and proves that it can be opened, before anything is started.
-static int export_find(struct export_run *run, struct br_err *reterr)
-{
-    struct cli *cli = run->cli;
-    struct repository repository = {0};
-    struct br_ring *ring = NULL;
-    char repo[PATH_MAX], point[256];
-    int error = repository_word(cli->args[0], repo, point, reterr);
-
-    if (!error && !*point) {
-        error = br_err_set(reterr, BR_E_USAGE, "which point of %s? %s@latest is the newest", repo, repo);
-    }
-    error = error ? error : place_ring(cli, &ring, reterr);
-    error = error ? error : repository_secret_hand_on(cli, ring, repo, &run->secret_fd, reterr);
-    error = error ? error : repository_open(cli, ring, repo, true, &repository, reterr);
-    error = error ? error : repository_point(cli, &repository, point, &run->point, reterr);
-    snprintf(run->repository, sizeof(run->repository), "%s", repository.path);
-    repository_close(&repository);
-    br_ring_close(ring);
-    run->params.repository = run->repository;
-    run->params.point = &run->point;
-    return error;
-}
-
 static void export_ready(const struct export_run *run)
 {
     struct cli *cli = run->cli;
@@ -160,7 +135,7 @@ static void export_ready(const struct export_run *run)
 
     json_object_set_new(event, "type", json_string("ready"));
     json_object_set_new(event, "uri", cli_json_text(run->server.uri));
-    json_object_set_new(event, "size_bytes", json_integer((json_int_t)run->point.size_bytes));
+    json_object_set_new(event, "size_bytes", json_integer((json_int_t)run->found.point.size_bytes));
     cli_event(cli, event);
     if (!cli->json && !cli_text(cli, "run")) {
         cli_print(cli, "READY %s", run->server.uri);
@@ -195,11 +170,12 @@ static int export_serve(struct export_run *run, struct br_err *reterr)
 
 static int export_run(struct cli *cli, struct br_err *reterr)
 {
-    struct export_run run = {.cli = cli, .secret_fd = -1};
-    char id[BR_UUID_TEXT_BYTES];
+    struct export_run run = {.cli = cli, .found = {.secret_fd = -1}};
     int error = export_place(&run, reterr);
 
-    error = error ? error : export_find(&run, reterr);
+    error = error ? error : point_find(cli, cli->args[0], false, &run.found, reterr);
+    run.params.repository = run.found.repository;
+    run.params.point = &run.found.point;
     error = error ? error : nbd_server_start(cli, &run.params, &run.server, reterr);
     bool started = !error;
     if (!error) {
@@ -207,15 +183,11 @@ static int export_run(struct cli *cli, struct br_err *reterr)
         error = cli_text(cli, "run") ? export_command(&run, reterr) : export_serve(&run, reterr);
     }
     nbd_server_stop(&run.server);
-    if (run.secret_fd >= 0) {
-        close(run.secret_fd);
-    }
-    br_uuid_text(&run.point.id, id);
-    cli_report_text(cli, "repository", run.repository[0] ? run.repository : cli->args[0]);
-    cli_report_text(cli, "point", br_uuid_is_nil(&run.point.id) ? NULL : id);
+    point_found_free(&run.found);
+    point_report(cli, &run.found);
     cli_report_text(cli, "uri", started ? run.server.uri : NULL);
     cli_report_bool(cli, "writable", run.params.writable);
-    cli_report_number(cli, "size_bytes", run.point.size_bytes);
+    cli_report_number(cli, "size_bytes", run.found.point.size_bytes);
     return error;
 }
 

@@ -26,6 +26,7 @@
     X(points)            \
     X(restore)           \
     X(export)            \
+    X(mount)             \
     X(files_ls)          \
     X(files_get)         \
     X(verify)            \
