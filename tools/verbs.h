@@ -29,6 +29,7 @@
     X(mount)             \
     X(files_ls)          \
     X(files_get)         \
+    X(files_pgdump)      \
     X(verify)            \
     X(dump)              \
     X(attach)            \

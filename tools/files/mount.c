@@ -70,6 +70,21 @@ static int run_open(struct point_mount *mount, const char *dir, struct br_err *r
     return 0;
 }
 
+// A folder of files alone, such as a database's socket.
+static void empty_folder(const char *path)
+{
+    DIR *folder = opendir(path);
+    const struct dirent *entry;
+
+    while (folder && (entry = readdir(folder))) {
+        unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    rmdir(path);
+}
+
 static void run_remove(const char *run_dir)
 {
     static const char *const folders[] = {"fuse", "files"};
@@ -80,6 +95,8 @@ static void run_remove(const char *run_dir)
         unmount_tree(path, i == 1);
         rmdir(path);
     }
+    run_path(run_dir, "server", path);
+    empty_folder(path);
     run_path(run_dir, "socket", path);
     unlink(path);
     run_path(run_dir, "owner", path);
@@ -326,6 +343,14 @@ int point_mount_open(struct cli *cli, const struct point_mount_params *params, s
     error = nbd_server_start(cli, &serve, &self->server, reterr);
     error = error ? error : fuse_open(self, reterr);
     return error ? error : mount_files(cli, params, self, reterr);
+}
+
+int point_mount_folder(const struct point_mount *mount, const char *name, char *path, size_t path_size,
+                       struct br_err *reterr)
+{
+    snprintf(path, path_size, "%s/%s", mount->run_dir, name);
+    // Others are to reach it, and nothing beside it.
+    return chmod(mount->run_dir, 0711) || mkdir(path, 0700) ? br_err_os(reterr, errno, "making %s", path) : 0;
 }
 
 bool point_mount_alive(struct point_mount *mount)

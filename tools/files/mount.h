@@ -42,6 +42,9 @@ BR_MUST_CHECK int point_mount_open(struct cli *cli, const struct point_mount_par
                                    struct point_mount *ret_mount, struct br_err *reterr);
 /** point_mount_close - unmount, lazily what is in use, and end the processes */
 void point_mount_close(struct point_mount *mount);
+/** point_mount_folder - a folder in the run folder, made, for whoever works with the mount; its path into @path */
+BR_MUST_CHECK int point_mount_folder(const struct point_mount *mount, const char *name, char *path, size_t path_size,
+                                     struct br_err *reterr);
 /** point_mount_alive - its processes run */
 bool point_mount_alive(struct point_mount *mount);
 /**
