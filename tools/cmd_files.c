@@ -222,7 +222,7 @@ static int print_entry(void *ctx, const struct ext_entry *entry)
 static int files_ls_run(struct cli *cli, struct br_err *reterr)
 {
     struct files_run run = {.cli = cli, .fd = -1};
-    struct ext_entry entry;
+    struct ext_entry entry = {0};
     int error = files_open(&run, reterr);
 
     error = error ? error : ext_find(run.ext, run.path, false, &entry, reterr);
@@ -343,7 +343,7 @@ static int get_file(struct files_run *run, const struct ext_entry *entry, struct
 static int files_get_run(struct cli *cli, struct br_err *reterr)
 {
     struct files_run run = {.cli = cli, .fd = -1};
-    struct ext_entry entry;
+    struct ext_entry entry = {0};
     bool to_stdout = cli->arg_count > 1 && !strcmp(cli->args[1], "-");
 
     if (to_stdout && cli->json) {

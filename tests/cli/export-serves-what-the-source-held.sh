@@ -86,6 +86,7 @@ gone "after SIGINT"
 "$BLKREP" restore "$repo@latest" - 2>/dev/null | cmp - "$T/is.1" || t_fail "the point changed"
 
 # as long as a command runs
+# shellcheck disable=SC2016 # for the command's shell
 t_ok blkrep export "$repo@latest" --socket "$sock" --run 'nbdinfo --size "$uri" && test -S "$unixsocket" && test -z "$BLKREP_PASSPHRASE"'
 t_stdout_is 9437999
 [[ ! -e $sock ]] || t_fail "the socket is left after --run"
@@ -93,6 +94,7 @@ t_run blkrep export "$repo@latest" --socket "$sock" --run 'exit 5' --json
 t_status 1
 t_json_is error.name HOOK
 head -n 1 "$T/out" | jq -e '.type == "ready" and .size_bytes == 9437999' >/dev/null || t_fail "no ready line"
+# shellcheck disable=SC2016 # for nbdkit's shell
 t_ok nbdkit -U - "${BLKREP%/*}/nbdkit-blkrep-plugin.so" "$repo@latest" state="$BLKREP_STATE" --run 'nbdinfo --size "$uri"'
 t_stdout_is 9437999
 

@@ -28,6 +28,7 @@ traces() { # what is left of mounts of this test
     for owner in /run/blkrep-mount.*/owner; do [[ ! -e $owner ]] || ! grep -qF "$T" "$owner" || echo "$owner"; done
     ls -A "$dir"
 }
+# shellcheck disable=SC2016 # evaluated while it waits
 no_traces() { t_wait_for 10 eval '[[ -z $(traces) ]]'; }
 up() { # NAME ARGS...: mounted
     t_background "$1" blkrep mount "${@:2}"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # E_ words are the tests'
 # SPDX-License-Identifier: Apache-2.0
 # What tests of export, mount and files share. Source it after cli.sh (and ends.sh).
 
@@ -32,7 +32,7 @@ e_export() {
 e_flip() {
     local byte
     byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
-    printf "\\x$(printf %02x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+    printf '%b' "\\x$(printf %02x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 # e_slice FILE OFFSET LENGTH: those bytes

@@ -257,7 +257,7 @@ static int list_entry(ext2_ino_t dir, int place, struct ext2_dir_entry *found, i
                       void *ctx)
 {
     struct listing *listing = ctx;
-    struct ext_entry entry;
+    struct ext_entry entry = {0};
     size_t len = BR_MIN((size_t)ext2fs_dirent_name_len(found), sizeof(entry.name) - 1);
 
     (void)dir;
