@@ -17,7 +17,9 @@ t_loop "$T/out"
 t_unloop "$T_LOOP"
 repo=$T/repo f=$T/folder data=$T/folder/pg/main
 pg() { runuser -u postgres -- "$@"; }
-chmod 711 "$T" # for the user postgres
+for folder in "$T" "${T%/*}"; do # for the user postgres
+    [[ $(stat -c %a "$folder") != 700 ]] || chmod 711 "$folder"
+done
 mkdir -p "$f/pg" "$T/sock"
 chown postgres "$f/pg" "$T/sock"
 pg "$bin/initdb" -D "$data" -A trust --no-sync >"$T/initdb.log" 2>&1 || t_fail "initdb: $(tail -n 3 "$T/initdb.log")"
