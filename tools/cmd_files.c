@@ -101,7 +101,7 @@ struct files_run {
     uint64_t size_bytes;
     // get
     char target[PATH_MAX + 32];
-    char written[PATH_MAX + 32]; // beside, until it is whole
+    char written[PATH_MAX + 64]; // beside, until it is whole
     int fd;
     bool sparse; // zeros are left out: a file
     uint64_t at_bytes;
