@@ -6,6 +6,7 @@
 #   dm-helper/*.c                             -> $(BUILD)/libdmhelper.a: blkrep and the tests take from it what needs no privilege
 #   dm-helper/main.c and that                 -> $(BUILD)/blkrep-dm-helper, the only program linked with libdevmapper
 #   tools/*.c                                 -> $(BUILD)/blkrep, and $(BUILD)/libtools.a for the tests
+#   tools/nbdkit/plugin.c and that            -> $(BUILD)/nbdkit-blkrep-plugin.so, with which nbdkit serves recovery points
 #   tests/lib/*.c                             -> $(BUILD)/tests/libtest.a, linked into every test program
 #   tests/{unit,prop,sim}/{test,prop,sim}_*.c -> one cmocka program each, $(BUILD)/tests/KIND/NAME
 #   tests/fuzz/fuzz_*.c                       -> $(BUILD)/tests/fuzz/NAME, which replays its corpus (tests/fuzz/replay.c);
@@ -44,7 +45,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvl
 ifneq ($(WERROR),0)
 WARNINGS += -Werror
 endif
-HARDEN   := -fstack-protector-strong -fPIE
+# -fPIC and hidden names: the same objects go into the programs and into the nbdkit plugin
+HARDEN   := -fstack-protector-strong -fPIC -fvisibility=hidden
 ifeq ($(SANITIZE),)
 HARDEN   += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
@@ -55,17 +57,17 @@ CFLAGS   ?= -O2 -g
 ALL_CFLAGS  := -std=gnu11 -fno-omit-frame-pointer $(CFLAGS) $(WARNINGS) $(HARDEN) $(SAN) $(EXTRA_CFLAGS)
 ALL_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN) $(LDFLAGS)
 DMH_LIBS := -ldevmapper -lseccomp -lcap-ng
-LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -ljansson -linih -lxxhash -llmdb -lpthread
+LIBS     := -luring -laio -lzstd -lssl -lcrypto -lblkid -lext2fs -lcom_err -ljansson -linih -lxxhash -llmdb -lpthread
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
 ENGINE_SRC := $(sort $(wildcard engine/*.c engine/*/*.c kmod-compat/*.c))
 DMH_SRC    := $(sort $(filter-out dm-helper/main.c,$(wildcard dm-helper/*.c)))
-TOOLS_SRC  := $(sort $(wildcard tools/*.c tools/*/*.c))
+TOOLS_SRC  := $(sort $(filter-out tools/nbdkit/plugin.c,$(wildcard tools/*.c tools/*/*.c)))
 TLIB_SRC   := $(sort $(wildcard tests/lib/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/prop/prop_*.c tests/sim/sim_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 VM_SRC     := $(sort $(wildcard tests/vm/lib/*.c))
-ALL_SRC    := $(ENGINE_SRC) $(DMH_SRC) dm-helper/main.c $(TOOLS_SRC) $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
+ALL_SRC    := $(ENGINE_SRC) $(DMH_SRC) dm-helper/main.c $(TOOLS_SRC) tools/nbdkit/plugin.c $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB        := $(BUILD)/libblkrep.a
@@ -73,6 +75,7 @@ DMH_LIB    := $(BUILD)/libdmhelper.a
 DM_HELPER  := $(BUILD)/blkrep-dm-helper
 TOOLS_LIB  := $(if $(TOOLS_SRC),$(BUILD)/libtools.a)
 BLKREP     := $(if $(TOOLS_SRC),$(BUILD)/blkrep)
+PLUGIN     := $(if $(TOOLS_SRC),$(BUILD)/nbdkit-blkrep-plugin.so)
 TLIB       := $(BUILD)/tests/libtest.a
 TEST_PROGS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 FUZZ_PROGS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
@@ -84,10 +87,16 @@ VERSION_H  := $(BUILD)/gen/blkrep_version.h
 .PHONY: all tests check test asan tidy fuzz fuzz-programs vm-programs vm-shell demo-vm soak bench bench-vm man install clean compile_commands help \
     FORCE
 
-all: $(LIB) $(BLKREP) $(DM_HELPER) ## build build/blkrep, its helper and its library
+all: $(LIB) $(BLKREP) $(PLUGIN) $(DM_HELPER) ## build build/blkrep, its helper, its nbdkit plugin and its library
 tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
 
-$(BUILD)/obj/%.o: %.c | $(VERSION_H)
+# Objects of other flags are made anew: they would not go together.
+FLAGS := $(BUILD)/gen/flags
+$(FLAGS): FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(ALL_CFLAGS)' > $@
+
+$(BUILD)/obj/%.o: %.c $(FLAGS) | $(VERSION_H)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -111,6 +120,10 @@ endif
 $(BUILD)/blkrep: $(call obj,$(TOOLS_SRC)) $(TOOLS_LIB).members $(DMH_LIB) $(LIB)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(call obj,$(TOOLS_SRC)) $(DMH_LIB) $(LIB) $(LIBS)
 
+$(PLUGIN): $(call obj,tools/nbdkit/plugin.c) $(TOOLS_LIB) $(DMH_LIB) $(LIB)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) -shared -Wl,-z,relro,-z,nodelete -Wl,--as-needed $(LDFLAGS) -o $@ $< \
+	    $(TOOLS_LIB) $(DMH_LIB) $(LIB) $(LIBS)
+
 $(DM_HELPER): $(call obj,dm-helper/main.c) $(DMH_LIB) $(LIB)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(DMH_LIB) $(LIB) $(DMH_LIBS) $(LIBS)
 
@@ -128,7 +141,7 @@ $(FUZZ_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(FUZZ_MAIN) $(TLIB) $(DMH_LIB) $(LI
 
 $(VM_PLUGINS): $(BUILD)/tests/vm/%.so: tests/vm/lib/%.c
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -o $@ $<
+	$(call say,LD,$@)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -shared -o $@ $<
 
 $(VM_PROGS): $(BUILD)/tests/vm/%: $(BUILD)/obj/tests/vm/lib/%.o $(DMH_LIB) $(LIB)
 	@mkdir -p $(@D)
@@ -193,6 +206,7 @@ man: $(BLKREP) ## manual pages and bash completion, in $(BUILD)/man
 install: all man ## install into $(DESTDIR)$(PREFIX)
 	$(if $(BLKREP),install -D -m 0755 $(BUILD)/blkrep $(DESTDIR)$(PREFIX)/bin/blkrep)
 	install -D -m 0755 $(DM_HELPER) $(DESTDIR)$(PREFIX)/libexec/blkrep/blkrep-dm-helper
+	install -D -m 0755 $(PLUGIN) $(DESTDIR)$(PREFIX)/libexec/blkrep/nbdkit-blkrep-plugin.so
 	$(Q)set -e; for m in $(BUILD)/man/*.[1-8]; do \
 	    install -D -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	$(Q)set -e; for u in $(wildcard scripts/systemd/*.service scripts/systemd/*.timer scripts/systemd/*.socket); do \

@@ -240,6 +240,14 @@ static const char *cli_value(const struct cli *cli, const char *name)
     return cli->values[index];
 }
 
+void cli_set(struct cli *cli, const char *name, const char *value)
+{
+    int index = cli_option_index(cli->verb, name, strlen(name));
+
+    assert(index >= 0);
+    cli->values[index] = value;
+}
+
 bool cli_flag(const struct cli *cli, const char *name)
 {
     return cli_value(cli, name) != NULL;

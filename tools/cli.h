@@ -99,6 +99,8 @@ const struct cli_verb *cli_find(int argc, char **argv, int *ret_words);
 /** cli_parse - check and take options and arguments of @verb from @argv; -BR_E_USAGE names what is wrong */
 BR_MUST_CHECK int cli_parse(struct cli *cli, const struct cli_verb *verb, int argc, char **argv, struct br_err *reterr);
 
+/** cli_set - give an option of the verb a value (NULL: not given), as if the command line had; @value must live on */
+void cli_set(struct cli *cli, const char *name, const char *value);
 /** cli_flag - true when the flag was given */
 bool cli_flag(const struct cli *cli, const char *name);
 /** cli_text - the value given, or NULL */

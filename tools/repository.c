@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <time.h>
@@ -511,6 +512,70 @@ void repository_secret_free(struct repository_secret *secret)
     }
     br_key_wipe(&secret->key);
     *secret = (struct repository_secret){0};
+}
+
+// Handing on --------------------------------------------------------------------------------------------------------------------------
+
+static int secret_to_memory(const struct repository_secret *secret, int *ret_fd, struct br_err *reterr)
+{
+    char text[BR_MAX(PASSPHRASE_BYTES, KEY_FILE_DIGITS) + 2];
+    int made = memfd_create("blkrep-secret", MFD_CLOEXEC);
+    int fd = fcntl(made, F_DUPFD, 10); // a child may be given others from 3 on
+
+    if (made >= 0) {
+        close(made);
+    }
+    if (secret->secret.key_file) {
+        for (size_t i = 0; i < BR_KEY_BYTES; i++) {
+            snprintf(text + 2 * i, 3, "%02x", secret->key.bytes[i]);
+        }
+    } else {
+        snprintf(text, sizeof(text), "%s", secret->passphrase);
+    }
+    size_t len = strlen(text);
+    int error = fd < 0 || fchmod(fd, 0600) || write(fd, text, len) != (ssize_t)len
+                    ? br_err_os(reterr, errno, "keeping the secret for a child process")
+                    : 0;
+    br_wipe(text, sizeof(text));
+    if (error && fd >= 0) {
+        close(fd);
+    }
+    *ret_fd = error ? -1 : fd;
+    return error;
+}
+
+int repository_secret_hand_on(struct cli *cli, struct br_ring *ring, const char *word, int *ret_fd,
+                              struct br_err *reterr)
+{
+    static char path[40]; // an option's value, which must live on
+    struct br_repo_config config;
+    struct br_store store;
+    struct repository_secret secret = {0};
+    char given[PATH_MAX];
+    int error = repository_path(cli, word, given, reterr);
+
+    *ret_fd = -1;
+    error = error ? error : repository_store(ring, given, false, true, &store, reterr);
+    if (error) {
+        return error;
+    }
+    error = br_repo_look(&store, &config, reterr);
+    store.ops->close(store.ctx);
+    if (error) {
+        return br_err_prefix(reterr, "%s", given);
+    }
+    if (!config.encrypted) {
+        return 0;
+    }
+    error = repository_secret(cli, strchr(word, '/') ? NULL : word, false, &secret, reterr);
+    error = error ? error : secret_to_memory(&secret, ret_fd, reterr);
+    if (!error) {
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", *ret_fd);
+        cli_set(cli, "key-file", secret.secret.key_file ? path : NULL);
+        cli_set(cli, "passphrase-file", secret.secret.key_file ? NULL : path);
+    }
+    repository_secret_free(&secret);
+    return error;
 }
 
 // Opening -----------------------------------------------------------------------------------------------------------------------------

@@ -82,6 +82,14 @@ void repository_secret_free(struct repository_secret *secret);
 void repository_recovery_draw(struct br_ring *ring, struct br_key *ret_key, char text[REPOSITORY_RECOVERY_BYTES]);
 
 /**
+ * repository_secret_hand_on - what opens @word, asked for if need be, as a file in memory that only this user can open: from here on the verb's
+ * options name it, for this process and for those that it starts
+ * @ret_fd  stays open over exec(); -1 the repository is not encrypted. The caller's to close, when nobody is to be started any more.
+ */
+BR_MUST_CHECK int repository_secret_hand_on(struct cli *cli, struct br_ring *ring, const char *word, int *ret_fd,
+                                            struct br_err *reterr);
+
+/**
  * repository_open - open and refresh
  * @word       without a point
  * @read_only  nothing is written to it; else one that was rolled back is -BR_E_ROLLBACK

@@ -33,6 +33,11 @@
     X(copy)              \
     X(stats)             \
     X(history)           \
+    X(export)            \
+    X(mount)             \
+    X(files_ls)          \
+    X(files_get)         \
+    X(files_pgdump)      \
     X(verify)            \
     X(dump)              \
     X(attach)            \

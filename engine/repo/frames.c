@@ -234,7 +234,7 @@ void br_frames_put(struct br_frames *frames, const struct br_frame *frame)
 }
 
 int br_frames_chunk_at(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
-                   struct br_err *reterr)
+                       struct br_err *reterr)
 {
     struct br_ring *ring = br_repo_ring_of(frames->repo);
     const struct br_frame *frame;

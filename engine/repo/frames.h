@@ -51,6 +51,6 @@ BR_MUST_CHECK int br_frames_chunk(struct br_frames *frames, const struct br_chun
                                   struct br_index_chunk *ret_chunk, struct br_buf *to, struct br_err *reterr);
 /** br_frames_chunk_at - the same of one place of a chunk */
 BR_MUST_CHECK int br_frames_chunk_at(struct br_frames *frames, const struct br_index_chunk *chunk, struct br_buf *to,
-                                 struct br_err *reterr);
+                                     struct br_err *reterr);
 
 #endif

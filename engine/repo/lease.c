@@ -130,11 +130,20 @@ static int end_earlier(void *ctx, const struct br_lease *lease, int rc, const st
         strcmp(lease->label, own->label) != 0) {
         return 0;
     }
-    rc = br_lease_give_up(taking->repo, lease, own->host, "another run of its host and source began", taking->reterr);
-    if (rc >= 0) {
-        br_lease_drop(taking->repo, lease);
+    struct br_err why = {0};
+    rc = br_lease_give_up(taking->repo, lease, own->host, "another run of its host and source began", &why);
+    // A server lets nobody but operators do this: then the lease stays until a prune.
+    if (rc == -BR_E_AUTH || rc == -BR_E_PERMISSION || rc == -BR_E_REFUSED) {
+        return 0;
     }
-    return BR_MIN(rc, 0);
+    if (rc < 0) {
+        if (taking->reterr) {
+            *taking->reterr = why;
+        }
+        return rc;
+    }
+    br_lease_drop(taking->repo, lease);
+    return 0;
 }
 
 int br_lease_take(struct br_repo *repo, struct br_lease *lease, struct br_err *reterr)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "engine/base/units.h"
+#include "engine/repo/block.h"
 
 #define READ_WINDOWS      24u
 #define READ_FRAMES       48u // at least 2 * BR_BATCH_BLOCKS_MAX
@@ -26,16 +27,6 @@ static_assert(READ_FRAMES >= 2 * BR_BATCH_BLOCKS_MAX, "one window has room for i
 
 enum window_state { WINDOW_ACQUIRING, WINDOW_WAITING, WINDOW_ASSEMBLING, WINDOW_READY };
 
-struct block {
-    struct br_hash leaf;
-    struct br_index_chunk chunk; // a block, or an overlay
-    struct br_index_chunk base;  // of an overlay
-    const struct br_frame *frame;
-    const struct br_frame *base_frame;
-    int result;
-    struct br_err err;
-};
-
 struct window {
     struct reading *reading;
     enum window_state state;
@@ -43,7 +34,7 @@ struct window {
     uint64_t count;  // blocks; 16 at most unless zeros
     uint8_t *buffer; // of the ring's pool; NULL: all zeros
     unsigned acquired;
-    struct block blocks[BR_BATCH_BLOCKS_MAX];
+    struct br_block_read blocks[BR_BATCH_BLOCKS_MAX];
     struct br_job job;
 };
 
@@ -56,7 +47,6 @@ struct loan {
 struct reading {
     const struct br_read_params *params;
     struct br_ring *ring;
-    struct br_index *index;
     struct br_frames *nodes;
     struct br_frames *frames;
     struct br_repo_version version;
@@ -89,10 +79,7 @@ static int read_leaves(struct reading *reading, struct window *window, struct br
     int rc = br_tree_read(reading->leaves, window->first, (unsigned)window->count, leaves, NULL, reterr);
 
     for (unsigned i = 0; !rc && i < window->count; i++) {
-        window->blocks[i].leaf = leaves[i];
-        window->blocks[i].frame = NULL;
-        window->blocks[i].base_frame = NULL;
-        window->blocks[i].result = 0;
+        window->blocks[i] = (struct br_block_read){.leaf = leaves[i]};
     }
     return rc;
 }
@@ -135,72 +122,15 @@ static int feed(struct reading *reading, struct br_err *reterr)
 
 // Frames ------------------------------------------------------------------------------------------------------------------------------
 
-// Returns 1, 0 no room now, or what is wrong with the block.
-static int want(struct reading *reading, const struct br_index_chunk *chunk, const struct br_frame **frame,
-                struct br_err *reterr)
-{
-    return *frame ? 1 : br_frames_want(reading->frames, chunk->pack, chunk->frame, frame, reterr);
-}
-
-static int find(struct reading *reading, const struct br_chunk_id *id, bool base, struct br_index_chunk *chunk,
-                struct br_err *reterr)
-{
-    int rc = base ? br_index_find_block(reading->index, id, 0, chunk, reterr)
-                  : br_index_find(reading->index, id, chunk, reterr);
-
-    if (!rc) {
-        return br_err_set(reterr, BR_E_NOT_FOUND, base ? "the block below is in no pack" : "is in no pack");
-    }
-    if (rc > 0 && chunk->kind != BR_CHUNK_BLOCK && (base || chunk->kind != BR_CHUNK_OVERLAY)) {
-        return br_err_set(reterr, BR_E_CORRUPT, "its chunk is of another kind");
-    }
-    return rc;
-}
-
-static int acquire_block(struct reading *reading, struct block *block, struct br_err *reterr)
-{
-    struct br_chunk_id id;
-    int rc = 1;
-
-    if (br_leaf_is_special(&block->leaf)) {
-        return 1;
-    }
-    if (!block->frame) {
-        rc = br_chunk_id_leaf(reading->version.domain, &block->leaf, &id, reterr);
-        rc = rc < 0 ? rc : find(reading, &id, false, &block->chunk, reterr);
-    }
-    rc = rc < 0 ? rc : want(reading, &block->chunk, &block->frame, reterr);
-    if (rc <= 0 || block->chunk.kind == BR_CHUNK_BLOCK) {
-        return rc;
-    }
-    rc = find(reading, &block->chunk.base, true, &block->base, reterr);
-    return rc < 0 ? rc : want(reading, &block->base, &block->base_frame, reterr);
-}
-
-static void release_frames(struct reading *reading, struct block *block)
-{
-    if (block->frame) {
-        br_frames_put(reading->frames, block->frame);
-    }
-    if (block->base_frame) {
-        br_frames_put(reading->frames, block->base_frame);
-    }
-    block->frame = block->base_frame = NULL;
-}
-
 // Returns 1 when the window has all its frames, 0 not yet.
 static int acquire(struct reading *reading, struct window *window)
 {
     while (window->buffer && window->acquired < window->count) {
-        struct block *block = &window->blocks[window->acquired];
-        int rc = acquire_block(reading, block, &block->err);
+        struct br_block_read *block = &window->blocks[window->acquired];
 
-        if (!rc) {
+        if (!br_leaf_is_special(&block->leaf) &&
+            !br_block_acquire(block, reading->params->repo, reading->frames, reading->version.domain)) {
             return 0;
-        }
-        if (rc < 0) {
-            block->result = rc;
-            release_frames(reading, block);
         }
         window->acquired++;
     }
@@ -210,62 +140,16 @@ static int acquire(struct reading *reading, struct window *window)
 
 // Assembling --------------------------------------------------------------------------------------------------------------------------
 
-static const uint8_t *chunk_bytes(const struct br_frame *frame, const struct br_index_chunk *chunk, struct block *block)
-{
-    if (frame->result < 0) {
-        block->result = frame->result;
-        block->err = frame->err;
-        return NULL;
-    }
-    if (!br_range_ok(chunk->at, chunk->len_bytes, frame->raw_bytes)) {
-        block->result = br_err_set(&block->err, BR_E_CORRUPT, "the index has a chunk behind its frame's end");
-        return NULL;
-    }
-    return frame->data + chunk->at;
-}
-
-static void assemble_block(const struct window *window, struct block *block, unsigned i)
-{
-    uint32_t len = br_block_bytes(&window->reading->version.tree.geometry, window->first + i);
-    uint8_t *to = window->buffer + (size_t)i * BR_BLOCK_BYTES;
-    bool overlaid = block->chunk.kind == BR_CHUNK_OVERLAY;
-    const struct br_index_chunk *whole = overlaid ? &block->base : &block->chunk;
-    const uint8_t *bytes = chunk_bytes(overlaid ? block->base_frame : block->frame, whole, block);
-    struct br_overlay overlay;
-    struct br_hash leaf;
-
-    if (!bytes) {
-        return;
-    }
-    if (whole->len_bytes != len) {
-        block->result =
-            br_err_set(&block->err, BR_E_CORRUPT, "a block of %u bytes instead of %u", whole->len_bytes, len);
-        return;
-    }
-    memcpy(to, bytes, len);
-    if (overlaid) {
-        bytes = chunk_bytes(block->frame, &block->chunk, block);
-        if (!bytes ||
-            (block->result = br_overlay_decode(bytes, block->chunk.len_bytes, len, &overlay, &block->err)) < 0) {
-            return;
-        }
-        br_overlay_apply(&overlay, to, len);
-    }
-    br_leaf_hash(to, len, &leaf);
-    if (!br_hash_equal(&leaf, &block->leaf)) {
-        block->result = br_err_set(&block->err, BR_E_CORRUPT, "the content is not what the point says");
-    }
-}
-
 static void assemble(struct br_job *job)
 {
     struct window *window = job->ctx;
 
     for (unsigned i = 0; i < window->count; i++) {
-        struct block *block = &window->blocks[i];
+        struct br_block_read *block = &window->blocks[i];
 
         if (!block->result && !br_leaf_is_special(&block->leaf)) {
-            assemble_block(window, block, i);
+            br_block_assemble(block, window->buffer + (size_t)i * BR_BLOCK_BYTES,
+                              br_block_bytes(&window->reading->version.tree.geometry, window->first + i));
         }
     }
 }
@@ -275,7 +159,7 @@ static void assembled(struct br_job *job)
     struct window *window = job->ctx;
 
     for (unsigned i = 0; i < window->count; i++) {
-        release_frames(window->reading, &window->blocks[i]);
+        br_block_release(&window->blocks[i], window->reading->frames);
     }
     window->state = WINDOW_READY;
 }
@@ -283,9 +167,7 @@ static void assembled(struct br_job *job)
 static bool frames_ready(const struct window *window)
 {
     for (unsigned i = 0; i < window->count; i++) {
-        const struct block *block = &window->blocks[i];
-
-        if ((block->frame && !block->frame->ready) || (block->base_frame && !block->base_frame->ready)) {
+        if (!br_block_frames_ready(&window->blocks[i])) {
             return false;
         }
     }
@@ -346,7 +228,7 @@ static void loan_release(void *ctx)
 
 enum stretch { STRETCH_DATA, STRETCH_ZERO, STRETCH_UNREADABLE, STRETCH_BAD };
 
-static enum stretch stretch_of(const struct block *block)
+static enum stretch stretch_of(const struct br_block_read *block)
 {
     if (block->result < 0) {
         return STRETCH_BAD;
@@ -375,79 +257,9 @@ static int hand_over(struct reading *reading, const struct window *window, unsig
                       loan_release, loan, reterr);
 }
 
-// A block from this chunk, through @base where it is an overlay, into @to.
-static int block_from(struct reading *reading, const struct br_index_chunk *chunk, const struct br_index_chunk *base,
-                      const struct br_hash *leaf, uint8_t *to, uint32_t len, struct br_err *reterr)
-{
-    struct br_overlay overlay;
-    struct br_buf bytes = {0}, pages = {0};
-    struct br_hash hash;
-    int rc = br_frames_chunk_at(reading->nodes, base ? base : chunk, &bytes, reterr);
-
-    if (!rc && ((base ? base : chunk)->kind != BR_CHUNK_BLOCK || bytes.len != len)) {
-        rc = br_err_set(reterr, BR_E_CORRUPT, "no block of %u bytes", len);
-    }
-    if (!rc) {
-        memcpy(to, bytes.data, len);
-    }
-    if (!rc && base) {
-        rc = br_frames_chunk_at(reading->nodes, chunk, &pages, reterr);
-        rc = rc < 0 ? rc : br_overlay_decode(pages.data, pages.len, len, &overlay, reterr);
-        if (!rc) {
-            br_overlay_apply(&overlay, to, len);
-        }
-    }
-    if (!rc) {
-        br_leaf_hash(to, len, &hash);
-        rc =
-            br_hash_equal(&hash, leaf) ? 0 : br_err_set(reterr, BR_E_CORRUPT, "the content is not what the point says");
-    }
-    br_buf_free(&bytes);
-    br_buf_free(&pages);
-    return rc;
-}
-
-// Every place below which the overlay's base is. Returns 1 when one made the block, 0 none.
-static int try_bases(struct reading *reading, const struct br_index_chunk *chunk, const struct br_hash *leaf,
-                     uint8_t *to, uint32_t len)
-{
-    struct br_index_chunk base, last;
-    int rc = br_index_find(reading->index, &chunk->base, &base, NULL);
-
-    while (rc > 0 && block_from(reading, chunk, &base, leaf, to, len, NULL) < 0) {
-        last = base;
-        rc = br_index_find_after(reading->index, &chunk->base, &last, &base, NULL);
-    }
-    return rc > 0;
-}
-
-// A block that is not what the point says, or can't be read, may be whole in another pack: whoever can write to the repository can make a pack
-// that lies of what is in it. Then it is in the window now.
-static void mend_block(struct reading *reading, struct block *block, uint8_t *to, uint32_t len)
-{
-    struct br_index_chunk chunk, last;
-    struct br_chunk_id id;
-
-    if (br_store_is_lost(block->result) || block->result == -BR_E_NOMEM ||
-        br_chunk_id_leaf(reading->version.domain, &block->leaf, &id, NULL) < 0) {
-        return;
-    }
-    int rc = br_index_find(reading->index, &id, &chunk, NULL);
-    while (rc > 0) {
-        bool whole = chunk.kind == BR_CHUNK_OVERLAY ? try_bases(reading, &chunk, &block->leaf, to, len)
-                                                    : !block_from(reading, &chunk, NULL, &block->leaf, to, len, NULL);
-        if (whole) {
-            block->result = 0;
-            return;
-        }
-        last = chunk;
-        rc = br_index_find_after(reading->index, &id, &last, &chunk, NULL);
-    }
-}
-
 static int bad_block(struct reading *reading, const struct window *window, unsigned i, struct br_err *reterr)
 {
-    const struct block *block = &window->blocks[i];
+    const struct br_block_read *block = &window->blocks[i];
     uint64_t at = (window->first + i) * BR_BLOCK_BYTES;
 
     if (!reading->params->go_on || br_store_is_lost(block->result)) {
@@ -467,8 +279,9 @@ static int emit_blocks(struct reading *reading, struct window *window, struct lo
 
     for (unsigned i = 0; i < window->count; i++) {
         if (window->blocks[i].result < 0) {
-            mend_block(reading, &window->blocks[i], (uint8_t *)loan->buffer + (size_t)i * BR_BLOCK_BYTES,
-                       br_block_bytes(&reading->version.tree.geometry, window->first + i));
+            br_block_mend(&window->blocks[i], reading->params->repo, reading->nodes, reading->version.domain,
+                          (uint8_t *)loan->buffer + (size_t)i * BR_BLOCK_BYTES,
+                          br_block_bytes(&reading->version.tree.geometry, window->first + i));
         }
     }
     for (unsigned i = 0, end; !rc && i < window->count; i = end) {
@@ -575,7 +388,7 @@ static void stop(struct reading *reading)
             br_ring_wait(reading->ring, UINT64_MAX);
         }
         for (unsigned i = 0; window->buffer && i < window->count; i++) {
-            release_frames(reading, &window->blocks[i]);
+            br_block_release(&window->blocks[i], reading->frames);
         }
         if (window->buffer) {
             br_ring_buffer_put(reading->ring, window->buffer);
@@ -615,8 +428,7 @@ static int start(struct reading *reading, struct br_err *reterr)
 int br_repo_read(const struct br_read_params *params, struct br_read_progress *ret_progress, uint64_t *ret_bad_blocks,
                  struct br_err *reterr)
 {
-    struct reading reading = {
-        .params = params, .ring = br_repo_ring_of(params->repo), .index = br_repo_index_of(params->repo)};
+    struct reading reading = {.params = params, .ring = br_repo_ring_of(params->repo)};
     int rc = start(&reading, reterr);
 
     rc = rc < 0 ? rc : loop(&reading, reterr);

@@ -25,6 +25,7 @@ struct br_repo {
     size_t info_count;
     bool epochs_bad; // one of them does not open: nothing new is sealed, since it may be the newest
     struct br_index *index;
+    uint64_t looked_ns; // by br_repo_look_again(); 0 never
 };
 
 static void draw_salt(struct br_ring *ring, uint8_t salt[BR_SALT_BYTES])
@@ -935,6 +936,18 @@ int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshe
     free(refreshing.there);
     free(refreshing.gone);
     return rc;
+}
+
+bool br_repo_look_again(struct br_repo *repo)
+{
+    uint64_t now_ns = br_ring_now_ns(repo->store.ring);
+    struct br_repo_refreshed refreshed;
+
+    if (repo->looked_ns && now_ns - repo->looked_ns < 10 * BR_NS_PER_S) {
+        return false;
+    }
+    repo->looked_ns = BR_MAX(now_ns, 1u);
+    return !br_repo_refresh(repo, &refreshed, NULL);
 }
 
 struct proven {

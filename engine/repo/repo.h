@@ -135,6 +135,11 @@ struct br_repo_refreshed {
 /** br_repo_refresh - bring the index to what the store has; a pack that is damaged is counted, no error */
 BR_MUST_CHECK int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshed, struct br_err *reterr);
 /**
+ * br_repo_look_again - br_repo_refresh() for who reads and misses something that a prune may have written anew, at most once in ten seconds
+ * Returns whether it was done and came to an end
+ */
+bool br_repo_look_again(struct br_repo *repo);
+/**
  * br_repo_reindex - make the index anew from the packs' directories: for when it lacks what must be there
  * Which packs are proven is kept.
  */

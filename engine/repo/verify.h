@@ -24,7 +24,8 @@ struct br_repo_verify_params {
     size_t point_count;
     bool data;    // read every pack
     bool lasting; // what is only in packs that a prune means to delete is missing (br_doomed_avoid())
-    uint32_t without_epoch; // not 0: is all there without what is sealed in this epoch? Only completeness is looked at then
+    uint32_t
+        without_epoch; // not 0: is all there without what is sealed in this epoch? Only completeness is looked at then
     /** incomplete - called for each point that lacks something; NULL none */
     void (*incomplete)(void *ctx, const struct br_point *point);
     /** bad - called for each thing that is wrong, named in words; NULL none */

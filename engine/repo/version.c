@@ -1,25 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/repo/version.h"
 
+// The node from the best of the packs that have it whole: whoever can write may have made one that lies.
+static int find_node(struct br_frames *frames, const struct br_chunk_id *id, const struct br_hash *hash,
+                     struct br_index_chunk *chunk, struct br_buf *node, struct br_err *reterr)
+{
+    struct br_index *index = br_repo_index_of(br_frames_repo(frames));
+    struct br_index_chunk next;
+
+    *chunk = (struct br_index_chunk){.pack = 0};
+    br_buf_reset(node);
+    int rc = br_frames_chunk(frames, id, chunk, node, reterr);
+    while (chunk->pack && rc != -BR_E_NOMEM && !br_store_is_lost(rc)) {
+        if ((!rc && br_tree_node_is(hash, node->data, node->len)) ||
+            br_index_find_after(index, id, chunk, &next, NULL) <= 0) {
+            break;
+        }
+        *chunk = next;
+        br_buf_reset(node);
+        rc = br_frames_chunk_at(frames, chunk, node, reterr);
+    }
+    return rc;
+}
+
 int br_repo_fetch_node(struct br_frames *frames, struct br_mac *domain, const struct br_tree_link *link, uint8_t *bytes,
                        struct br_err *reterr)
 {
-    struct br_index *index = br_repo_index_of(br_frames_repo(frames));
-    struct br_index_chunk chunk = {0}, next;
+    struct br_index_chunk chunk;
     struct br_chunk_id id;
     struct br_buf node = {0};
     int rc = br_chunk_id_node(domain, &link->hash, &id, reterr);
 
-    rc = rc < 0 ? rc : br_frames_chunk(frames, &id, &chunk, &node, reterr);
-    // What can't be read, or is another, may be whole in another pack: whoever can write may have made one that lies.
-    while (chunk.pack && rc != -BR_E_NOMEM && !br_store_is_lost(rc)) {
-        if (br_index_find_after(index, &id, &chunk, &next, NULL) <= 0 ||
-            (!rc && br_tree_node_is(&link->hash, node.data, node.len))) {
-            break;
-        }
-        chunk = next;
-        br_buf_reset(&node);
-        rc = br_frames_chunk_at(frames, &chunk, &node, reterr);
+    rc = rc < 0 ? rc : find_node(frames, &id, &link->hash, &chunk, &node, reterr);
+    // A prune may have written it anew, and deleted where it was.
+    if (rc == -BR_E_NOT_FOUND && br_repo_look_again(br_frames_repo(frames))) {
+        rc = find_node(frames, &id, &link->hash, &chunk, &node, reterr);
     }
     if (!rc && (chunk.kind != BR_CHUNK_NODE || node.len > BR_TREE_NODE_BYTES_MAX)) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "a chunk that is no node");

@@ -7,14 +7,14 @@
 t_need make
 mkdir -p "$T/b/man"
 cp "$BLKREP" "$T/b/blkrep"
-cp "${BLKREP%/*}/blkrep-dm-helper" "$T/b/"
+cp "${BLKREP%/*}/blkrep-dm-helper" "${BLKREP%/*}/nbdkit-blkrep-plugin.so" "$T/b/"
 while read -r page; do "$BLKREP" manual "$page" >"$T/b/man/$page"; done < <("$BLKREP" manual)
 # what was built is installed: nothing is built here
 t_ok make -s -C "$T_TOP" -o all -o man install BUILD="$T/b" DESTDIR="$T/dest" PREFIX=/usr/local
 root=$T/dest/usr/local
 for file in bin/blkrep share/man/man1/blkrep.1 share/man/man1/blkrep-sync.1 share/man/man5/blkrep.conf.5 share/man/man7/blkrep-errors.7 \
     share/bash-completion/completions/blkrep lib/systemd/system/blkrep-serve.service lib/systemd/system/blkrep-sync@.service \
-    lib/sysusers.d/blkrep.conf libexec/blkrep/blkrep-dm-helper share/blkrep/hooks/postgresql share/doc/blkrep/copyright; do
+    lib/sysusers.d/blkrep.conf libexec/blkrep/blkrep-dm-helper libexec/blkrep/nbdkit-blkrep-plugin.so share/blkrep/hooks/postgresql share/doc/blkrep/copyright; do
     [[ -s $root/$file ]] || t_fail "not installed: $file"
 done
 [[ -d $T/dest/etc/blkrep ]] || t_fail "no folder for the configuration"
