@@ -231,6 +231,7 @@ static int diff_run(struct cli *cli, struct br_err *reterr)
     if (error == -BR_E_CANCELLED && !reterr->code) {
         error = br_err_set(reterr, BR_E_CANCELLED, "comparing");
     }
+    error = repository_result(&run.repository, error, reterr);
     diff_report(&run);
     if (!error) {
         diff_say(&run);

@@ -636,6 +636,9 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
         error || dry_run ? NULL : run_log_begin(cli, shredding.verb.ring, &shredding.verb.repository, true);
     run_log_stage(log, "shred");
     error = error || dry_run ? error : shred_do(&shredding, reterr);
+    if (shredding.done) {
+        repository_removed(cli, &shredding.verb.repository);
+    }
     cli_report_number(cli, "epoch", shredding.epoch);
     cli_report_bool(cli, "dry_run", dry_run);
     cli_report_bool(cli, "shredded", shredding.done);

@@ -387,6 +387,9 @@ static int prune_go(struct pruner *pruner, struct br_err *reterr)
     progress_end(&pruner->progress);
     if (!params.dry_run) {
         error = prune_audit(pruner, error, reterr);
+        if (pruner->result.points_removed) {
+            repository_removed(cli, &pruner->repository);
+        }
     }
     if (!error && !cli->json) {
         prune_say(pruner);

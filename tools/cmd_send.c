@@ -11,6 +11,7 @@
 #include "tools/known.h"
 #include "tools/progress.h"
 #include "tools/stream_io.h"
+#include "tools/repository.h"
 #include "tools/stream_repository.h"
 
 static const struct cli_option send_options[] = {
@@ -28,6 +29,7 @@ static const struct cli_option send_options[] = {
     {"passphrase-file", CLI_PATH, "FILE",
      "Of a repository: the passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},
     {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},
+    REPOSITORY_ROLLBACK,
     {"bwlimit", CLI_SIZE, "SIZE", "Read out at most SIZE bytes of changed data per second."},
     {"io", CLI_CHOICE, "auto|uring|aio", "How to talk to the kernel; auto takes io_uring and falls back to libaio."},
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."},
@@ -49,6 +51,7 @@ static const struct cli_option receive_options[] = {
     {"passphrase-file", CLI_PATH, "FILE",
      "Of a repository: the passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},
     {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},
+    REPOSITORY_ROLLBACK,
     {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
     {NULL, CLI_FLAG, NULL, NULL},
 };

@@ -789,6 +789,22 @@ static void learn_heads(struct cli *cli, struct repository *repository, const st
     }
 }
 
+static void know_already(void *ctx, const struct br_uuid *volume, const char *what)
+{
+    (void)ctx;
+    (void)volume;
+    (void)what;
+}
+
+void repository_removed(struct cli *cli, struct repository *repository)
+{
+    struct br_err err = {0};
+
+    if (br_heads_check(repository->heads, repository->repo, true, know_already, NULL, &err) < 0) {
+        cli_warn(cli, "%s: that points were removed could not be noted: %s", repository->path, err.text);
+    }
+}
+
 void repository_note(struct cli *cli, struct repository *repository, const struct br_point *point)
 {
     learn_heads(cli, repository, point, 1);

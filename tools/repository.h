@@ -15,12 +15,14 @@
 
 // Options of every verb that opens a repository.
 // clang-format off
+#define REPOSITORY_ROLLBACK \
+    {"accept-rollback", CLI_FLAG, NULL, \
+     "The repository may show an older state than this host has seen: what it shows now counts from now on."}
 #define REPOSITORY_OPTIONS                                                                                                    \
     {"passphrase-file", CLI_PATH, "FILE",                                                                                     \
      "The passphrase is the first line of FILE. Else it is $BLKREP_PASSPHRASE, or asked for."},                               \
     {"key-file", CLI_PATH, "FILE", "Open the repository with this key file instead of a passphrase."},                        \
-    {"accept-rollback", CLI_FLAG, NULL,                                                                                       \
-     "The repository may show an older state than this host has seen: what it shows now counts from now on."},                \
+    REPOSITORY_ROLLBACK,                                                                                                      \
     {"io", CLI_CHOICE, "auto|uring|aio",                                                                                      \
      "How to talk to the kernel; auto takes io_uring and falls back to libaio."},                                             \
     {"buffers", CLI_NUMBER, "N", "Buffers of 1 MiB; memory grows with them. Default 24."}
@@ -109,6 +111,8 @@ BR_MUST_CHECK int repository_domain(struct cli *cli, struct br_ring *ring, const
                                     struct br_uuid *ret_domain, struct br_err *reterr);
 /** repository_result - @error, or -BR_E_ROLLBACK when all else went well and the repository was rolled back; for verbs that read */
 BR_MUST_CHECK int repository_result(const struct repository *repository, int error, struct br_err *reterr);
+/** repository_removed - this host itself removed points: what the repository shows now is what it saw last; a failure is a warning */
+void repository_removed(struct cli *cli, struct repository *repository);
 /** repository_note - a point that was made just now is what this host saw last; a failure is a warning */
 void repository_note(struct cli *cli, struct repository *repository, const struct br_point *point);
 

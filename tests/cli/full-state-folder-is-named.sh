@@ -10,7 +10,7 @@ fill() { head -c 100M /dev/zero >"$1/ballast" 2>/dev/null || true; }
 full() { # full FOLDER COMMAND ARGS...: status 6, that folder is named, and what to do
     t_run "${@:2}"
     t_refused 6 NO_SPACE
-    t_json error.text | grep -qF "$1" || t_fail "$1 is not named"
+    t_json error.text | grep -F "$1" >/dev/null || t_fail "$1 is not named"
     t_stderr_has "make room"
 }
 # beside the source: a first copy, then a delta

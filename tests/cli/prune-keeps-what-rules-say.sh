@@ -5,9 +5,8 @@
 # timeout: 240
 . "$(dirname "$0")/../lib/cli.sh"
 
-export BLKREP_PASSPHRASE='open it'
 repo=$T/repo
-t_ok blkrep init "$repo"
+t_ok blkrep init "$repo" --encryption none
 
 # what is stored, in KiB
 stored() { du -sk "$repo/packs" | cut -f1; }

@@ -43,13 +43,13 @@ t_stderr_has "--accept-rollback"
 s_as boss t_run blkrep key rotate "$R"
 t_status 4
 [[ $(find "$T/main" -type f | sort | xargs sha256sum) == "$before" ]] || t_fail "something was written all the same"
-s_audit client-boss | grep -q '"act":"rollback"' || t_fail "no audit line of the rollback"
+s_audit client-boss | grep '"act":"rollback"' >/dev/null || t_fail "no audit line of the rollback"
 
 # an older state that went on: another point 2
 t_ok env BLKREP_STATE="$T/elsewhere" "$BLKREP" restore "$T/main@latest" "$T/a2.img"
 cp -a "$T/client-boss" "$T/state-before"
 s_as boss t_ok blkrep backup --accept-rollback "$T/a.img" "$R"
-s_audit client-boss | grep -q '"act":"accept-rollback"' || t_fail "no audit line of the acceptance"
+s_audit client-boss | grep '"act":"accept-rollback"' >/dev/null || t_fail "no audit line of the acceptance"
 s_as boss t_ok blkrep points --json "$R"
 t_json_is points 2
 rm -r "$T/client-boss"

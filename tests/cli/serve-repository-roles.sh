@@ -139,5 +139,5 @@ s_stop
 echo "adopt = yes" >>"$S_CONF"
 s_start
 s_as alice t_ok blkrep backup "$T/a.img" "$R"
-s_audit server | grep -q '"act":"refused"' || t_fail "refusals are not in the audit log"
+s_audit server | grep '"act":"refused"' >/dev/null || t_fail "refusals are not in the audit log"
 s_stop

@@ -7,7 +7,7 @@
 t_need systemd-analyze make
 
 mkdir -p "$T/b/man"
-cp "$BLKREP" "${BLKREP%/*}/blkrep-dm-helper" "$T/b/"
+cp "$BLKREP" "${BLKREP%/*}/blkrep-dm-helper" "${BLKREP%/*}/nbdkit-blkrep-plugin.so" "$T/b/"
 while read -r page; do "$BLKREP" manual "$page" >"$T/b/man/$page"; done < <("$BLKREP" manual)
 # what was built is installed: a build here would link what other tests run, with flags of its own
 t_ok make -s -C "$T_TOP" -o all -o man install BUILD="$T/b" DESTDIR="$T/root"

@@ -25,7 +25,7 @@ grep -q "\"act\":\"token-create\",\"object\":\"$id\"" "$BLKREP_STATE/audit.ndjso
 # a token that expired is told as such
 t_ok blkrep token create --json --expires=1s
 id=$(t_json id)
-expired() { "$BLKREP" token list | grep -q "^$id  expired"; }
+expired() { "$BLKREP" token list | grep "^$id  expired" >/dev/null; }
 t_wait_for 5 expired
 
 before=$(cat "$BLKREP_STATE/clients")
