@@ -328,7 +328,7 @@ struct stored {
 static int find_stored(struct backup *backup, uint64_t index, struct stored *ret_stored, struct br_err *reterr)
 {
     struct br_index *places = br_repo_index_of(backup->params.repo);
-    struct br_index_chunk chunk;
+    struct br_index_chunk chunk = {.pack = 0};
     struct br_chunk_id id;
     struct br_hash leaf;
     int rc = damaged(br_tree_read(backup->leaves, index, 1, &leaf, NULL, reterr), reterr);

@@ -506,17 +506,17 @@ static int salt_order(const void *a, const void *b)
 
 int br_index_avoid(struct br_index *index, const uint8_t (*salts)[BR_SALT_BYTES], size_t count, struct br_err *reterr)
 {
+    if (!count) {
+        return 0;
+    }
     void *more = reallocarray(index->avoided, index->avoided_count + count, BR_SALT_BYTES);
-
-    if (!more && index->avoided_count + count) {
+    if (!more) {
         return br_err_set(reterr, BR_E_NOMEM, "the list of doomed packs");
     }
     index->avoided = more;
-    if (count) {
-        memcpy(index->avoided + index->avoided_count, salts, count * BR_SALT_BYTES);
-        index->avoided_count += count;
-        qsort(index->avoided, index->avoided_count, BR_SALT_BYTES, salt_order);
-    }
+    memcpy(index->avoided + index->avoided_count, salts, count * BR_SALT_BYTES);
+    index->avoided_count += count;
+    qsort(index->avoided, index->avoided_count, BR_SALT_BYTES, salt_order);
     return 0;
 }
 

@@ -57,6 +57,7 @@ BR_MUST_CHECK int br_hold_remove(struct br_repo *repo, const struct br_uuid *vol
                                  struct br_err *reterr);
 /** br_hold_fn - takes a hold; one that does not open holds all the same, and has rc; non-zero stops and is returned */
 typedef int br_hold_fn(void *ctx, const struct br_point_mark *hold, int rc, const struct br_err *err);
+/** br_hold_each - every hold */
 BR_MUST_CHECK int br_hold_each(struct br_repo *repo, br_hold_fn *fn, void *ctx, struct br_err *reterr);
 
 #endif

@@ -15,7 +15,8 @@ struct br_needs {
     struct br_index *index;
     struct br_frames *nodes;
     struct pack *packs;
-    size_t count;
+    size_t count, room;
+    uint64_t chunks; // of all of them
     uint8_t *bits;
     struct br_point before; // added last, whole
     bool has_before;
@@ -25,25 +26,25 @@ struct br_needs {
     struct br_err *reterr;
 };
 
-// Room grows by doubling, whenever the count is a power of two.
 static int take_pack(void *ctx, const struct br_index_pack *facts)
 {
     struct br_needs *needs = ctx;
-    const struct pack *last = needs->count ? &needs->packs[needs->count - 1] : NULL;
-    uint64_t first = last ? last->first + last->pack.facts.chunks : 0;
 
-    if (!(needs->count & (needs->count - 1))) {
-        void *more = reallocarray(needs->packs, needs->count ? 2 * needs->count : 1, sizeof(*needs->packs));
+    if (needs->count == needs->room) {
+        size_t room = needs->room ? 2 * needs->room : 64;
+        void *more = reallocarray(needs->packs, room, sizeof(*needs->packs));
 
         if (!more) {
             return -BR_E_NOMEM;
         }
         needs->packs = more;
+        needs->room = room;
     }
     needs->packs[needs->count++] = (struct pack){
         .pack = {.facts = *facts, .doomed = br_index_avoids(needs->index, facts->salt)},
-        .first = first,
+        .first = needs->chunks,
     };
+    needs->chunks += facts->chunks;
     return 0;
 }
 
@@ -58,9 +59,7 @@ int br_needs_open(struct br_repo *repo, struct br_needs **ret_needs, struct br_e
         rc = br_index_each_pack(needs->index, take_pack, needs, reterr);
     }
     if (!rc) {
-        const struct pack *last = needs->count ? &needs->packs[needs->count - 1] : NULL;
-
-        needs->bits = calloc(1, last ? (last->first + last->pack.facts.chunks) / 8 + 1 : 1);
+        needs->bits = calloc(1, needs->chunks / 8 + 1);
         rc = needs->bits ? 0 : -BR_E_NOMEM;
     }
     if (rc == -BR_E_NOMEM) {

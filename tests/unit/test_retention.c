@@ -93,9 +93,14 @@ static void each_rule_keeps_what_it_says(void **state)
         struct br_retention rules;
         unsigned kept;
     } cases[] = {
-        {{.last = 5}, 5},         {{.hourly = 4}, 4},  {{.daily = 7}, 7},
-        {{.weekly = 4}, 4},       {{.monthly = 5}, 5}, {{.yearly = 3}, 2}, // 400 days lie in two years
-        {{.within_ns = 2 * DAY}, 7}, {{.last = 1000000}, 1200},
+        {{.last = 5}, 5},
+        {{.hourly = 4}, 4},
+        {{.daily = 7}, 7},
+        {{.weekly = 4}, 4},
+        {{.monthly = 5}, 5},
+        {{.yearly = 3}, 2}, // 400 days lie in two years
+        {{.within_ns = 2 * DAY}, 7},
+        {{.last = 1000000}, 1200},
     };
     for (size_t i = 0; i < BR_ARRAY_LEN(cases); i++) {
         begin();
