@@ -10,6 +10,7 @@
 #include "tools/audit.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 #define PRUNE_TAGS_MAX   16u
 #define PRUNE_TAGS_BYTES 1200u
@@ -58,6 +59,7 @@ struct pruner {
     struct br_ring *ring;
     struct repository repository;
     struct progress progress;
+    struct run_log *log; // NULL of a dry run
     uint64_t begun_ns;
     struct repository_points points;
     struct br_retention_point *judged; // all of points, in another order
@@ -89,6 +91,7 @@ static void prune_on_progress(void *ctx, const struct br_prune_progress *at)
         .elapsed_ns = br_ring_now_ns(pruner->ring) - pruner->begun_ns,
     };
 
+    run_log_stage(pruner->log, at->phase);
     if (!strcmp(at->phase, "repack")) {
         progress_show(&pruner->progress, &sample);
     }
@@ -312,6 +315,7 @@ static void prune_report(const struct pruner *pruner)
     cli_report_number(cli, "bytes_waiting", r->bytes_waiting);
     cli_report_number(cli, "runs_waited_for", r->runs_waited_for);
     cli_report_number(cli, "runs_given_up", r->runs_given_up);
+    cli_report_number(cli, "bytes_swept", r->bytes_swept);
     cli_report_number(cli, "packs_left", r->packs_left);
     cli_report_number(cli, "bytes_left", r->bytes_left);
     cli_report_number(cli, "bytes_unused", r->bytes_unused);
@@ -383,6 +387,8 @@ static int prune_go(struct pruner *pruner, struct br_err *reterr)
     for (size_t i = 0; i < pruner->points.count; i++) {
         show_point(pruner, &pruner->judged[i]);
     }
+    pruner->log = params.dry_run ? NULL : run_log_begin(cli, pruner->ring, &pruner->repository, true);
+    run_log_stage(pruner->log, "points");
     int error = br_prune(&params, &pruner->result, reterr);
     progress_end(&pruner->progress);
     if (!params.dry_run) {
@@ -414,6 +420,7 @@ static int prune_run(struct cli *cli, struct br_err *reterr)
     error = error ? error : prune_choose(&pruner, point, reterr);
     error = error ? error : prune_go(&pruner, reterr);
     prune_report(&pruner);
+    run_log_end(pruner.log, error);
     repository_points_free(&pruner.points);
     free(pruner.judged);
     free(pruner.damaged);
@@ -436,6 +443,8 @@ static const struct cli_field prune_fields[] = {
     {"bytes_waiting", "number", "Of them."},
     {"runs_waited_for", "number", "Backups under way that may need what is to go."},
     {"runs_given_up", "number", "Backups that were taken for dead."},
+    {"bytes_swept", "number",
+     "Half written objects of killed runs, an hour old or older than the grace, that were removed."},
     {"packs_left", "number", "Packs that are there now."},
     {"bytes_left", "number", "Of them."},
     {"bytes_unused", "number", "Of these, about, in data that no point needs."},

@@ -10,6 +10,14 @@
 static const struct cli_option verify_options[] = {
     {"data", CLI_FLAG, NULL,
      "Of a repository: also read all that is stored, and prove that it is what was written. Without it is looked whether everything is there."},
+    {"share", CLI_SIZE, "SIZE",
+     "Of a repository: read only so much of what is stored, from where the last such run stopped, so that some runs prove all of it."},
+    {"repair", CLI_TEXT, "REPO2",
+     "Of a repository: read all of it, and store anew what is missing or damaged, from the copies of its points in REPO2 (blkrep-copy(1)). "
+     "What is read there is proven before it is stored."},
+    {"to-passphrase-file", CLI_PATH, "FILE",
+     "The passphrase of REPO2. Else $BLKREP_TO_PASSPHRASE, or the same as of REPO."},
+    {"to-key-file", CLI_PATH, "FILE", "The key file of REPO2."},
     {"volume", CLI_TEXT, "VOLUME",
      "Of a repository: only the points of this volume, its source's path or the last part of it, or the first digits of its uuid."},
     REPOSITORY_OPTIONS,
@@ -21,6 +29,7 @@ static const struct cli_example verify_examples[] = {
     {"blkrep verify /backup/disk.img", "Prove that every block of the replica is what its version tree says."},
     {"blkrep verify /backup/repo", "Is everything there that the points of the repository need?"},
     {"blkrep verify /backup/repo --data", "Read it whole, too."},
+    {"blkrep verify /backup/repo --share 50G", "Every night another part of it."},
     {"blkrep verify /backup/repo@latest --volume disk.img", "Read the newest point of that volume, every block."},
     {"blkrep verify blkrep://backup.example.org/data",
      "The same of a replica there, which only a reader's role is needed for."},
@@ -155,9 +164,11 @@ static int verify_run(struct cli *cli, struct br_err *reterr)
     }
     int error = progress_begin(&show.progress, cli, reterr);
 
-    if (!error && (cli_flag(cli, "data") || cli_text(cli, "volume"))) {
+    if (!error &&
+        (cli_flag(cli, "data") || cli_text(cli, "volume") || cli_text(cli, "share") || cli_text(cli, "repair"))) {
         error =
-            br_err_set(reterr, BR_E_USAGE, "%s is no repository: --data and --volume are out of place", cli->args[0]);
+            br_err_set(reterr, BR_E_USAGE,
+                       "%s is no repository: --data, --volume, --share and --repair are out of place", cli->args[0]);
     }
     error = error ? error : place_resolve(cli, cli->args[0], "replica", &address, reterr);
     if (error) {
@@ -182,7 +193,10 @@ static const struct cli_field verify_fields[] = {
     {"chunks_missing", "number", "Of them, that are in no pack."},
     {"packs", "number", "Of a repository: in it."},
     {"packs_damaged", "number", "Of them, of which something can't be read."},
+    {"packs_proven", "number",
+     "Of a repository: that another host wrote, or one that lost its index, and that count from now on."},
     {"bytes_read", "number", "Of a repository: from its packs."},
+    {"bytes_repaired", "number", "Of a repository: stored anew, with --repair."},
     {"rolled_back", "number",
      "Of a repository: volumes that are older than this host has seen them there; each is also a warning, and the exit status is 4."},
     REPLICA_VERB_FIELDS,
@@ -204,7 +218,8 @@ const struct cli_verb cmd_verify = {
         "`blkrep sync --verify` also reads the source again.\n\n"
         "Of a repository it is looked whether all is there that its points need (complete); with --data all of it is read too, and whether it is what "
         "was written is told apart (intact). Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
-        "does. Exit status 4 when anything is missing or damaged, each point and pack named.",
+        "does. Exit status 4 when anything is missing or damaged, each point and pack named. After --repair it is 0 when every point is whole again; damaged "
+        "packs, which no point needs any more, go with the next blkrep prune.",
     .options = verify_options,
     .examples = verify_examples,
     .see_also = "blkrep-sync(1), blkrep-status(1)",

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "engine/repo/copy.h"
+#include "engine/repo/lease.h"
 #include "engine/repo/reader.h"
 #include "engine/repo/verify.h"
 #include "tools/audit.h"
@@ -16,6 +18,11 @@ struct verify {
     struct cli *cli;
     struct br_ring *ring;
     struct repository repository;
+    struct repository other; // --repair
+    uint32_t *damaged;       // packs, ascending
+    size_t damaged_count;
+    uint64_t repaired_bytes;
+    bool short_of_memory;
     struct progress progress;
     struct run_log *log;
     uint64_t begun_ns;
@@ -68,7 +75,9 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
     cli_report_number(cli, "chunks_missing", result->chunks_missing);
     cli_report_number(cli, "packs", verify->repository.refreshed.packs);
     cli_report_number(cli, "packs_damaged", result->packs_damaged);
+    cli_report_number(cli, "packs_proven", result->packs_proven);
     cli_report_number(cli, "bytes_read", result->bytes_read);
+    cli_report_number(cli, "bytes_repaired", verify->repaired_bytes);
     cli_report_number(cli, "rolled_back", verify->repository.rolled_back);
 }
 
@@ -107,12 +116,139 @@ static int by_volume(const void *a, const void *b)
     return order ? order : (left->counter > right->counter) - (left->counter < right->counter);
 }
 
+// Repair ------------------------------------------------------------------------------------------------------------------------------
+
+static void verify_damaged(void *ctx, uint32_t pack)
+{
+    struct verify *verify = ctx;
+    void *more = reallocarray(verify->damaged, verify->damaged_count + 1, sizeof(*verify->damaged));
+
+    if (!more) {
+        verify->short_of_memory = true;
+        return;
+    }
+    verify->damaged = more;
+    verify->damaged[verify->damaged_count++] = pack;
+}
+
+static void repair_progress(void *ctx, const struct br_point_delta_progress *at)
+{
+    verify_show(ctx, "repair", at->position_bytes, at->size_bytes);
+}
+
+static int repair_points(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
+{
+    const struct br_repair repair = {.packs = verify->damaged, .count = verify->damaged_count};
+    struct br_copy_result result;
+    struct br_point there;
+    struct br_err err = {0};
+    char id[BR_UUID_TEXT_BYTES];
+    int error = 0;
+
+    for (size_t i = 0; !error && i < points->count; i++) {
+        const struct br_point *point = &points->points[i];
+        const struct br_copy_params params = {
+            .from = verify->other.repo,
+            .to = verify->repository.repo,
+            .point = &there,
+            .repair = &repair,
+            .level = BR_REPO_ZSTD_LEVEL,
+            .cancel = &cli_cancel,
+            .progress = repair_progress,
+            .progress_ctx = verify,
+        };
+
+        br_uuid_text(&point->id, id);
+        error = br_repo_point(verify->other.repo, &point->volume, &point->id, &there, NULL, &err);
+        if (error == -BR_E_NOT_FOUND) {
+            cli_warn(verify->cli, "%s has no copy of point %.8s", verify->other.path, id);
+            error = 0;
+            continue;
+        }
+        error = error ? error : br_copy_point(&params, &result, &err);
+        verify->repaired_bytes += result.counts.stored_bytes;
+        // What is damaged in the other one too is told by the look behind.
+        if (error == -BR_E_CORRUPT || error == -BR_E_NOT_FOUND) {
+            cli_warn(verify->cli, "point %.8s: %s", id, err.text);
+            error = 0;
+        } else if (error) {
+            *reterr = err;
+        }
+    }
+    return error;
+}
+
+// Is every point whole without what is damaged?
+static int look_again(struct verify *verify, const struct repository_points *points,
+                      struct br_repo_verify_result *result, struct br_err *reterr)
+{
+    struct br_index *index = br_repo_index_of(verify->repository.repo);
+    const struct br_repo_verify_params params = {
+        .repo = verify->repository.repo,
+        .points = points->points,
+        .point_count = points->count,
+        .lasting = true,
+        .bad = verify_bad,
+        .ctx = verify,
+        .cancel = &cli_cancel,
+    };
+    struct br_repo_verify_result again;
+    struct br_index_pack pack;
+    int error = 0;
+
+    br_index_avoid_none(index);
+    for (size_t i = 0; !error && i < verify->damaged_count; i++) {
+        const uint8_t(*salt)[BR_SALT_BYTES] = (const uint8_t(*)[BR_SALT_BYTES])pack.salt;
+
+        error = br_index_pack_of(index, verify->damaged[i], &pack, reterr);
+        error = error ? error : br_index_avoid(index, salt, 1, reterr);
+    }
+    verify->named = 0;
+    error = error ? error : br_repo_verify(&params, &again, reterr);
+    if (!error) {
+        result->points_incomplete = again.points_incomplete;
+        result->chunks_missing = again.chunks_missing;
+    }
+    return error;
+}
+
+static int verify_repair(struct verify *verify, const struct repository_points *points,
+                         struct br_repo_verify_result *result, struct br_err *reterr)
+{
+    struct cli *cli = verify->cli;
+    char stored[32];
+    int error =
+        verify->short_of_memory ? br_err_set(reterr, BR_E_NOMEM, "the damaged packs") : audit_ready(cli, reterr);
+
+    error = error ? error : repository_open_target(cli, verify->ring, cli_text(cli, "repair"), &verify->other, reterr);
+    run_log_stage(verify->log, "repair");
+    error = error ? error : repair_points(verify, points, reterr);
+    progress_end(&verify->progress);
+    error = error ? error : look_again(verify, points, result, reterr);
+    if (error) {
+        return error;
+    }
+    json_t *details = json_object();
+    json_object_set_new(details, "from", cli_json_text(verify->other.path));
+    json_object_set_new(details, "bytes", json_integer((json_int_t)verify->repaired_bytes));
+    json_object_set_new(details, "points_incomplete", json_integer((json_int_t)result->points_incomplete));
+    error = audit_append(cli, "repair", verify->repository.path, details, reterr);
+    if (!error && !result->points_incomplete) {
+        cli_bytes(cli, verify->repaired_bytes, stored, sizeof(stored));
+        cli_say(cli, "%s: %s stored anew; %zu damaged pack%s needed no more: blkrep prune removes %s",
+                verify->repository.path, stored, verify->damaged_count, verify->damaged_count == 1 ? " is" : "s are",
+                verify->damaged_count == 1 ? "it" : "them");
+        result->packs_damaged = 0;
+    }
+    return error;
+}
+
 static int verify_all(struct verify *verify, struct br_err *reterr)
 {
     struct cli *cli = verify->cli;
     struct repository_points points = {0};
     struct br_repo_verify_result result = {0};
-    bool data = cli_flag(cli, "data");
+    bool repair = cli_text(cli, "repair") != NULL, data = repair || cli_flag(cli, "data") || cli_text(cli, "share");
     int error = repository_points(cli, &verify->repository, &points, reterr);
 
     if (!error && points.count) {
@@ -123,6 +259,8 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
         .points = points.points,
         .point_count = points.count,
         .data = data,
+        .share_bytes = cli_text(cli, "share") ? BR_MAX(cli_size(cli, "share", 0), 1u) : 0,
+        .damaged = repair ? verify_damaged : NULL,
         .bad = verify_bad,
         .progress = verify_on_progress,
         .ctx = verify,
@@ -130,10 +268,14 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
     };
     error = error ? error : br_repo_verify(&params, &result, reterr);
     progress_end(&verify->progress);
+    if (!error && repair && (result.points_incomplete || result.packs_damaged)) {
+        error = verify_repair(verify, &points, &result, reterr);
+    }
     // Both have been warned of.
     result.points += points.damaged;
     result.points_incomplete += points.damaged;
-    result.packs_damaged += verify->repository.refreshed.damaged;
+    result.packs_damaged +=
+        verify->repository.refreshed.damaged && !verify->repaired_bytes ? verify->repository.refreshed.damaged : 0;
     if (!error) {
         error = verify_verdict(verify, &result, data, br_ring_now_ns(verify->ring) - verify->begun_ns, reterr);
     }
@@ -217,14 +359,20 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
     struct br_err err = {0};
     int error = progress_begin(&verify.progress, cli, reterr);
 
-    if (!error && *point && cli_flag(cli, "data")) {
-        error = br_err_set(reterr, BR_E_USAGE, "of one point all data is read anyway: --data is out of place");
+    bool repair = cli_text(cli, "repair") != NULL;
+
+    if (!error && *point && (cli_flag(cli, "data") || cli_text(cli, "share") || repair)) {
+        error = br_err_set(reterr, BR_E_USAGE,
+                           "of one point all data is read anyway: --data, --share and --repair are out of place");
+    }
+    if (!error && repair && cli_text(cli, "share")) {
+        error = br_err_set(reterr, BR_E_USAGE, "a repair reads all: --share is out of place");
     }
     error = error ? error : place_ring(cli, &verify.ring, reterr);
-    error = error ? error : repository_open(cli, verify.ring, repo, true, &verify.repository, reterr);
+    error = error ? error : repository_open(cli, verify.ring, repo, !repair, &verify.repository, reterr);
     if (!error) {
         verify.begun_ns = br_ring_now_ns(verify.ring);
-        verify.log = run_log_begin(cli, verify.ring, &verify.repository, false);
+        verify.log = run_log_begin(cli, verify.ring, &verify.repository, repair);
         run_log_stage(verify.log, *point ? "verify" : "look");
         error = *point ? verify_point(&verify, point, reterr) : verify_all(&verify, reterr);
         error = repository_result(&verify.repository, error, reterr);
@@ -238,6 +386,8 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
         }
     }
     run_log_end(verify.log, error);
+    free(verify.damaged);
+    repository_close(&verify.other);
     repository_close(&verify.repository);
     br_ring_close(verify.ring);
     return error;

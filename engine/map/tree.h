@@ -208,6 +208,8 @@ BR_MUST_CHECK int br_tree_finish(struct br_tree_writer *writer, struct br_tree *
 // Copying -----------------------------------------------------------------------------------------------------------------------------
 
 #define BR_TREE_FETCH_MAX 64u // nodes asked for at once
+/** br_tree_node_named - the hash of the node that these bytes encode, at the level that they say; false: they encode none */
+bool br_tree_node_named(const uint8_t *bytes, size_t len, struct br_hash *ret_hash);
 /** br_tree_node_is - do these bytes encode the node that @hash names, at the level that they say? What the place proves is not looked at. */
 bool br_tree_node_is(const struct br_hash *hash, const uint8_t *bytes, size_t len);
 /** br_tree_fetch_fn - @count (1..BR_TREE_FETCH_MAX) encoded nodes, each appended to its empty buffer; 0 or -BR_E_* */

@@ -290,18 +290,24 @@ const struct br_hash *br_tree_shape_special(const struct br_tree_shape *shape, c
     return NULL;
 }
 
-bool br_tree_node_is(const struct br_hash *hash, const uint8_t *bytes, size_t len)
+bool br_tree_node_named(const uint8_t *bytes, size_t len, struct br_hash *ret_hash)
 {
-    struct br_hash is = {0};
     uint8_t level = len < BR_TREE_NODE_HEADER_BYTES ? 0 : bytes[13];
     struct br_tree_node *node = level && level <= BR_TREE_LEVELS_MAX ? br_tree_node_new(level) : NULL;
+    bool is_one = node && br_tree_node_decode(bytes, len, node, NULL) >= 0;
 
-    if (node && br_tree_node_decode(bytes, len, node, NULL) >= 0) {
-        br_tree_node_hash(node, &is);
+    if (is_one) {
+        br_tree_node_hash(node, ret_hash);
     }
-    bool same = node && br_hash_equal(&is, hash);
     free(node);
-    return same;
+    return is_one;
+}
+
+bool br_tree_node_is(const struct br_hash *hash, const uint8_t *bytes, size_t len)
+{
+    struct br_hash is;
+
+    return br_tree_node_named(bytes, len, &is) && br_hash_equal(&is, hash);
 }
 
 int br_tree_node_check(const struct br_tree_shape *shape, const struct br_tree_link *link, uint8_t level,

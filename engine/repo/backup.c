@@ -260,6 +260,7 @@ static int backup_begin(void *ctx, const struct br_replica_begin *begin, bool ov
         .level = backup->params.level,
         .target_bytes = backup->params.pack_bytes,
         .anew = begin->distrusted,
+        .repair = backup->params.repair,
     };
 
     (void)overwrite; // a point never takes the place of another
@@ -647,6 +648,11 @@ static int commit(struct backup *backup, const struct br_delta_end *end, struct 
     rc = rc < 0 ? rc : count_unreadable(backup, &tree, end, &unreadable_blocks, reterr);
     if (rc < 0) {
         return rc;
+    }
+    if (backup->params.repair) {
+        backup->made = *backup->params.as;
+        backup->has_made = true;
+        return 0;
     }
     describe(backup, &tree, end, unreadable_blocks, &point);
     rc = br_repo_put_point(backup->params.repo, &point, reterr);

@@ -133,8 +133,26 @@ int br_copy_point(const struct br_copy_params *params, struct br_copy_result *re
                                       .level = params->level,
                                       .as = params->point};
 
+    struct br_point here;
+
     *ret_result = (struct br_copy_result){0};
     int rc = br_repo_point(params->to, &params->point->volume, &params->point->id, &ret_result->point, NULL, NULL);
+    if (params->repair) {
+        if (rc < 0 || !br_hash_equal(&ret_result->point.root, &params->point->root)) {
+            return br_err_set(reterr, rc < 0 ? -rc : BR_E_CORRUPT, "the repository that is repaired has no such point");
+        }
+        here = ret_result->point;
+        backup.as = &here;
+        backup.domain = here.domain;
+        backup.alone = true;
+        backup.repair = params->repair;
+        rc = br_backup_open(&backup, &copying.far, reterr);
+        rc = rc < 0 ? rc : transfer(&copying, ret_result, reterr);
+        if (copying.far.ops) {
+            copying.far.ops->close(copying.far.ctx);
+        }
+        return rc;
+    }
     if (!rc && br_hash_equal(&ret_result->point.root, &params->point->root)) {
         ret_result->was_there = true;
         return 0;

@@ -16,8 +16,9 @@ struct br_copy_params {
     struct br_repo *from; // opened and refreshed, on one ring with the target
     struct br_repo *to;
     const struct br_point *point;
-    int level;                                                                   // of zstd
-    const volatile bool *cancel;                                                 // NULL never
+    const struct br_repair *repair; // NULL, or: @to has the point, and gets what it lacks of it
+    int level;                      // of zstd
+    const volatile bool *cancel;    // NULL never
     void (*progress)(void *ctx, const struct br_point_delta_progress *progress); // NULL none
     void *progress_ctx;
 };
@@ -31,6 +32,7 @@ struct br_copy_result {
 
 /**
  * br_copy_point - durable when it returns 0; what it was compared with is the newest point of the volume that both have, in its domain
+ * With @repair nothing but what is missing is stored, and was_there is false; -BR_E_NOT_FOUND, -BR_E_CORRUPT: @to has no such point.
  * Errors: -BR_E_EXISTS its name is taken there by something else; those of br_point_delta() and br_writer_put()
  */
 BR_MUST_CHECK int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result,

@@ -23,7 +23,10 @@ struct pruning {
     struct br_point *points; // that stay, by volume and number
     size_t point_count;
     struct br_needs *needs;
-    bool reindexed; // in this run
+    bool reindexed;                       // in this run
+    uint64_t missing;                     // chunks that the points lack
+    uint8_t (*unreadable)[BR_SALT_BYTES]; // packs whose directory is damaged, ascending
+    size_t unreadable_count;
 
     struct br_lease *leases; // not ended
     size_t lease_count;
@@ -171,18 +174,49 @@ static int look_once(struct pruning *p, uint64_t *ret_missing)
     return rc;
 }
 
+static int take_unreadable(void *ctx, const char *name)
+{
+    struct pruning *p = ctx;
+    struct br_directory directory = {0};
+    uint8_t salt[BR_SALT_BYTES];
+    uint32_t number;
+
+    if (!br_name_parse_pack(name, salt)) {
+        return 0;
+    }
+    int rc = br_index_has_pack(p->index, salt, &number, p->reterr);
+    if (rc) {
+        return BR_MIN(rc, 0);
+    }
+    rc = br_repo_directory(p->repo, name, &directory, NULL, NULL);
+    br_directory_free(&directory);
+    return rc == -BR_E_CORRUPT || rc == -BR_E_TRUNCATED ? add_salt(p, &p->unreadable, &p->unreadable_count, salt) : 0;
+}
+
+// Packs of which nobody can say what is in them. When no point lacks anything, nothing in there is needed.
+static int find_unreadable(struct pruning *p)
+{
+    free(p->unreadable);
+    p->unreadable = NULL;
+    p->unreadable_count = 0;
+    int rc = p->missing ? 0 : p->store->ops->list(p->store->ctx, "packs/", take_unreadable, p, p->reterr);
+    if (p->unreadable_count) {
+        qsort(p->unreadable, p->unreadable_count, BR_SALT_BYTES, salt_order);
+    }
+    return rc;
+}
+
 // An index that lacks something would have what it lacks deleted: it is made anew before that is believed.
 static int look(struct pruning *p)
 {
-    uint64_t missing;
-    int rc = look_once(p, &missing);
+    int rc = look_once(p, &p->missing);
 
-    if (!missing || p->reindexed) {
-        return rc;
+    if (p->missing && !p->reindexed) {
+        p->reindexed = true;
+        rc = br_repo_reindex(p->repo, p->reterr);
+        rc = rc < 0 ? rc : look_once(p, &p->missing);
     }
-    p->reindexed = true;
-    rc = br_repo_reindex(p->repo, p->reterr);
-    return rc < 0 ? rc : look_once(p, &missing);
+    return rc < 0 ? rc : find_unreadable(p);
 }
 
 static int remove_points(struct pruning *p)
@@ -468,6 +502,20 @@ static int doom_dead(struct pruning *p)
     return rc;
 }
 
+static int doom_unreadable(struct pruning *p)
+{
+    int rc = 0;
+
+    for (size_t i = 0; !rc && i < p->unreadable_count; i++) {
+        if (p->params->dry_run) {
+            p->result->packs_deleted++;
+        } else if (!br_index_avoids(p->index, p->unreadable[i])) {
+            rc = add_salt(p, &p->doomed, &p->doomed_count, p->unreadable[i]);
+        }
+    }
+    return rc;
+}
+
 static int put_lists(struct pruning *p)
 {
     int rc = 0;
@@ -488,18 +536,18 @@ static int put_lists(struct pruning *p)
 
 // Deleting ----------------------------------------------------------------------------------------------------------------------------
 
-static int delete_pack(struct pruning *p, const struct br_needs_pack *pack)
+static int delete_pack(struct pruning *p, const uint8_t *salt, uint64_t bytes)
 {
     char name[BR_OBJECT_NAME_BYTES];
 
-    br_name_pack(pack->facts.salt, name);
+    br_name_pack(salt, name);
     int rc = p->store->ops->remove(p->store->ctx, name, p->reterr);
-    rc = rc < 0 ? rc : add_salt(p, &p->deleted, &p->deleted_count, pack->facts.salt);
+    rc = rc < 0 ? rc : add_salt(p, &p->deleted, &p->deleted_count, salt);
     if (rc < 0) {
         return rc;
     }
     p->result->packs_deleted++;
-    p->result->bytes_deleted += pack->facts.bytes;
+    p->result->bytes_deleted += bytes;
     if (p->deleted_count % PRUNE_SETTLE) {
         return 0;
     }
@@ -512,6 +560,7 @@ static int delete_list(void *ctx, const struct br_doomed *doomed)
 {
     struct pruning *p = ctx;
     unsigned waiting = p->leases_unknown;
+    char name[BR_OBJECT_NAME_BYTES];
     int rc = 0;
 
     for (size_t i = 0; i < p->lease_count; i++) {
@@ -527,7 +576,16 @@ static int delete_list(void *ctx, const struct br_doomed *doomed)
             p->result->packs_waiting++;
             p->result->bytes_waiting += pack->facts.bytes;
         } else if (named) {
-            rc = delete_pack(p, pack);
+            rc = delete_pack(p, pack->facts.salt, pack->facts.bytes);
+        }
+    }
+    for (size_t i = 0; !rc && !waiting && i < p->unreadable_count; i++) {
+        uint64_t bytes = 0;
+
+        br_name_pack(p->unreadable[i], name);
+        if (bsearch(p->unreadable[i], doomed->salts, doomed->count, BR_SALT_BYTES, salt_order)) {
+            (void)!p->store->ops->size(p->store->ctx, name, &bytes, NULL);
+            rc = delete_pack(p, p->unreadable[i], bytes);
         }
     }
     return rc;
@@ -616,10 +674,22 @@ static void count_left(struct pruning *p)
     }
 }
 
+// What killed writers left half written has no name that anybody knows.
+static int sweep(struct pruning *p)
+{
+    uint64_t now = br_ring_unix_ns(p->ring), grace = BR_MAX(p->params->grace_ns, BR_PRUNE_SWEEP_NS);
+
+    return !p->store->ops->sweep || now < grace
+               ? 0
+               : p->store->ops->sweep(p->store->ctx, now - grace, &p->result->bytes_swept, p->reterr);
+}
+
 static int prune(struct pruning *p)
 {
     struct br_repo_refreshed refreshed;
     int rc = p->params->dry_run ? 0 : remove_points(p);
+
+    rc = rc < 0 || p->params->dry_run ? rc : sweep(p);
 
     rc = rc < 0 ? rc : look_at_leases(p);
     rc = rc < 0 ? rc : br_doomed_avoid(p->repo, p->reterr);
@@ -627,6 +697,7 @@ static int prune(struct pruning *p)
     rc = rc < 0 ? rc : look(p);
     rc = rc < 0 ? rc : repack(p);
     rc = rc < 0 ? rc : doom_dead(p);
+    rc = rc < 0 ? rc : doom_unreadable(p);
     if (rc < 0 || p->params->dry_run) {
         return rc;
     }
@@ -664,6 +735,7 @@ int br_prune(const struct br_prune_params *params, struct br_prune_result *ret_r
     free(p.leases);
     free(p.doomed);
     free(p.deleted);
+    free(p.unreadable);
     if (rc < 0 && reterr) {
         *reterr = err;
     }

@@ -8,10 +8,12 @@
 #ifndef BR_REPO_PRUNE_H
 #define BR_REPO_PRUNE_H
 
+#include "engine/base/units.h"
 #include "engine/repo/lease.h"
 
 #define BR_PRUNE_GRACE_NS   (UINT64_C(7) * 24 * 3600 * BR_NS_PER_S)
-#define BR_PRUNE_UNUSED_MAX 10u // percent
+#define BR_PRUNE_SWEEP_NS   (UINT64_C(3600) * BR_NS_PER_S) // a half written object that is younger may be somebody's
+#define BR_PRUNE_UNUSED_MAX 10u                            // percent
 
 struct br_prune_progress {
     const char *phase; // "points", "needs", "repack", "delete"
@@ -47,6 +49,7 @@ struct br_prune_result {
     uint64_t bytes_repacked; // that they came to, anew
     uint64_t packs_waiting;  // doomed, for a run to end
     uint64_t bytes_waiting;
+    uint64_t bytes_swept; // half written objects of killed writers
     uint64_t packs_left;
     uint64_t bytes_left;
     uint64_t bytes_unused; // of these, about, in chunks that nothing needs

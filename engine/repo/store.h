@@ -70,6 +70,11 @@ struct br_store_ops {
     int (*arrived)(void *ctx, const char *name, uint64_t *ret_unix_ns, struct br_err *reterr);
     /** remove - durable after settle; 0 also when it was not there */
     int (*remove)(void *ctx, const char *name, struct br_err *reterr);
+    /**
+     * sweep - remove what killed writers left half written, where it is older than @before_unix_ns by the store's clock; NULL: the store sees to
+     * that itself. A writer that was stopped for that long fails. Durable after settle
+     */
+    int (*sweep)(void *ctx, uint64_t before_unix_ns, uint64_t *ret_bytes, struct br_err *reterr);
     /** space - bytes free for it; UINT64_MAX not known */
     int (*space)(void *ctx, uint64_t *ret_free_bytes, struct br_err *reterr);
     /** close - nothing is under way; frees ctx */

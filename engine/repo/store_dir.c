@@ -560,6 +560,78 @@ static int store_list(void *ctx, const char *prefix, br_store_list_fn *fn, void 
     return list_folder(&listing, path);
 }
 
+// Sweeping ----------------------------------------------------------------------------------------------------------------------------
+
+struct sweeping {
+    struct store_dir *store;
+    const char *path;
+    size_t folder;
+    uint64_t before_unix_ns;
+    uint64_t *bytes;
+    struct br_err *reterr;
+};
+
+static int sweep_folder(const struct sweeping *sweeping, const char *path);
+
+static int sweep_file(const struct sweeping *sweeping, const char *name)
+{
+    struct br_dir *dir = sweeping->store->folders[sweeping->folder].dir;
+    struct br_file *file;
+    struct br_file_info info;
+    struct br_err err = {0};
+    int rc = br_dir_open(dir, name, BR_OPEN_READ, &file, &err);
+
+    if (rc < 0) {
+        return 0; // its writer has just ended
+    }
+    rc = br_file_stat(file, &info, &err);
+    br_file_close(file);
+    if (rc < 0 || info.mtime_ns >= sweeping->before_unix_ns) {
+        return 0;
+    }
+    rc = br_dir_unlink(dir, name, sweeping->reterr);
+    sweeping->store->folders[sweeping->folder].dirty = true;
+    *sweeping->bytes += rc < 0 ? 0 : info.size_bytes;
+    return rc;
+}
+
+static int sweep_entry(void *ctx, const char *name, bool is_dir)
+{
+    const struct sweeping *sweeping = ctx;
+    char full[BR_OBJECT_NAME_BYTES];
+    int len = snprintf(full, sizeof(full), "%s%s%s", sweeping->path, sweeping->path[0] ? "/" : "", name);
+
+    if (len >= (int)sizeof(full) || !name_ok(full)) {
+        return 0;
+    }
+    if (is_dir) {
+        return sweep_folder(sweeping, full);
+    }
+    return strncmp(name, TEMPORARY_PREFIX, sizeof(TEMPORARY_PREFIX) - 1) != 0 ? 0 : sweep_file(sweeping, name);
+}
+
+static int sweep_folder(const struct sweeping *sweeping, const char *path)
+{
+    struct sweeping inside = *sweeping;
+    int rc = folder_of(sweeping->store, path, false, &inside.folder, sweeping->reterr);
+
+    inside.path = path;
+    return rc == -BR_E_NOT_FOUND ? 0
+           : rc < 0              ? rc
+                    : br_dir_list(sweeping->store->folders[inside.folder].dir, sweep_entry, &inside, sweeping->reterr);
+}
+
+static int store_sweep(void *ctx, uint64_t before_unix_ns, uint64_t *ret_bytes, struct br_err *reterr)
+{
+    const struct sweeping sweeping = {
+        .store = ctx, .before_unix_ns = before_unix_ns, .bytes = ret_bytes, .reterr = reterr};
+    struct store_dir *store = ctx;
+
+    *ret_bytes = 0;
+    return store->read_only ? br_err_set(reterr, BR_E_PERMISSION, "the repository was opened to be read")
+                            : sweep_folder(&sweeping, "");
+}
+
 // The rest ----------------------------------------------------------------------------------------------------------------------------
 
 static int store_remove(void *ctx, const char *name, struct br_err *reterr)
@@ -624,6 +696,7 @@ int br_store_dir_open(struct br_ring *ring, struct br_dir *dir, bool read_only, 
         .size = store_size,
         .list = store_list,
         .arrived = store_arrived,
+        .sweep = store_sweep,
         .remove = store_remove,
         .space = store_space,
         .close = store_close,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "engine/base/units.h"
+#include "engine/repo/proof.h"
 #include "engine/repo/version.h"
 
 #define VERIFY_NODES  8u
@@ -203,6 +204,15 @@ struct reading {
     const struct br_frame *open[VERIFY_FRAMES]; // a ring of them, oldest at head
     unsigned head, used;
     uint64_t damaged; // frames of the pack
+    // Of a pack that is not proven yet.
+    struct br_proof *proof;
+    struct br_directory directory;
+    uint32_t frame, chunk; // that come next
+    bool proving;
+    // Of a share: packs with other numbers are passed over.
+    uint32_t from, next; // next: where the next run begins
+    uint64_t left_bytes; // to read
+    bool wrapped;
     struct br_err *reterr;
 };
 
@@ -212,6 +222,26 @@ static void name_pack(const struct br_index_pack *pack, char name[BR_OBJECT_NAME
 }
 
 // Waits for the oldest frame, and lets it go.
+// Is everything in this frame what its id says?
+static void prove_frame(struct reading *reading, const struct br_frame *frame)
+{
+    const struct br_directory *directory = &reading->directory;
+    uint32_t at = 0, end = 0;
+
+    if (!reading->proving) {
+        return;
+    }
+    reading->proving = frame->result >= 0 && reading->frame < directory->frame_count;
+    end = reading->proving ? reading->chunk + directory->frames[reading->frame++].chunks : 0;
+    for (; reading->proving && reading->chunk < end; reading->chunk++) {
+        const struct br_chunk_entry *chunk = &directory->chunks[reading->chunk];
+
+        reading->proving = br_range_ok(at, chunk->len_bytes, frame->raw_bytes) &&
+                           br_proof_chunk(reading->proof, chunk, frame->data + at);
+        at += chunk->len_bytes;
+    }
+}
+
 static void settle_one(struct reading *reading, const struct br_index_pack *pack)
 {
     struct verifying *v = reading->v;
@@ -231,6 +261,7 @@ static void settle_one(struct reading *reading, const struct br_index_pack *pack
         }
         v->result->frames_damaged++;
     }
+    prove_frame(reading, frame);
     br_frames_put(v->frames, frame);
     reading->head = (reading->head + 1) % VERIFY_FRAMES;
     reading->used--;
@@ -253,20 +284,37 @@ static int read_frame(struct reading *reading, const struct br_index_pack *pack,
     return 0;
 }
 
+// A share goes on at @from, and begins again behind the last pack.
+static bool is_of_the_share(struct reading *reading, const struct br_index_pack *pack)
+{
+    if (!reading->v->params->share_bytes) {
+        return true;
+    }
+    if (!reading->left_bytes || (reading->wrapped ? pack->number >= reading->from : pack->number < reading->from)) {
+        return false;
+    }
+    reading->left_bytes -= BR_MIN(reading->left_bytes, pack->bytes);
+    reading->next = pack->number + 1;
+    return true;
+}
+
 static int read_pack(void *ctx, const struct br_index_pack *pack)
 {
     struct reading *reading = ctx;
     struct verifying *v = reading->v;
     struct br_index_frame place;
-    struct br_directory directory = {0};
     struct br_err err = {0};
     char name[BR_OBJECT_NAME_BYTES];
 
+    if (!is_of_the_share(reading, pack)) {
+        return 0;
+    }
     // What the index was made from must be there too, for the day when the index is not.
     reading->damaged = 0;
     name_pack(pack, name);
-    int rc = br_repo_directory(v->params->repo, name, &directory, NULL, &err);
-    br_directory_free(&directory);
+    int rc = br_repo_directory(v->params->repo, name, &reading->directory, NULL, &err);
+    reading->proving = !rc && !pack->proven;
+    reading->frame = reading->chunk = 0;
     if (br_store_is_lost(rc)) {
         return lost(v, &err);
     }
@@ -282,8 +330,17 @@ static int read_pack(void *ctx, const struct br_index_pack *pack)
     while (reading->used) {
         settle_one(reading, pack);
     }
+    reading->proving = reading->proving && reading->frame == reading->directory.frame_count;
+    br_directory_free(&reading->directory);
+    if (!rc && reading->proving) {
+        rc = br_index_set_proven(v->index, pack->number, true, reading->reterr);
+        v->result->packs_proven += !rc;
+    }
     v->result->packs++;
     v->result->packs_damaged += reading->damaged > 0;
+    if (reading->damaged && v->params->damaged) {
+        v->params->damaged(v->params->ctx, pack->number);
+    }
     v->result->bytes_read += pack->bytes;
     v->progress.done += pack->bytes;
     return rc < 0 ? rc : v->lost.code ? -v->lost.code : tell(v);
@@ -315,6 +372,9 @@ static int measure_pack(void *ctx, const struct br_index_pack *pack)
         snprintf(v->text, sizeof(v->text), "%s: %.400s", name, rc < 0 ? err.text : "is not as long as it was");
         bad(v);
         v->result->packs_damaged++;
+        if (v->params->damaged) {
+            v->params->damaged(v->params->ctx, pack->number);
+        }
         rc = br_index_set_proven(v->index, pack->number, false, NULL);
         return rc == -BR_E_NOMEM ? rc : 0;
     }
@@ -323,15 +383,32 @@ static int measure_pack(void *ctx, const struct br_index_pack *pack)
 
 static int read_packs(struct verifying *v, struct br_err *reterr)
 {
-    struct reading reading = {.v = v, .reterr = reterr};
+    static const struct br_uuid nobody;
+    struct reading reading = {.v = v, .reterr = reterr, .left_bytes = v->params->share_bytes};
+    uint64_t from = 0;
     int rc = br_frames_open(v->params->repo, VERIFY_FRAMES, &v->frames, reterr);
 
     v->progress = (struct br_repo_verify_progress){.reading = true};
+    rc =
+        rc < 0 ? rc : br_proof_open(v->params->repo, v->params->points, v->params->point_count, &reading.proof, reterr);
+    rc = rc < 0 ? rc : br_index_noted(v->index, 'v', &nobody, &from, reterr);
     rc = rc < 0 ? rc : br_index_each_pack(v->index, sum_pack, v, reterr);
+    reading.from = reading.next = (uint32_t)from;
+    if (v->params->share_bytes) {
+        v->progress.total = BR_MIN(v->progress.total, v->params->share_bytes);
+    }
     rc = rc < 0 ? rc : br_index_each_pack(v->index, read_pack, &reading, reterr);
+    if (!rc && v->params->share_bytes && reading.left_bytes) {
+        reading.wrapped = true;
+        rc = br_index_each_pack(v->index, read_pack, &reading, reterr);
+    }
+    if (!rc && v->params->share_bytes) {
+        rc = br_index_note(v->index, 'v', &nobody, reading.next, reterr);
+    }
     if (rc == -BR_E_CANCELLED) {
         br_err_set(reterr, BR_E_CANCELLED, "reading the packs");
     }
+    br_proof_close(reading.proof);
     br_frames_close(v->frames);
     return rc;
 }

@@ -22,12 +22,15 @@ struct br_repo_verify_params {
     struct br_repo *repo;
     const struct br_point *points; // those to check, of one volume one behind the other, oldest first
     size_t point_count;
-    bool data;    // read every pack
-    bool lasting; // what is only in packs that a prune means to delete is missing (br_doomed_avoid())
+    bool data;            // read packs
+    uint64_t share_bytes; // with data: so much of them at least, from where the last such run stopped; 0 all
+    bool lasting;         // what is only in packs that a prune means to delete is missing (br_doomed_avoid())
     uint32_t
         without_epoch; // not 0: is all there without what is sealed in this epoch? Only completeness is looked at then
     /** incomplete - called for each point that lacks something; NULL none */
     void (*incomplete)(void *ctx, const struct br_point *point);
+    /** damaged - called for each pack that is damaged, ascending, with its number in the index; NULL none */
+    void (*damaged)(void *ctx, uint32_t pack);
     /** bad - called for each thing that is wrong, named in words; NULL none */
     void (*bad)(void *ctx, const char *what);
     void (*progress)(void *ctx, const struct br_repo_verify_progress *progress); // NULL none
@@ -43,7 +46,8 @@ struct br_repo_verify_result {
     uint64_t packs; // read
     uint64_t packs_damaged;
     uint64_t frames_damaged;
-    uint64_t bytes_read; // of packs
+    uint64_t packs_proven; // that this host did not write, and of which each chunk was now found to be what its id says
+    uint64_t bytes_read;   // of packs
 };
 
 /**

@@ -480,10 +480,47 @@ static int settled_here(struct br_writer *writer, const struct br_chunk_id *id, 
     return rc < 0 ? rc : chunk.proven && br_uuid_equal(&pack.writer, &writer->params.run);
 }
 
+static int number_order(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+// A place that is not damaged, of a block alone or of anything that is whole. Returns 1 or 0.
+static int find_sound(struct br_writer *writer, const struct br_chunk_id *id, bool block, struct br_err *reterr)
+{
+    const struct br_repair *repair = writer->params.repair;
+    struct br_index *index = br_repo_index_of(writer->params.repo);
+    struct br_index_chunk chunk, last;
+    int rc = br_index_find(index, id, &chunk, reterr);
+
+    while (rc > 0) {
+        bool sound =
+            !repair->count || !bsearch(&chunk.pack, repair->packs, repair->count, sizeof(*repair->packs), number_order);
+
+        if (sound && chunk.kind != BR_CHUNK_OVERLAY) {
+            return 1;
+        }
+        if (sound && !block) {
+            int below = pending_find(&writer->pending, &chunk.base) ? 1 : find_sound(writer, &chunk.base, true, reterr);
+            if (below) {
+                return below;
+            }
+        }
+        last = chunk;
+        rc = br_index_find_after(index, id, &last, &chunk, reterr);
+    }
+    return rc;
+}
+
 int br_writer_has(struct br_writer *writer, const struct br_chunk_id *id, struct br_err *reterr)
 {
     struct br_chunk_entry chunk;
     bool proven = false;
+    if (writer->params.repair) {
+        return pending_find(&writer->pending, id) ? 1 : find_sound(writer, id, false, reterr);
+    }
     if (writer->params.anew) {
         return pending_find(&writer->pending, id) ? 1 : settled_here(writer, id, reterr);
     }

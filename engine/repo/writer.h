@@ -20,12 +20,19 @@
 
 struct br_writer;
 
+// What a repair stores: what is in no pack but these, which are damaged; all others count, whoever wrote them.
+struct br_repair {
+    const uint32_t *packs; // numbers in the index, ascending
+    size_t count;
+};
+
 struct br_writer_params {
     struct br_repo *repo;
-    struct br_uuid run;    // written into every pack
-    int level;             // of zstd; 0 none
-    uint64_t target_bytes; // of a pack; 0: BR_PACK_TARGET_BYTES
-    bool anew;             // store all that is put, whatever other packs have
+    struct br_uuid run;             // written into every pack
+    int level;                      // of zstd; 0 none
+    uint64_t target_bytes;          // of a pack; 0: BR_PACK_TARGET_BYTES
+    bool anew;                      // store all that is put, whatever other packs have
+    const struct br_repair *repair; // NULL no repair
 };
 
 struct br_writer_counts {

@@ -80,7 +80,9 @@ done
 copy --volume big
 before=$(du -sb "$second/packs" | cut -f 1)
 t_le "$before" $((4 * 50000000)) "what the copy and what was killed take"
-t_ok blkrep prune "$second" --key-file "$T/key"
+find "$second" -name 'tmp-*' -exec touch -d '2 hours ago' {} +
+t_ok blkrep prune "$second" --key-file "$T/key" --grace 1h
+[[ -z $(find "$second" -name 'tmp-*') ]] || t_fail "what killed writers left half written is still there"
 t_le "$(du -sb "$second/packs" | cut -f 1)" 55000000 "what the copy takes"
 t_ok blkrep restore "$second@latest" "$T/back" --volume big --overwrite --key-file "$T/key"
 t_file_equal "$T/big" "$T/back"
