@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/repo/lease.h"
 #include "engine/repo/verify.h"
 #include "tools/audit.h"
 #include "tools/repository.h"
@@ -469,6 +470,7 @@ struct shredding {
     size_t lost_count;
     uint64_t points_removed, packs_removed, bytes_removed;
     bool done;
+    struct br_err *reterr;
 };
 
 static void shred_lose(void *ctx, const struct br_point *point)
@@ -610,6 +612,24 @@ static int shred_do(struct shredding *shredding, struct br_err *reterr)
     return error ? error : audit;
 }
 
+static int refuse_held(void *ctx, const struct br_point_mark *hold, int rc, const struct br_err *err)
+{
+    const struct shredding *shredding = ctx;
+    char id[BR_UUID_TEXT_BYTES];
+
+    (void)rc; // one that does not open holds all the same
+    (void)err;
+    for (size_t i = 0; i < shredding->lost_count; i++) {
+        if (br_uuid_equal(&shredding->lost[i].id, &hold->point) &&
+            br_uuid_equal(&shredding->lost[i].volume, &hold->volume)) {
+            br_uuid_text(&hold->point, id);
+            return br_err_set(shredding->reterr, BR_E_REFUSED,
+                              "point %.8s is held, and would be lost: blkrep unhold lifts that", id);
+        }
+    }
+    return 0;
+}
+
 static int shred_confirm(struct shredding *shredding, struct br_err *reterr)
 {
     char question[200], word[16];
@@ -631,6 +651,8 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
     error = error ? error : key_open(cli, dry_run, &shredding.verb, reterr);
     error = error ? error : shred_check(&shredding, reterr);
     error = error ? error : shred_look(&shredding, reterr);
+    shredding.reterr = reterr;
+    error = error || dry_run ? error : br_hold_each(shredding.verb.repository.repo, refuse_held, &shredding, reterr);
     error = error || dry_run ? error : shred_confirm(&shredding, reterr);
     struct run_log *log =
         error || dry_run ? NULL : run_log_begin(cli, shredding.verb.ring, &shredding.verb.repository, true);

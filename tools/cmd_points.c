@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdio.h>
 
+#include "engine/repo/lease.h"
 #include "tools/repository.h"
 
 static const struct cli_option points_options[] = {
@@ -48,6 +49,7 @@ static const struct cli_field points_point_fields[] = {
     {"bytes_stored", "number", "By which the repository grew."},
     {"unreadable_blocks", "number", "That the source could not read."},
     {"root", "text", "The hash that names the content."},
+    {"held", "boolean", "No prune removes it (blkrep-hold(1))."},
     {"tags", "list", "Its tags."},
     {NULL, NULL, NULL},
 };
@@ -75,7 +77,38 @@ static json_t *uuid_json(const struct br_uuid *uuid)
     return br_uuid_is_nil(uuid) ? json_null() : json_string(text);
 }
 
-static void point_event(const struct cli *cli, const struct br_point *point)
+// The points that are held, by id.
+struct held {
+    struct br_uuid *points;
+    size_t count;
+};
+
+static int take_held(void *ctx, const struct br_point_mark *hold, int rc, const struct br_err *err)
+{
+    struct held *held = ctx;
+    void *more = reallocarray(held->points, held->count + 1, sizeof(*held->points));
+
+    (void)rc; // one that does not open holds all the same
+    (void)err;
+    if (!more) {
+        return -BR_E_NOMEM;
+    }
+    held->points = more;
+    held->points[held->count++] = hold->point;
+    return 0;
+}
+
+static bool is_held(const struct held *held, const struct br_uuid *point)
+{
+    for (size_t i = 0; i < held->count; i++) {
+        if (br_uuid_equal(&held->points[i], point)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void point_event(const struct cli *cli, const struct br_point *point, bool held)
 {
     json_t *event = json_object(), *tags = json_array();
     char text[2 * BR_HASH_BYTES + 1];
@@ -102,6 +135,7 @@ static void point_event(const struct cli *cli, const struct br_point *point)
     json_object_set_new(event, "unreadable_blocks", json_integer((json_int_t)point->unreadable_blocks));
     br_hash_text(&point->root, text);
     json_object_set_new(event, "root", json_string(text));
+    json_object_set_new(event, "held", json_boolean(held));
     json_object_set_new(event, "tags", tags);
     cli_event(cli, event);
 }
@@ -122,7 +156,7 @@ static unsigned depth_of(const struct repository_points *points, size_t at)
     return depth;
 }
 
-static void point_line(const struct cli *cli, const struct br_point *point, unsigned depth)
+static void point_line(const struct cli *cli, const struct br_point *point, bool held, unsigned depth)
 {
     char id[BR_UUID_TEXT_BYTES], taken[40], size[32], changed[32], stored[32], label[BR_LABEL_BYTES];
     char tags[BR_POINT_TAGS_MAX * BR_POINT_TAG_BYTES + 8] = "";
@@ -139,9 +173,9 @@ static void point_line(const struct cli *cli, const struct br_point *point, unsi
         br_quote(point->tags[t], tag, sizeof(tag));
         snprintf(tags + strlen(tags), sizeof(tags) - strlen(tags), "%s%s", t ? "," : "", tag);
     }
-    cli_print(cli, "%*s%.8s  %-20s %10s %10s %10s  %-11s  %-7s  %s%s%s", (int)BR_MIN(2 * depth, 40u), "", id, taken,
+    cli_print(cli, "%*s%.8s  %-20s %10s %10s %10s  %-11s  %-7s  %s%s%s%s", (int)BR_MIN(2 * depth, 40u), "", id, taken,
               size, changed, stored, br_point_type_name(point->type), br_consistency_name(point->consistency), label,
-              *tags ? "  " : "", tags);
+              *tags ? "  " : "", tags, held ? "  (held)" : "");
 }
 
 static int points_time(struct cli *cli, const char *option, uint64_t otherwise, uint64_t *ret_unix_ns,
@@ -155,8 +189,8 @@ static int points_time(struct cli *cli, const char *option, uint64_t otherwise, 
     return 0;
 }
 
-static int points_print(struct cli *cli, const struct repository_points *points, uint64_t *ret_count,
-                        struct br_err *reterr)
+static int points_print(struct cli *cli, const struct repository_points *points, const struct held *held,
+                        uint64_t *ret_count, struct br_err *reterr)
 {
     uint64_t since, until;
     int error = points_time(cli, "since", 0, &since, reterr);
@@ -174,13 +208,13 @@ static int points_print(struct cli *cli, const struct repository_points *points,
             continue;
         }
         if (cli->json) {
-            point_event(cli, point);
+            point_event(cli, point, is_held(held, &point->id));
         } else {
             if (!*ret_count) {
                 cli_print(cli, "%-8s  %-20s %10s %10s %10s  %-11s  %-7s  %s", "POINT", "TAKEN", "SIZE", "CHANGED",
                           "STORED", "TYPE", "STATE", "SOURCE");
             }
-            point_line(cli, point, cli_flag(cli, "tree") ? depth_of(points, i) : 0);
+            point_line(cli, point, is_held(held, &point->id), cli_flag(cli, "tree") ? depth_of(points, i) : 0);
         }
         ++*ret_count;
     }
@@ -193,6 +227,7 @@ static int points_run(struct cli *cli, struct br_err *reterr)
     struct br_ring *ring = NULL;
     struct repository repository = {0};
     struct repository_points points = {0};
+    struct held held = {0};
     uint64_t count = 0;
     int error = repository_word(cli->args[0], repo, point, reterr);
 
@@ -202,7 +237,8 @@ static int points_run(struct cli *cli, struct br_err *reterr)
     error = error ? error : place_ring(cli, &ring, reterr);
     error = error ? error : repository_open(cli, ring, repo, true, &repository, reterr);
     error = error ? error : repository_points(cli, &repository, &points, reterr);
-    error = error ? error : points_print(cli, &points, &count, reterr);
+    error = error ? error : br_hold_each(repository.repo, take_held, &held, reterr);
+    error = error ? error : points_print(cli, &points, &held, &count, reterr);
     cli_report_text(cli, "repository", repository.path[0] ? repository.path : cli->args[0]);
     cli_report_number(cli, "points", count);
     cli_report_number(cli, "damaged", points.damaged);
@@ -215,6 +251,7 @@ static int points_run(struct cli *cli, struct br_err *reterr)
     }
     error = repository_result(&repository, error, reterr);
     repository_points_free(&points);
+    free(held.points);
     repository_close(&repository);
     br_ring_close(ring);
     return error;

@@ -37,6 +37,11 @@ b key shred "$repo" 1 --dry-run
 t_json_is shredded false
 b points "$repo"
 t_json_is points 4
+b hold "$repo@$second"
+t_run blkrep key shred "$repo" 1 --key-file "$T/key" --yes
+t_status 3
+t_stderr_has "is held"
+b unhold "$repo@$second"
 cp -a "$repo" "$T/before"
 
 b key shred "$repo" 1 --yes

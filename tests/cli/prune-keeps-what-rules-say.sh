@@ -44,6 +44,8 @@ mapfile -t id < <(ids)
 
 # Nothing is changed by a dry run, which says for each point what becomes of it; then it does.
 t_ok blkrep hold "$repo@${id[2]}" --why 'the auditors'
+t_ok blkrep points "$repo" --volume disk.img
+[[ $(grep -c '(held)' "$T/out") -eq 1 ]] || t_fail "points does not show what is held"
 t_ok blkrep prune "$repo" --volume disk.img --keep-last 2 --keep-daily 4 --dry-run
 t_stdout_has "(held)"
 t_stdout_has "(newest, last 1, daily 2026-10-08)"
