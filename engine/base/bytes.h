@@ -149,6 +149,14 @@ static inline bool br_buf_failed(const struct br_buf *buf)
     return buf->failed;
 }
 
+/** br_u32_order - for qsort() and bsearch() of uint32_t, ascending */
+static inline int br_u32_order(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+    return (left > right) - (left < right);
+}
+
 // A reader over bytes from outside. Reading past the end is sticky: it yields zeros and br_reader_ok() turns false, so that decoders
 // check once before they use what they read.
 struct br_reader {

@@ -133,6 +133,12 @@ struct br_object {
 /** br_object_kind_name - "config", "key", "epoch", "pack", "point", "lease", "tombstone", "doomed", "hold", "history", "shredded epoch"; "unknown" */
 const char *br_object_kind_name(enum br_object_kind kind);
 
+/** br_salt_order - for qsort() and bsearch() of salts, ascending */
+static inline int br_salt_order(const void *a, const void *b)
+{
+    return memcmp(a, b, BR_SALT_BYTES);
+}
+
 // Names. Each gives the name of an object in the store; a name that is none of these belongs to somebody else, or to a newer version.
 /** br_name_key, br_name_epoch, br_name_pack, br_name_point, br_name_lease, br_name_doomed, br_name_hold - into @name, BR_OBJECT_NAME_BYTES */
 void br_name_key(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES]);

@@ -499,11 +499,6 @@ int br_index_find_after(struct br_index *index, const struct br_chunk_id *id, co
 
 // Doomed packs ------------------------------------------------------------------------------------------------------------------------
 
-static int salt_order(const void *a, const void *b)
-{
-    return memcmp(a, b, BR_SALT_BYTES);
-}
-
 int br_index_avoid(struct br_index *index, const uint8_t (*salts)[BR_SALT_BYTES], size_t count, struct br_err *reterr)
 {
     if (!count) {
@@ -516,7 +511,7 @@ int br_index_avoid(struct br_index *index, const uint8_t (*salts)[BR_SALT_BYTES]
     index->avoided = more;
     memcpy(index->avoided + index->avoided_count, salts, count * BR_SALT_BYTES);
     index->avoided_count += count;
-    qsort(index->avoided, index->avoided_count, BR_SALT_BYTES, salt_order);
+    qsort(index->avoided, index->avoided_count, BR_SALT_BYTES, br_salt_order);
     return 0;
 }
 
@@ -529,7 +524,7 @@ void br_index_avoid_none(struct br_index *index)
 
 bool br_index_avoids(const struct br_index *index, const uint8_t salt[BR_SALT_BYTES])
 {
-    return index->avoided_count && bsearch(salt, index->avoided, index->avoided_count, BR_SALT_BYTES, salt_order);
+    return index->avoided_count && bsearch(salt, index->avoided, index->avoided_count, BR_SALT_BYTES, br_salt_order);
 }
 
 size_t br_index_avoid_count(const struct br_index *index)
@@ -801,17 +796,10 @@ int br_index_set_proven(struct br_index *index, uint32_t number, bool proven, st
     return rc ? index_error(rc, "marking a pack", reterr) : 0;
 }
 
-static int number_order(const void *a, const void *b)
-{
-    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-
-    return (left > right) - (left < right);
-}
-
 // @numbers: ascending
 static bool is_among(uint32_t number, const uint32_t *numbers, size_t count)
 {
-    return bsearch(&number, numbers, count, sizeof(*numbers), number_order) != NULL;
+    return bsearch(&number, numbers, count, sizeof(*numbers), br_u32_order) != NULL;
 }
 
 // Entries that are to go, by key and value: LMDB's cursors lose their place when one of several values of a key is deleted below them.
@@ -951,35 +939,8 @@ int br_index_note(struct br_index *index, char letter, const struct br_uuid *id,
     return rc ? index_error(rc, "noting", reterr) : 0;
 }
 
-int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
-{
-    uint64_t losses;
-    MDB_txn *txn;
-    int rc = br_index_losses(index, &losses, reterr);
-    uint32_t *sorted = rc < 0 ? NULL : calloc(BR_MAX(count, 1u), sizeof(*sorted));
-
-    if (rc < 0 || !sorted) {
-        return rc < 0 ? rc : br_err_set(reterr, BR_E_NOMEM, "dropping packs");
-    }
-    memcpy(sorted, numbers, count * sizeof(*sorted));
-    qsort(sorted, count, sizeof(*sorted), number_order);
-    rc = mdb_txn_begin(index->env, NULL, 0, &txn);
-    if (!rc) {
-        rc = put_number(index, txn, "losses", 6, losses + 1);
-        for (enum table table = PACKS; !rc && table < TABLES; table++) {
-            rc = drop_from(index, txn, table, sorted, count);
-        }
-        if (rc) {
-            mdb_txn_abort(txn);
-        } else {
-            rc = commit(index, txn);
-        }
-    }
-    free(sorted);
-    return rc ? index_error(rc, "dropping packs", reterr) : 0;
-}
-
-int br_index_empty(struct br_index *index, struct br_err *reterr)
+// Forgets the packs with these numbers, ascending; NULL: all.
+static int forget(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
 {
     uint64_t losses;
     MDB_txn *txn;
@@ -992,7 +953,7 @@ int br_index_empty(struct br_index *index, struct br_err *reterr)
     if (!rc) {
         rc = put_number(index, txn, "losses", 6, losses + 1);
         for (enum table table = PACKS; !rc && table < TABLES; table++) {
-            rc = mdb_drop(txn, index->tables[table], 0);
+            rc = numbers ? drop_from(index, txn, table, numbers, count) : mdb_drop(txn, index->tables[table], 0);
         }
         if (rc) {
             mdb_txn_abort(txn);
@@ -1000,5 +961,24 @@ int br_index_empty(struct br_index *index, struct br_err *reterr)
             rc = commit(index, txn);
         }
     }
-    return rc ? index_error(rc, "emptying it", reterr) : 0;
+    return rc ? index_error(rc, "dropping packs", reterr) : 0;
+}
+
+int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
+{
+    uint32_t *sorted = calloc(BR_MAX(count, 1u), sizeof(*sorted));
+
+    if (!sorted) {
+        return br_err_set(reterr, BR_E_NOMEM, "dropping packs");
+    }
+    memcpy(sorted, numbers, count * sizeof(*sorted));
+    qsort(sorted, count, sizeof(*sorted), br_u32_order);
+    int rc = forget(index, sorted, count, reterr);
+    free(sorted);
+    return rc;
+}
+
+int br_index_empty(struct br_index *index, struct br_err *reterr)
+{
+    return forget(index, NULL, 0, reterr);
 }

@@ -193,11 +193,6 @@ struct doomed_list {
     struct br_err *reterr;
 };
 
-static int salt_order(const void *a, const void *b)
-{
-    return memcmp(a, b, BR_SALT_BYTES);
-}
-
 static int take_doomed(void *ctx, const char *name)
 {
     const struct doomed_list *list = ctx;
@@ -223,7 +218,7 @@ static int take_doomed(void *ctx, const char *name)
         }
         return rc;
     }
-    qsort(doomed.salts, doomed.count, sizeof(*doomed.salts), salt_order);
+    qsort(doomed.salts, doomed.count, sizeof(*doomed.salts), br_salt_order);
     rc = list->fn(list->ctx, &doomed);
     free(doomed.salts);
     return rc;

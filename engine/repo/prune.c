@@ -92,11 +92,6 @@ static int add_salt(struct pruning *p, uint8_t (**salts)[BR_SALT_BYTES], size_t 
     return 0;
 }
 
-static int salt_order(const void *a, const void *b)
-{
-    return memcmp(a, b, BR_SALT_BYTES);
-}
-
 // Points ------------------------------------------------------------------------------------------------------------------------------
 
 static bool is_to_go(const struct pruning *p, const struct br_point *point)
@@ -201,7 +196,7 @@ static int find_unreadable(struct pruning *p)
     p->unreadable_count = 0;
     int rc = p->missing ? 0 : p->store->ops->list(p->store->ctx, "packs/", take_unreadable, p, p->reterr);
     if (p->unreadable_count) {
-        qsort(p->unreadable, p->unreadable_count, BR_SALT_BYTES, salt_order);
+        qsort(p->unreadable, p->unreadable_count, BR_SALT_BYTES, br_salt_order);
     }
     return rc;
 }
@@ -570,7 +565,7 @@ static int delete_list(void *ctx, const struct br_doomed *doomed)
     for (size_t at = 0; !rc && at < br_needs_count(p->needs); at++) {
         const struct br_needs_pack *pack = br_needs_pack(p->needs, at);
         bool named = !pack->chunks_needed && pack->doomed && doomed->count &&
-                     bsearch(pack->facts.salt, doomed->salts, doomed->count, BR_SALT_BYTES, salt_order);
+                     bsearch(pack->facts.salt, doomed->salts, doomed->count, BR_SALT_BYTES, br_salt_order);
 
         if (named && waiting) {
             p->result->packs_waiting++;
@@ -583,7 +578,7 @@ static int delete_list(void *ctx, const struct br_doomed *doomed)
         uint64_t bytes = 0;
 
         br_name_pack(p->unreadable[i], name);
-        if (bsearch(p->unreadable[i], doomed->salts, doomed->count, BR_SALT_BYTES, salt_order)) {
+        if (bsearch(p->unreadable[i], doomed->salts, doomed->count, BR_SALT_BYTES, br_salt_order)) {
             (void)!p->store->ops->size(p->store->ctx, name, &bytes, NULL);
             rc = delete_pack(p, p->unreadable[i], bytes);
         }
@@ -597,7 +592,7 @@ static bool is_there(struct pruning *p, const uint8_t *salt)
     struct br_err err = {0};
     uint64_t bytes;
 
-    if (p->deleted_count && bsearch(salt, p->deleted, p->deleted_count, BR_SALT_BYTES, salt_order)) {
+    if (p->deleted_count && bsearch(salt, p->deleted, p->deleted_count, BR_SALT_BYTES, br_salt_order)) {
         return false;
     }
     br_name_pack(salt, name);
@@ -650,7 +645,7 @@ static int delete_doomed(struct pruning *p)
     rc = rc < 0 ? rc : br_doomed_each(p->repo, delete_list, p, p->reterr);
     rc = rc < 0 ? rc : p->store->ops->settle(p->store->ctx, p->reterr);
     if (p->deleted_count) {
-        qsort(p->deleted, p->deleted_count, BR_SALT_BYTES, salt_order);
+        qsort(p->deleted, p->deleted_count, BR_SALT_BYTES, br_salt_order);
     }
     rc = rc < 0 ? rc : br_doomed_each(p->repo, remove_list, p, p->reterr);
     rc = rc < 0 ? rc : p->store->ops->settle(p->store->ctx, p->reterr);
@@ -665,7 +660,7 @@ static void count_left(struct pruning *p)
     for (size_t at = 0; p->needs && at < br_needs_count(p->needs); at++) {
         const struct br_needs_pack *pack = br_needs_pack(p->needs, at);
 
-        if (p->deleted_count && bsearch(pack->facts.salt, p->deleted, p->deleted_count, BR_SALT_BYTES, salt_order)) {
+        if (p->deleted_count && bsearch(pack->facts.salt, p->deleted, p->deleted_count, BR_SALT_BYTES, br_salt_order)) {
             continue;
         }
         r->packs_left++;

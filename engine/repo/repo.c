@@ -835,13 +835,6 @@ static int numbers_add(uint32_t **numbers, size_t *count, uint32_t number, struc
     return 0;
 }
 
-static int number_order(const void *a, const void *b)
-{
-    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-
-    return (left > right) - (left < right);
-}
-
 static int refresh_pack(void *ctx, const char *name)
 {
     struct refreshing *refreshing = ctx;
@@ -904,7 +897,7 @@ static int note_gone(void *ctx, const struct br_index_pack *pack)
     }
 
     if (refreshing->there_count &&
-        bsearch(&pack->number, refreshing->there, refreshing->there_count, sizeof(*refreshing->there), number_order)) {
+        bsearch(&pack->number, refreshing->there, refreshing->there_count, sizeof(*refreshing->there), br_u32_order)) {
         return 0;
     }
     // A writer may have put it there, and into the index, since the names were listed; and a store that fails has not lost anything yet.
@@ -926,7 +919,7 @@ int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshe
     *ret_refreshed = (struct br_repo_refreshed){0};
     int rc = repo->store.ops->list(repo->store.ctx, "packs/", refresh_pack, &refreshing, reterr);
     if (!rc && refreshing.there_count) {
-        qsort(refreshing.there, refreshing.there_count, sizeof(*refreshing.there), number_order);
+        qsort(refreshing.there, refreshing.there_count, sizeof(*refreshing.there), br_u32_order);
     }
     rc = rc < 0 ? rc : br_index_each_pack(repo->index, note_gone, &refreshing, reterr);
     if (!rc && refreshing.gone_count) {

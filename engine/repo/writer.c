@@ -480,13 +480,6 @@ static int settled_here(struct br_writer *writer, const struct br_chunk_id *id, 
     return rc < 0 ? rc : chunk.proven && br_uuid_equal(&pack.writer, &writer->params.run);
 }
 
-static int number_order(const void *a, const void *b)
-{
-    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-
-    return (left > right) - (left < right);
-}
-
 // A place that is not damaged, of a block alone or of anything that is whole. Returns 1 or 0.
 static int find_sound(struct br_writer *writer, const struct br_chunk_id *id, bool block, struct br_err *reterr)
 {
@@ -497,7 +490,7 @@ static int find_sound(struct br_writer *writer, const struct br_chunk_id *id, bo
 
     while (rc > 0) {
         bool sound =
-            !repair->count || !bsearch(&chunk.pack, repair->packs, repair->count, sizeof(*repair->packs), number_order);
+            !repair->count || !bsearch(&chunk.pack, repair->packs, repair->count, sizeof(*repair->packs), br_u32_order);
 
         if (sound && chunk.kind != BR_CHUNK_OVERLAY) {
             return 1;
