@@ -139,7 +139,7 @@ static void repair_progress(void *ctx, const struct br_point_delta_progress *at)
 static int repair_points(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
 {
     const struct br_repair repair = {.packs = verify->damaged, .count = verify->damaged_count};
-    struct br_copy_result result;
+    struct br_copy_result result = {.was_there = false};
     struct br_point there;
     struct br_err err = {0};
     char id[BR_UUID_TEXT_BYTES];
@@ -165,8 +165,10 @@ static int repair_points(struct verify *verify, const struct repository_points *
             error = 0;
             continue;
         }
-        error = error ? error : br_copy_point(&params, &result, &err);
-        verify->repaired_bytes += result.counts.stored_bytes;
+        if (!error) {
+            error = br_copy_point(&params, &result, &err);
+            verify->repaired_bytes += result.counts.stored_bytes;
+        }
         // What is damaged in the other one too is told by the look behind.
         if (error == -BR_E_CORRUPT || error == -BR_E_NOT_FOUND) {
             cli_warn(verify->cli, "point %.8s: %s", id, err.text);
