@@ -95,7 +95,7 @@ t_status 1
 t_json_is error.name HOOK
 head -n 1 "$T/out" | jq -e '.type == "ready" and .size_bytes == 9437999' >/dev/null || t_fail "no ready line"
 # shellcheck disable=SC2016 # for nbdkit's shell
-t_ok nbdkit -U - "${BLKREP%/*}/nbdkit-blkrep-plugin.so" "$repo@latest" state="$BLKREP_STATE" --run 'nbdinfo --size "$uri"'
+t_ok "${BLKREP_NBDKIT:-nbdkit}" -U - "${BLKREP%/*}/nbdkit-blkrep-plugin.so" "$repo@latest" state="$BLKREP_STATE" --run 'nbdinfo --size "$uri"'
 t_stdout_is 9437999
 
 # a port: loopback only, unless asked for; TLS, with a certificate of a client or without
