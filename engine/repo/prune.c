@@ -320,10 +320,9 @@ static uint64_t unused_of(const struct br_needs_pack *pack)
                : pack->facts.bytes;
 }
 
-static bool is_candidate(const struct pruning *p, const struct br_needs_pack *pack)
+static bool could_shrink(const struct pruning *p, const struct br_needs_pack *pack)
 {
-    return pack->chunks_needed && pack->facts.proven && !is_of_a_live_run(p, &pack->facts.writer) &&
-           (pack->doomed || unused_of(pack));
+    return pack->chunks_needed && !is_of_a_live_run(p, &pack->facts.writer) && (pack->doomed || unused_of(pack));
 }
 
 struct candidate {
@@ -349,7 +348,7 @@ static int most_unused_first(const void *a, const void *b)
 // The packs to write anew, so that no more than allowed is unused.
 static int choose(struct pruning *p, struct candidate **ret_chosen, size_t *ret_count)
 {
-    uint64_t stored = 0, unused = 0;
+    uint64_t stored = 0, unused = 0, unproven = 0;
     struct candidate *chosen = NULL;
     size_t count = 0, take = 0;
 
@@ -360,7 +359,9 @@ static int choose(struct pruning *p, struct candidate **ret_chosen, size_t *ret_
             stored += pack->facts.bytes;
             unused += unused_of(pack);
         }
-        if (is_candidate(p, pack)) {
+        bool could = could_shrink(p, pack);
+        unproven += could && !pack->facts.proven ? unused_of(pack) : 0;
+        if (could && pack->facts.proven) {
             struct candidate *more = one_more(p, chosen, &count, sizeof(*chosen));
 
             if (!more) {
@@ -371,6 +372,12 @@ static int choose(struct pruning *p, struct candidate **ret_chosen, size_t *ret_
             chosen[count - 1] = (struct candidate){
                 .at = at, .unused = unused_of(pack), .bytes = pack->facts.bytes, .doomed = pack->doomed};
         }
+    }
+    if (unproven * 100 > stored * BR_MIN(p->params->unused_max, 100u)) {
+        note(p,
+             "%" PRIu64
+             " MiB are unused in packs that this host has not proven, and stay: blkrep verify --data proves them",
+             unproven >> 20);
     }
     if (count) {
         qsort(chosen, count, sizeof(*chosen), most_unused_first);
