@@ -82,7 +82,7 @@ static void source_set(struct world *w, unsigned image)
     w->image = image;
 }
 
-// Images that share some blocks, and differ in others by a page or wholly.
+// Images that share some blocks with the first one, and differ in others by a page or wholly: what is new in one is needed by its points alone.
 static void make_images(struct world *w)
 {
     for (unsigned i = 0; i < IMAGES; i++) {
@@ -92,7 +92,7 @@ static void make_images(struct world *w)
             t_rand_fill(&w->rand, w->images[i], SIZE_BYTES);
             continue;
         }
-        memcpy(w->images[i], w->images[i - 1], SIZE_BYTES);
+        memcpy(w->images[i], w->images[0], SIZE_BYTES);
         for (unsigned b = 0; b < 8; b++) {
             bool page = t_rand_below(&w->rand, 2);
             size_t unit = page ? BR_PAGE_BYTES : BR_BLOCK_BYTES;
@@ -385,7 +385,8 @@ static void backups_stop(struct world *from, enum within within, uint64_t most)
 
         world_fork(from, n, &w);
         struct hook hook = {.w = &w, .within = within, .host = 1 + (unsigned)t_rand_below(&w.rand, 2)};
-        source_set(&w, (unsigned)t_rand_below(&w.rand, IMAGES));
+        // Often what the middle one of the points has, and no other: when that goes, nobody but this backup needs it.
+        source_set(&w, t_rand_below(&w.rand, 2) ? 1 : (unsigned)t_rand_below(&w.rand, IMAGES));
         bool full = t_rand_below(&w.rand, 6) == 0;
         t_repo_hook(n, happen, &hook);
         int rc = backup(&w, 0, full, &err);
@@ -444,7 +445,7 @@ static void each_within(const char *what, void stop(struct world *, enum within,
 static void a_backup_may_stop_for_as_long_as_it_likes(void **state)
 {
     (void)state;
-    each_within("backup", backups_stop, 1, 4);
+    each_within("backup", backups_stop, 1, 1);
 }
 
 static void a_prune_may_stop_for_as_long_as_it_likes(void **state)
