@@ -243,26 +243,6 @@ static void receive_on_progress(void *ctx, uint64_t stream_bytes, uint64_t bytes
     progress_show(&run->progress, &sample);
 }
 
-static void receive_report(struct cli *cli, const struct receive_run *run, const struct br_receive_result *r)
-{
-    char text[2 * BR_HASH_BYTES + 1];
-
-    cli_report_text(cli, "replica", run->target.name);
-    cli_report_bool(cli, "new_version", r->new_version);
-    cli_report_bool(cli, "full", r->header.full);
-    cli_report_number(cli, "size_bytes", r->header.size_bytes);
-    cli_report_number(cli, "stream_bytes", r->stream_bytes);
-    cli_report_number(cli, "bytes_durable", r->far.bytes_durable);
-    cli_report_number(cli, "bytes_written", r->far.bytes_written);
-    cli_report_number(cli, "bytes_rechecked", r->far.bytes_rechecked);
-    cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
-    cli_report_text(cli, "consistency", br_consistency_name(r->header.consistency));
-    cli_report_number(cli, "generation", r->header.generation.counter);
-    br_hash_text(&r->root, text);
-    cli_report_text(cli, "root", text);
-    cli_report_seconds(cli, "seconds", r->duration_ns);
-}
-
 static void receive_remember(struct receive_run *run, const struct br_receive_result *r, int result)
 {
     struct br_err err = {0};
@@ -299,7 +279,7 @@ static int receive_engine(struct receive_run *run, struct br_err *reterr)
     run->begun_ns = br_ring_now_ns(run->ring);
     int error = br_receive_run(&params, &result, reterr);
     progress_end(&run->progress);
-    receive_report(cli, run, &result);
+    stream_receive_report(cli, run->target.name, &result);
     receive_remember(run, &result, error);
     if (!error) {
         cli_print(cli, "%s: %s generation %llu", run->target.name, result.new_version ? "received" : "already at",

@@ -218,12 +218,11 @@ static void receive_on_progress(void *ctx, uint64_t stream_bytes, uint64_t bytes
     progress_show(&end->progress, &sample);
 }
 
-static void receive_report(const struct stream_end *end, const struct br_receive_result *r)
+void stream_receive_report(struct cli *cli, const char *name, const struct br_receive_result *r)
 {
-    struct cli *cli = end->cli;
     char text[2 * BR_HASH_BYTES + 1];
 
-    cli_report_text(cli, "replica", end->repository.path);
+    cli_report_text(cli, "replica", name);
     cli_report_bool(cli, "new_version", r->new_version);
     cli_report_bool(cli, "full", r->header.full);
     cli_report_number(cli, "size_bytes", r->header.size_bytes);
@@ -234,11 +233,18 @@ static void receive_report(const struct stream_end *end, const struct br_receive
     cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
     cli_report_text(cli, "consistency", br_consistency_name(r->header.consistency));
     cli_report_number(cli, "generation", r->header.generation.counter);
-    br_uuid_text(&r->header.generation.id, text);
-    cli_report_text(cli, "point", text);
     br_hash_text(&r->root, text);
     cli_report_text(cli, "root", text);
     cli_report_seconds(cli, "seconds", r->duration_ns);
+}
+
+static void receive_report(const struct stream_end *end, const struct br_receive_result *r)
+{
+    char text[BR_UUID_TEXT_BYTES];
+
+    stream_receive_report(end->cli, end->repository.path, r);
+    br_uuid_text(&r->header.generation.id, text);
+    cli_report_text(end->cli, "point", text);
 }
 
 static void receive_remember(struct stream_end *end, const struct br_receive_result *r, int result)
