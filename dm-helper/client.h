@@ -203,6 +203,8 @@ BR_MUST_CHECK int dmh_nbd_connect(struct dmh_client *client, const struct dmh_nb
 /**
  * dmh_nbd_reconnect - give the device new sockets in place of dead ones: root only
  * Requests that were under way are sent anew, so a server may see one twice. Also after dead_s: then what waited has failed, what comes goes on.
+ * A socket that was taken may be shut down right after: when the kernel gave the old one up for a timeout, that one's receiver ends a moment
+ * later and marks the place dead that the new one is in by then (recv_work(), seen on 6.1). Who serves sees its connection end, and reconnects.
  * Errors: -BR_E_NOT_FOUND; -BR_E_BUSY its connections are alive, as far as the kernel has noticed within retry_ms
  */
 BR_MUST_CHECK int dmh_nbd_reconnect(struct dmh_client *client, const struct dmh_nbd_reconnect *reconnect,

@@ -91,11 +91,12 @@ vm_qemu_args() {
     if vm_kvm_works "$series"; then
         qemu_args+=(-accel kvm -cpu max)
     else
-        # cx16: QEMU 7.2 crashes kernel 6.12 with it. erms, fsrm: TCG emulates rep movsb byte by byte.
-        qemu_args+=(-accel "tcg,thread=multi" -cpu "max,cx16=off,erms=off,fsrm=off")
+        # cx16: QEMU 7.2 crashes kernel 6.12 with it. erms, fsrm: TCG emulates rep movsb byte by byte. la57, smap, smep and the kernel's
+        # mitigations (below): a fifth level of page tables, and code that keeps a CPU's secrets that TCG hasn't, cost it a fifth of its speed.
+        qemu_args+=(-accel "tcg,thread=multi" -cpu "max,cx16=off,erms=off,fsrm=off,la57=off,smap=off,smep=off")
     fi
     # no_timer_check: on a busy machine an emulated timer ticks too late for the kernel's test of it, which panics.
-    local words="$root_words console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on"
+    local words="$root_words console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on mitigations=off"
     if [ -n "$shell" ]; then
         qemu_args+=(-serial mon:stdio -append "$words quiet")
     else

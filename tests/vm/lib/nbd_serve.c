@@ -5,9 +5,9 @@
 //     nbd_serve SOCKET FILE [stall=N]    serve; the N-th write and all requests after it get no answer, and it says "stalled"
 //     nbd_serve foreign DEVICE FILE      serve FILE as DEVICE (/dev/nbdN) in the old way, by ioctls: somebody else's device
 //
-// "serving" when it can be connected to, "disconnected" when the kernel said goodbye. It ends with a signal. The bytes: a request is magic
-// 0x25609513, u16 flags, u16 type, u64 cookie, u64 offset, u32 length, then what is to be written; an answer is magic 0x67446698, u32 error,
-// u64 cookie, then what was read; all big-endian (the NBD protocol's doc/proto.md, "Transmission").
+// "serving" when it can be connected to, "disconnected" when the kernel said goodbye, "ended" when a connection did. It ends with a signal.
+// The bytes: a request is magic 0x25609513, u16 flags, u16 type, u64 cookie, u64 offset, u32 length, then what is to be written; an answer is
+// magic 0x67446698, u32 error, u64 cookie, then what was read; all big-endian (the NBD protocol's doc/proto.md, "Transmission").
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -130,6 +130,7 @@ static void *serve(void *argument)
     char *bytes = malloc(LENGTH_MAX);
 
     while (bytes && !serve_one(fd, bytes)) {}
+    puts("ended");
     free(bytes);
     close(fd);
     return NULL;
