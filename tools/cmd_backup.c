@@ -84,17 +84,8 @@ struct backup_run {
 static void backup_on_progress(void *ctx, const struct br_sync_progress *at)
 {
     struct backup_run *run = ctx;
-    struct progress_sample sample = {
-        .phase = br_sync_phase_name(at->phase),
-        .position_bytes = at->position_bytes,
-        .size_bytes = at->size_bytes,
-        .durable_bytes = at->bytes_durable,
-        .shipped_bytes = at->bytes_shipped,
-        .elapsed_ns = at->elapsed_ns,
-    };
-
-    run_log_stage(run->log, sample.phase);
-    progress_show(&run->progress, &sample);
+    run_log_stage(run->log, br_sync_phase_name(at->phase));
+    progress_show_sync(&run->progress, at);
 }
 
 static int backup_tags(struct backup_run *run, struct br_err *reterr)
@@ -248,9 +239,8 @@ static int backup_open_far(struct backup_run *run, struct br_err *reterr)
 
 static int backup_engine(struct backup_run *run, struct br_err *reterr)
 {
-    const struct cli *cli = run->cli;
-    uint64_t period_ns;
-    int error = source_end_recheck_period(&run->source, &period_ns, reterr);
+    struct br_sync_params params;
+    int error = source_end_params(&run->source, run->ring, &params, reterr);
 
     error = error ? error : backup_open_far(run, reterr);
     bool anew = !error && br_backup_anew(&run->far);
@@ -263,31 +253,13 @@ static int backup_engine(struct backup_run *run, struct br_err *reterr)
             run->cli,
             "the point to compare with lacks something: all is compared, and what is missing stored (see blkrep verify)");
     }
-    const struct br_sync_params params = {
-        .ring = run->ring,
-        .source = run->source.place.file,
-        .size_bytes = run->source.place.object.size_bytes,
-        .sector_bytes = run->source.place.object.sector_bytes,
-        .consistency = source_end_consistency(&run->source),
-        .label = run->source.place.path,
-        .dir = run->source.place.dir,
-        .source_identity = source_end_identity(&run->source),
-        .endpoint = run->far,
-        .tracker = backup_tracker(run),
-        .force_full = anew || !whole,
-        .always = true,
-        .verify = cli_flag(cli, "verify"),
-        .dry_run = cli_flag(cli, "dry-run"),
-        .continue_on_read_error = cli_flag(cli, "continue-on-read-error"),
-        .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
-        .recheck_period_ns = period_ns,
-        .bytes_per_second = cli_size(cli, "bwlimit", 0),
-        .cancel = &cli_cancel,
-        .source_check = source_end_check,
-        .source_check_ctx = &run->source,
-        .progress = backup_on_progress,
-        .progress_ctx = run,
-    };
+    params.endpoint = run->far;
+    params.tracker = backup_tracker(run);
+    params.force_full = anew || !whole;
+    params.always = true;
+    params.bytes_per_second = cli_size(run->cli, "bwlimit", 0);
+    params.progress = backup_on_progress;
+    params.progress_ctx = run;
     error = br_sync_run(&params, &run->result, reterr);
     progress_end(&run->progress);
     // What a differential is compared with is another point than the source's state is of, as a rule.
@@ -299,6 +271,7 @@ static int backup_engine(struct backup_run *run, struct br_err *reterr)
     run->made = br_backup_point(&run->far) != NULL;
     if (run->made) {
         run->point = *br_backup_point(&run->far);
+        run->result.unreadable_blocks = run->point.unreadable_blocks;
         repository_note(run->cli, &run->repository, &run->point);
     }
     return source_end_blame(&run->source, error, reterr);
@@ -307,8 +280,7 @@ static int backup_engine(struct backup_run *run, struct br_err *reterr)
 static void backup_report(struct backup_run *run)
 {
     struct cli *cli = run->cli;
-    const struct br_sync_result *r = &run->result;
-    char text[2 * BR_HASH_BYTES + 1];
+    char text[BR_UUID_TEXT_BYTES];
 
     cli_report_text(cli, "source", run->source.place.path[0] ? run->source.place.path : cli->args[0]);
     cli_report_text(cli, "repository", run->repository.path[0] ? run->repository.path : cli->args[1]);
@@ -317,29 +289,11 @@ static void backup_report(struct backup_run *run)
     br_uuid_text(&run->point.parent, text);
     cli_report_text(cli, "parent", run->made && !br_uuid_is_nil(&run->point.parent) ? text : NULL);
     cli_report_text(cli, "pointtype", run->made ? br_point_type_name(run->point.type) : NULL);
-    cli_report_text(cli, "tracker", r->tracker);
-    cli_report_text(cli, "fallback_reason", r->fallback_reason);
-    cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
-    cli_report_bool(cli, "dry_run", r->dry_run);
-    cli_report_number(cli, "size_bytes", r->size_bytes);
-    cli_report_number(cli, "bytes_read", r->bytes_read);
-    cli_report_number(cli, "bytes_changed", r->bytes_changed);
-    cli_report_number(cli, "bytes_zeroed", r->zero_bytes);
+    source_end_report(cli, &run->source, &run->result);
     cli_report_number(cli, "bytes_data", run->counts.raw_bytes);
     cli_report_number(cli, "bytes_stored", run->counts.stored_bytes);
     cli_report_number(cli, "chunks", run->counts.chunks);
     cli_report_number(cli, "chunks_stored", run->counts.chunks_stored);
-    cli_report_number(cli, "bytes_tracked", r->tracked.bytes_named);
-    cli_report_number(cli, "bytes_rechecked_source", r->tracked.bytes_rechecked);
-    cli_report_bool(cli, "tracker_caught", r->tracked.caught);
-    cli_report_seconds(cli, "seconds_window", source_end_window_ns(&run->source));
-    cli_report_number(cli, "unreadable_blocks", run->made ? run->point.unreadable_blocks : r->unreadable_blocks);
-    cli_report_bool(cli, "verified", r->verified);
-    cli_report_seconds(cli, "seconds", r->duration_ns);
-    br_uuid_text(&r->volume, text);
-    cli_report_text(cli, "volume", br_uuid_is_nil(&r->volume) ? NULL : text);
-    br_hash_text(&r->root, text);
-    cli_report_text(cli, "root", br_hash_equal(&r->root, &br_hash_zero) ? NULL : text);
 }
 
 static void backup_say(const struct backup_run *run)

@@ -64,53 +64,25 @@ struct sync_run {
 static void sync_on_progress(void *ctx, const struct br_sync_progress *at)
 {
     struct sync_run *run = ctx;
-    struct progress_sample sample = {
-        .phase = br_sync_phase_name(at->phase),
-        .position_bytes = at->position_bytes,
-        .size_bytes = at->size_bytes,
-        .durable_bytes = at->bytes_durable,
-        .shipped_bytes = at->bytes_shipped,
-        .resumed_bytes = at->bytes_resumed,
-        .elapsed_ns = at->elapsed_ns,
-    };
 
-    progress_show(&run->progress, &sample);
+    progress_show_sync(&run->progress, at);
 }
 
 static int sync_engine(struct sync_run *run, struct br_err *reterr)
 {
     const struct cli *cli = run->cli;
-    uint64_t period_ns;
-    int error = source_end_recheck_period(&run->source, &period_ns, reterr);
+    struct br_sync_params params;
+    int error = source_end_params(&run->source, run->ring, &params, reterr);
 
     if (error) {
         return error;
     }
-    struct br_sync_params params = {
-        .ring = run->ring,
-        .source = run->source.place.file,
-        .size_bytes = run->source.place.object.size_bytes,
-        .sector_bytes = run->source.place.object.sector_bytes,
-        .consistency = source_end_consistency(&run->source),
-        .label = run->source.place.path,
-        .dir = run->source.place.dir,
-        .source_identity = source_end_identity(&run->source),
-        .endpoint = run->target.endpoint,
-        .tracker = source_end_tracker(&run->source),
-        .force_full = cli_flag(cli, "force-full"),
-        .overwrite = cli_flag(cli, "overwrite"),
-        .verify = cli_flag(cli, "verify"),
-        .dry_run = cli_flag(cli, "dry-run"),
-        .continue_on_read_error = cli_flag(cli, "continue-on-read-error"),
-        .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
-        .recheck_period_ns = period_ns,
-        .bytes_per_second = run->target.address.remote ? 0 : cli_size(cli, "bwlimit", 0), // TLS limits its own,
-        .cancel = &cli_cancel,
-        .source_check = source_end_check,
-        .source_check_ctx = &run->source,
-        .progress = sync_on_progress,
-        .progress_ctx = run,
-    };
+    params.endpoint = run->target.endpoint;
+    params.force_full = cli_flag(cli, "force-full");
+    params.overwrite = cli_flag(cli, "overwrite");
+    params.bytes_per_second = run->target.address.remote ? 0 : cli_size(cli, "bwlimit", 0); // TLS limits its own
+    params.progress = sync_on_progress;
+    params.progress_ctx = run;
     error = br_sync_run(&params, &run->result, reterr);
     progress_end(&run->progress);
     return source_end_blame(&run->source, error, reterr);
@@ -120,45 +92,27 @@ static void sync_report(struct sync_run *run)
 {
     struct cli *cli = run->cli;
     const struct br_sync_result *r = &run->result;
-    char text[2 * BR_HASH_BYTES + 1];
+    char text[BR_UUID_TEXT_BYTES];
 
     // What could not be opened is named as it was given.
     cli_report_text(cli, "source", run->source.place.path[0] ? run->source.place.path : cli->args[0]);
     cli_report_text(cli, "replica", run->target.name[0] ? run->target.name : cli->args[1]);
-    cli_report_text(cli, "tracker", r->tracker);
-    cli_report_text(cli, "fallback_reason", r->fallback_reason);
-    cli_report_text(cli, "consistency", br_consistency_name((uint8_t)r->consistency));
-    cli_report_bool(cli, "dry_run", r->dry_run);
+    source_end_report(cli, &run->source, r);
     cli_report_bool(cli, "may_write", r->may_write);
     cli_report_bool(cli, "resumed", r->resumed);
     cli_report_bool(cli, "new_version", r->new_version);
-    cli_report_number(cli, "size_bytes", r->size_bytes);
-    cli_report_number(cli, "bytes_read", r->bytes_read);
     cli_report_number(cli, "bytes_read_old", r->bytes_old);
-    cli_report_number(cli, "bytes_changed", r->bytes_changed);
-    cli_report_number(cli, "bytes_zeroed", r->zero_bytes);
     cli_report_number(cli, "bytes_shipped", r->bytes_shipped);
     cli_report_number(cli, "bytes_resumed", r->bytes_resumed);
     cli_report_number(cli, "bytes_durable", r->bytes_durable);
     cli_report_number(cli, "bytes_written", r->bytes_written);
     cli_report_number(cli, "bytes_rechecked", r->bytes_rechecked);
     cli_report_number(cli, "recheck_mismatches", r->recheck_mismatches);
-    cli_report_number(cli, "bytes_tracked", r->tracked.bytes_named);
-    cli_report_number(cli, "bytes_rechecked_source", r->tracked.bytes_rechecked);
-    cli_report_bool(cli, "tracker_caught", r->tracked.caught);
-    cli_report_seconds(cli, "seconds_window", source_end_window_ns(&run->source));
-    cli_report_number(cli, "unreadable_blocks", r->unreadable_blocks);
-    cli_report_bool(cli, "verified", r->verified);
-    cli_report_seconds(cli, "seconds", r->duration_ns);
     cli_report_seconds(cli, "seconds_scan", r->scan_ns);
     cli_report_seconds(cli, "seconds_commit", r->commit_ns);
     cli_report_number(cli, "generation", r->generation.counter);
     br_uuid_text(&r->generation.id, text);
     cli_report_text(cli, "generation_id", br_uuid_is_nil(&r->generation.id) ? NULL : text);
-    br_uuid_text(&r->volume, text);
-    cli_report_text(cli, "volume", br_uuid_is_nil(&r->volume) ? NULL : text);
-    br_hash_text(&r->root, text);
-    cli_report_text(cli, "root", br_hash_equal(&r->root, &br_hash_zero) ? NULL : text);
 }
 
 static void sync_say(const struct sync_run *run)

@@ -150,6 +150,57 @@ int source_end_recheck_period(const struct source_end *end, uint64_t *ret_ns, st
     return error;
 }
 
+int source_end_params(struct source_end *end, struct br_ring *ring, struct br_sync_params *ret_params,
+                      struct br_err *reterr)
+{
+    const struct cli *cli = end->cli;
+
+    *ret_params = (struct br_sync_params){
+        .ring = ring,
+        .source = end->place.file,
+        .size_bytes = end->place.object.size_bytes,
+        .sector_bytes = end->place.object.sector_bytes,
+        .consistency = source_end_consistency(end),
+        .label = end->place.path,
+        .dir = end->place.dir,
+        .source_identity = source_end_identity(end),
+        .tracker = source_end_tracker(end),
+        .verify = cli_flag(cli, "verify"),
+        .dry_run = cli_flag(cli, "dry-run"),
+        .continue_on_read_error = cli_flag(cli, "continue-on-read-error"),
+        .recheck_bytes = cli_size(cli, "recheck", BR_RECHECK_DEFAULT),
+        .cancel = &cli_cancel,
+        .source_check = source_end_check,
+        .source_check_ctx = end,
+    };
+    return source_end_recheck_period(end, &ret_params->recheck_period_ns, reterr);
+}
+
+void source_end_report(struct cli *cli, const struct source_end *end, const struct br_sync_result *result)
+{
+    char text[2 * BR_HASH_BYTES + 1];
+
+    cli_report_text(cli, "tracker", result->tracker);
+    cli_report_text(cli, "fallback_reason", result->fallback_reason);
+    cli_report_text(cli, "consistency", br_consistency_name((uint8_t)result->consistency));
+    cli_report_bool(cli, "dry_run", result->dry_run);
+    cli_report_number(cli, "size_bytes", result->size_bytes);
+    cli_report_number(cli, "bytes_read", result->bytes_read);
+    cli_report_number(cli, "bytes_changed", result->bytes_changed);
+    cli_report_number(cli, "bytes_zeroed", result->zero_bytes);
+    cli_report_number(cli, "bytes_tracked", result->tracked.bytes_named);
+    cli_report_number(cli, "bytes_rechecked_source", result->tracked.bytes_rechecked);
+    cli_report_bool(cli, "tracker_caught", result->tracked.caught);
+    cli_report_seconds(cli, "seconds_window", source_end_window_ns(end));
+    cli_report_number(cli, "unreadable_blocks", result->unreadable_blocks);
+    cli_report_bool(cli, "verified", result->verified);
+    cli_report_seconds(cli, "seconds", result->duration_ns);
+    br_uuid_text(&result->volume, text);
+    cli_report_text(cli, "volume", br_uuid_is_nil(&result->volume) ? NULL : text);
+    br_hash_text(&result->root, text);
+    cli_report_text(cli, "root", br_hash_equal(&result->root, &br_hash_zero) ? NULL : text);
+}
+
 uint64_t source_end_window_ns(const struct source_end *end)
 {
     return end->view ? end->view->window->window_ns : 0;

@@ -7,6 +7,7 @@
 
 #include "engine/replica/replica.h"
 #include "engine/sync/endpoint.h"
+#include "engine/sync/sync.h"
 #include "tools/place.h"
 
 struct source_end {
@@ -47,6 +48,14 @@ const struct br_tracker *source_end_tracker(const struct source_end *end);
 uint64_t source_end_window_ns(const struct source_end *end);
 /** source_end_recheck_period - how soon every block must be proven anew: the setting of the volume's section, or the default */
 BR_MUST_CHECK int source_end_recheck_period(const struct source_end *end, uint64_t *ret_ns, struct br_err *reterr);
+/**
+ * source_end_params - a run of br_sync_run() from this source, as the options that sync and backup share ask for it
+ * What is the target's, --force-full and --bwlimit among it, stays zero for the caller to fill. @end must outlive the run.
+ */
+BR_MUST_CHECK int source_end_params(struct source_end *end, struct br_ring *ring, struct br_sync_params *ret_params,
+                                    struct br_err *reterr);
+/** source_end_report - the fields that reports of sync and backup share, of how the source was read; also of one that was never opened */
+void source_end_report(struct cli *cli, const struct source_end *end, const struct br_sync_result *result);
 /**
  * source_end_blame - what a failed run failed of: a view whose store overflowed gives read errors, which are not the disk's
  * Returns @error, or what replaces it

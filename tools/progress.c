@@ -138,6 +138,21 @@ void progress_show(struct progress *progress, const struct progress_sample *samp
     }
 }
 
+void progress_show_sync(struct progress *progress, const struct br_sync_progress *at)
+{
+    const struct progress_sample sample = {
+        .phase = br_sync_phase_name(at->phase),
+        .position_bytes = at->position_bytes,
+        .size_bytes = at->size_bytes,
+        .durable_bytes = at->bytes_durable,
+        .shipped_bytes = at->bytes_shipped,
+        .resumed_bytes = at->bytes_resumed,
+        .elapsed_ns = at->elapsed_ns,
+    };
+
+    progress_show(progress, &sample);
+}
+
 void progress_end(struct progress *progress)
 {
     if (progress->shown) {

@@ -5,6 +5,7 @@
 #ifndef BR_TOOLS_PROGRESS_H
 #define BR_TOOLS_PROGRESS_H
 
+#include "engine/sync/sync.h"
 #include "tools/cli.h"
 
 struct progress {
@@ -34,6 +35,8 @@ extern const struct cli_field progress_fields[]; // of each line, for blkrep(1)
 BR_MUST_CHECK int progress_begin(struct progress *progress, struct cli *cli, struct br_err *reterr);
 /** progress_show - one sample */
 void progress_show(struct progress *progress, const struct progress_sample *sample);
+/** progress_show_sync - one sample of a sync or a backup */
+void progress_show_sync(struct progress *progress, const struct br_sync_progress *at);
 /** progress_end - clears the terminal's line */
 void progress_end(struct progress *progress);
 

@@ -6,11 +6,7 @@
 . "$(dirname "$0")/../lib/serve.sh"
 
 export BLKREP_PASSPHRASE=kept
-s_configure "[repository main]" "path = $T/main" "serve = yes"
-s_start
-s_pair boss --role=admin
-R=$S_URL/main
-s_as boss t_ok blkrep init "$R"
+s_start_repository
 t_random "$T/a.img" 3M 1
 s_as boss t_ok blkrep backup "$T/a.img" "$R"
 cp -a "$T/main" "$T/old"

@@ -6,53 +6,9 @@
 #include "engine/sync/remote.h"
 #include "engine/sync/wire.h"
 #include "tests/lib/t_delta.h"
+#include "tests/lib/t_script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
-
-struct script {
-    const uint8_t *data;
-    size_t len;
-};
-
-static int swallow(void *ctx, const void *head, size_t head_len, const void *body, size_t body_len,
-                   struct br_err *reterr)
-{
-    (void)ctx;
-    (void)head;
-    (void)body;
-    (void)reterr;
-    return head_len + body_len > BR_MESSAGE_BYTES_MAX ? (abort(), 0) : 0;
-}
-
-static int next_line(void *ctx, struct br_buf *message, uint64_t timeout_ns, struct br_err *reterr)
-{
-    struct script *script = ctx;
-
-    br_buf_reset(message);
-    if (script->len < 2) {
-        return br_err_set(reterr, BR_E_PEER, "the script has ended");
-    }
-    size_t len = br_get_u16(script->data);
-    if (!timeout_ns && len & 1) {
-        return 0; // not there yet for who only looks
-    }
-    len = BR_MIN(len, script->len - 2);
-    br_buf_append(message, script->data + 2, len);
-    script->data += 2 + len;
-    script->len -= 2 + len;
-    return 1;
-}
-
-static uint64_t no_bytes(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void close_nothing(void *ctx)
-{
-    (void)ctx;
-}
 
 static void give_back(void *ctx)
 {
@@ -124,11 +80,9 @@ static void use(const struct br_endpoint *endpoint)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 {
-    static const struct br_channel_ops ops = {
-        .send = swallow, .recv = next_line, .sent_bytes = no_bytes, .close = close_nothing};
     static struct br_sim *sim;
     static struct br_ring *ring;
-    struct script script = {data, len_bytes};
+    struct t_script script = {data, len_bytes};
     struct br_endpoint endpoint;
 
     if (!sim) {
@@ -138,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
             abort();
         }
     }
-    struct br_remote_params params = {.channel = {.ops = &ops, .ctx = &script},
+    struct br_remote_params params = {.channel = {.ops = &t_script_late_ops, .ctx = &script},
                                       .ring = ring,
                                       .volume = "db",
                                       .level = len_bytes & 1 ? 1 : 0,

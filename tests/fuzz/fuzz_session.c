@@ -7,6 +7,7 @@
 #include "engine/ring/sim.h"
 #include "engine/sync/session.h"
 #include "tests/lib/t_far.h"
+#include "tests/lib/t_script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
 
@@ -24,25 +25,6 @@ static int say_nothing(void *ctx, const void *head, size_t head_len, const void 
         abort(); // what a session says must be readable
     }
     return 0;
-}
-
-static int hear_nothing(void *ctx, struct br_buf *message, uint64_t timeout_ns, struct br_err *reterr)
-{
-    (void)ctx;
-    (void)message;
-    (void)timeout_ns;
-    return br_err_set(reterr, BR_E_PEER, "not used");
-}
-
-static uint64_t no_bytes(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void close_nothing(void *ctx)
-{
-    (void)ctx;
 }
 
 static int open_volume(void *ctx, const char *volume, uint8_t role, bool discard_damaged, bool plan,
@@ -102,8 +84,7 @@ static void seal_message(struct br_buf *message)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 {
-    static const struct br_channel_ops ops = {
-        .send = say_nothing, .recv = hear_nothing, .sent_bytes = no_bytes, .close = close_nothing};
+    const struct br_channel_ops ops = t_sink_ops(say_nothing);
     static struct br_sim *sim;
     static struct br_ring *ring;
     struct br_session *session;
@@ -128,12 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
     if (br_session_open(&params, &session, NULL)) {
         return 0;
     }
-    while (len_bytes >= 2 && rc == 0) {
-        size_t len = BR_MIN((size_t)br_get_u16(data), len_bytes - 2);
-        br_buf_reset(&message);
-        br_buf_append(&message, data + 2, len);
-        data += 2 + len;
-        len_bytes -= 2 + len;
+    struct t_script script = {data, len_bytes};
+    while (rc == 0 && t_script_next(&script, &message)) {
         seal_message(&message);
         rc = br_session_message(session, &message, NULL);
     }

@@ -7,50 +7,9 @@
 #include "engine/repo/store_remote.h"
 #include "engine/repo/store_wire.h"
 #include "engine/ring/sim.h"
+#include "tests/lib/t_script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
-
-struct script {
-    const uint8_t *data;
-    size_t len;
-};
-
-static int swallow(void *ctx, const void *head, size_t head_len, const void *body, size_t body_len,
-                   struct br_err *reterr)
-{
-    (void)ctx;
-    (void)head;
-    (void)body;
-    (void)reterr;
-    return head_len + body_len > BR_MESSAGE_BYTES_MAX ? (abort(), 0) : 0;
-}
-
-static int next_line(void *ctx, struct br_buf *message, uint64_t timeout_ns, struct br_err *reterr)
-{
-    struct script *script = ctx;
-
-    (void)timeout_ns;
-    br_buf_reset(message);
-    if (script->len < 2) {
-        return br_err_set(reterr, BR_E_PEER, "the script has ended");
-    }
-    size_t len = BR_MIN((size_t)br_get_u16(script->data), script->len - 2);
-    br_buf_append(message, script->data + 2, len);
-    script->data += 2 + len;
-    script->len -= 2 + len;
-    return 1;
-}
-
-static uint64_t no_bytes(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void close_nothing(void *ctx)
-{
-    (void)ctx;
-}
 
 static int take_name(void *ctx, const char *name)
 {
@@ -98,11 +57,9 @@ static void use(const struct br_store *store)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 {
-    static const struct br_channel_ops ops = {
-        .send = swallow, .recv = next_line, .sent_bytes = no_bytes, .close = close_nothing};
     static struct br_sim *sim;
     static struct br_ring *ring;
-    struct script script = {data, len_bytes};
+    struct t_script script = {data, len_bytes};
     struct br_store store;
 
     if (!sim) {
@@ -111,8 +68,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
             abort();
         }
     }
-    const struct br_store_remote_params params = {
-        .channel = {.ops = &ops, .ctx = &script}, .ring = ring, .repository = "main", .what = "there", .write = true};
+    const struct br_store_remote_params params = {.channel = {.ops = &t_script_ops, .ctx = &script},
+                                                  .ring = ring,
+                                                  .repository = "main",
+                                                  .what = "there",
+                                                  .write = true};
     if (!br_store_remote_open(&params, &store, NULL)) {
         use(&store);
         store.ops->close(store.ctx);

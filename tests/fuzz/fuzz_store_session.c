@@ -8,6 +8,7 @@
 #include "engine/repo/store_guard.h"
 #include "engine/repo/store_session.h"
 #include "engine/ring/sim.h"
+#include "tests/lib/t_script.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes);
 
@@ -34,25 +35,6 @@ static int say_nothing(void *ctx, const void *head, size_t head_len, const void 
     }
     br_buf_free(&whole);
     return 0;
-}
-
-static int hear_nothing(void *ctx, struct br_buf *message, uint64_t timeout_ns, struct br_err *reterr)
-{
-    (void)ctx;
-    (void)message;
-    (void)timeout_ns;
-    return br_err_set(reterr, BR_E_PEER, "not used");
-}
-
-static uint64_t no_bytes(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void close_nothing(void *ctx)
-{
-    (void)ctx;
 }
 
 static int open_store(void *ctx, const char *repository, uint8_t role, struct br_store *ret_store, uint8_t *ret_role,
@@ -127,8 +109,7 @@ static void require_unharmed(const struct br_sim *sim, enum br_role role)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
 {
-    static const struct br_channel_ops ops = {
-        .send = say_nothing, .recv = hear_nothing, .sent_bytes = no_bytes, .close = close_nothing};
+    const struct br_channel_ops ops = t_sink_ops(say_nothing);
     static struct br_sim *world;
     struct bed bed = {.role = len_bytes ? (enum br_role)(BR_ROLE_READER + data[0] % 4) : BR_ROLE_READER};
     struct br_store_session *session;
@@ -145,12 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len_bytes)
     if (br_store_session_open(&params, &session, NULL)) {
         abort();
     }
-    for (size_t at = 1; at + 2 <= len_bytes && !rc;) {
-        size_t len = BR_MIN((size_t)br_get_u16(data + at), len_bytes - at - 2);
-
-        br_buf_reset(&message);
-        br_buf_append(&message, data + at + 2, len);
-        at += 2 + len;
+    struct t_script script = {data + BR_MIN(len_bytes, (size_t)1), len_bytes ? len_bytes - 1 : 0};
+    while (!rc && t_script_next(&script, &message)) {
         rc = br_store_session_message(session, &message, NULL);
         rc = rc ? rc : br_store_session_tick(session, NULL);
     }

@@ -62,6 +62,15 @@ s_pair() {
     t_status 0
 }
 
+# s_start_repository: a server that keeps an empty repository, $R, in $T/main; client boss is its admin
+s_start_repository() {
+    s_configure "[repository main]" "path = $T/main" "serve = yes"
+    s_start
+    s_pair boss --role=admin
+    R=$S_URL/main
+    s_as boss t_ok blkrep init "$R"
+}
+
 # s_audit CLIENT|server: the audit log
 s_audit() { cat "$T/${1/#server/server-state}/audit.ndjson"; }
 

@@ -107,6 +107,20 @@ static void poke(struct bed *bed, const char *source, uint64_t at, size_t len, u
     br_sim_poke(bed->sim, source, bytes, len, at);
 }
 
+// Points of a volume that was empty and was written whole then, so that each block has a chunk of its own.
+static void filled(struct bed *bed, const char *source, uint64_t size_bytes)
+{
+    must(bed, backup(bed, source, size_bytes, false, 0));
+    poke(bed, source, 0, size_bytes, 1);
+    must(bed, backup(bed, source, size_bytes, false, 0));
+}
+
+static void bed_open_filled(struct bed *bed, uint64_t size_bytes)
+{
+    bed_open(bed);
+    filled(bed, "src", size_bytes);
+}
+
 static void expect_point(struct bed *bed, const char *source, const struct br_point *point)
 {
     struct t_repo repo;
@@ -142,10 +156,7 @@ static void a_window_reads_from_as_many_packs_as_there_are(void **state)
     struct bed bed;
     const uint64_t size_bytes = 100 * BR_BLOCK_BYTES;
 
-    bed_open(&bed);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
-    poke(&bed, "src", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    bed_open_filled(&bed, size_bytes);
     for (uint64_t b = 0; b < 100; b++) { // each block's overlay in a pack of its own
         poke(&bed, "src", b * BR_BLOCK_BYTES + 4096, 4096, 100 + b);
         must(&bed, backup(&bed, "src", size_bytes, false, 0));
@@ -207,10 +218,7 @@ static void packs_that_lie_hide_nothing(void **state)
     struct bed bed;
     const uint64_t size_bytes = 40 * BR_BLOCK_BYTES;
 
-    bed_open(&bed);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
-    poke(&bed, "src", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    bed_open_filled(&bed, size_bytes);
     poke(&bed, "src", 5 * BR_BLOCK_BYTES, 5000, 2); // an overlay, and nodes of both versions
     must(&bed, backup(&bed, "src", size_bytes, false, 0));
     struct t_index others;
@@ -238,10 +246,7 @@ static void a_pack_that_went_away_is_missed_and_stored_again(void **state)
     struct bed bed;
     const uint64_t size_bytes = 40 * BR_BLOCK_BYTES;
 
-    bed_open(&bed);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
-    poke(&bed, "src", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    bed_open_filled(&bed, size_bytes);
     assert_int_equal(bed.whole, 1);
     for (unsigned lose = 0; lose < 2; lose++) { // with the index, and without
         struct br_buf names = {0};
@@ -279,10 +284,7 @@ static void what_rots_is_found_by_the_recheck_and_stored_again(void **state)
     const uint64_t size_bytes = 40 * BR_BLOCK_BYTES;
     struct br_buf names = {0};
 
-    bed_open(&bed);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
-    poke(&bed, "src", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    bed_open_filled(&bed, size_bytes);
     must(&bed, backup(&bed, "src", size_bytes, false, UINT64_C(1) << 30));
     packs(&bed, &names);
     for (char *rest = (char *)names.data, *name; (name = strsep(&rest, " ")) && *name;) {
@@ -308,10 +310,7 @@ static void the_recheck_goes_on_where_it_stopped(void **state)
     const uint64_t size_bytes = 40 * BR_BLOCK_BYTES;
     uint64_t rechecked = 0;
 
-    bed_open(&bed);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
-    poke(&bed, "src", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "src", size_bytes, false, 0));
+    bed_open_filled(&bed, size_bytes);
     for (unsigned run = 0; run < 5; run++) {
         must(&bed, backup(&bed, "src", size_bytes, false, 8 * BR_BLOCK_BYTES));
         assert_int_equal(bed.result.bytes_rechecked, 8 * BR_BLOCK_BYTES);
@@ -328,17 +327,13 @@ static void nothing_is_left_out_or_laid_over_what_nobody_has_proven(void **state
     const uint64_t size_bytes = 20 * BR_BLOCK_BYTES;
 
     bed_open(&bed);
-    must(&bed, backup(&bed, "one", size_bytes, false, 0));
-    poke(&bed, "one", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "one", size_bytes, false, 0));
+    filled(&bed, "one", size_bytes);
     must(&bed, backup(&bed, "two", size_bytes, false, 0));
     poke(&bed, "two", 0, size_bytes, 1);
     must(&bed, backup(&bed, "two", size_bytes, false, 0));
     assert_true(bed.counts.raw_bytes < 20000); // the same data: found
     bed_lose_index(&bed);
-    must(&bed, backup(&bed, "three", size_bytes, false, 0));
-    poke(&bed, "three", 0, size_bytes, 1);
-    must(&bed, backup(&bed, "three", size_bytes, false, 0));
+    filled(&bed, "three", size_bytes);
     assert_true(bed.counts.raw_bytes >= size_bytes); // by somebody, for all this host knows
     bed_lose_index(&bed);
     poke(&bed, "one", 5 * BR_BLOCK_BYTES, 4096, 2);
