@@ -4,19 +4,11 @@
 # zero, growth and shrink; by index, by time, by its digits; also with the index and the source's state lost. A run after the first stores
 # what changed. A point's root is that of a replica of the same source.
 . "$(dirname "$0")/../lib/cli.sh"
+. "$(dirname "$0")/../lib/points.sh"
 
 v=$T/volume repo=$T/repo
 t_ok blkrep init "$repo" --encryption none # scrypt takes its time, and is tested elsewhere
 t_json_of() { "$BLKREP" points "$repo" --json | jq -r "select(.type == \"point\") | $1"; }
-# backup [OPTIONS]: one more point; a copy of what it must be
-n=0
-backup() {
-    t_ok blkrep backup "$v" "$repo" --json "$@"
-    cp --sparse=always "$v" "$T/is.$n"
-    point[n]=$(t_json point)
-    stored=$(t_json bytes_stored)
-    n=$((n + 1))
-}
 restored() { # N WORD [OPTIONS]: the point that WORD names is that one
     t_ok blkrep restore "$repo@$2" "$T/back" --overwrite "${@:3}"
     t_file_equal "$T/is.$1" "$T/back"

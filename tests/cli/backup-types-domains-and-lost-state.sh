@@ -4,18 +4,11 @@
 # volume is full. --volume goes on with a volume whose state was lost, storing nothing twice; --domain says whose data are shared. Every
 # point reads back as the source was.
 . "$(dirname "$0")/../lib/cli.sh"
+. "$(dirname "$0")/../lib/points.sh"
 
 v=$T/volume repo=$T/repo
 t_ok blkrep init "$repo" --encryption none
 t_random "$v" 4M 1
-n=0
-backup() {
-    t_ok blkrep backup "$v" "$repo" --json "$@"
-    cp --sparse=always "$v" "$T/is.$n"
-    point[n]=$(t_json point)
-    stored=$(t_json bytes_stored)
-    n=$((n + 1))
-}
 parent_is() { [[ $(jq -r 'select(.type == "exit") | .parent' "$T/out") == "$1" ]] || t_fail "another parent than $1"; }
 
 backup --type differential

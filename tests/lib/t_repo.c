@@ -311,34 +311,38 @@ int t_repo_read(struct t_repo *repo, const struct br_point *point, uint8_t *byte
 static int backup_in(struct br_sim *sim, struct t_repo *repo, struct br_file *source, struct br_dir *dir,
                      struct t_backup *backup, struct br_err *err)
 {
+    const char *name = backup->source ? backup->source : "src";
     struct br_backup_params params = {
         .repo = repo->repo,
         .type = backup->full ? BR_POINT_FULL : BR_POINT_INCREMENTAL,
-        .host = backup->host,
+        .host = backup->host ? backup->host : "simulated",
         .tracker = "scan",
         .level = 1,
-        .pack_bytes = 100000,
+        .pack_bytes = backup->pack_bytes ? backup->pack_bytes : 100000,
     };
     struct br_endpoint far = {0};
     int rc = br_volume_load(dir, &params.volume, err);
 
     rc = rc < 0 ? rc : br_backup_open(&params, &far, err);
-    int whole = rc < 0 ? rc : br_backup_whole(&far, err);
-    rc = BR_MIN(whole, 0);
+    backup->whole = rc < 0 ? rc : br_backup_whole(&far, err);
+    rc = BR_MIN(backup->whole, 0);
     if (!rc) {
         const struct br_sync_params sync = {
             .ring = repo->ring,
             .source = source,
-            .size_bytes = br_sim_size(sim, "src"),
+            .size_bytes = br_sim_size(sim, name),
             .sector_bytes = 512,
             .consistency = BR_CONSISTENCY_CLEAN,
-            .label = "src",
+            .label = name,
             .dir = dir,
             .endpoint = far,
             .always = true,
-            .force_full = backup->full || !whole,
+            .force_full = backup->full || !backup->whole,
+            .continue_on_read_error = backup->over_gaps,
+            .recheck_bytes = backup->recheck_bytes,
         };
         rc = br_sync_run(&sync, &backup->sync, err);
+        rc = rc == -BR_E_GAPS && backup->over_gaps ? 0 : rc;
         backup->made = br_backup_point(&far) != NULL;
         if (backup->made) {
             backup->point = *br_backup_point(&far);
@@ -360,8 +364,10 @@ int t_backup_run(struct br_sim *sim, const struct t_index *index, struct t_backu
     backup->made = false;
     *err = (struct br_err){0};
     int rc = t_repo_open(sim, index, &repo, err);
-    rc = rc < 0 ? rc : br_sim_dir(repo.ring, backup->state, &dir, err);
-    rc = rc < 0 ? rc : br_sim_file(repo.ring, "src", 0, &source, err);
+    rc = rc < 0 ? rc : br_sim_dir(repo.ring, backup->state ? backup->state : "src.blkrep", &dir, err);
+    rc =
+        rc < 0 ? rc : br_sim_file(repo.ring, backup->source ? backup->source : "src", backup->size_bytes, &source, err);
+    rc = rc < 0 || !backup->size_bytes ? rc : br_file_truncate(source, backup->size_bytes, err);
     rc = rc < 0 ? rc : backup_in(sim, &repo, source, dir, backup, err);
     br_file_close(source);
     br_dir_close(dir);

@@ -40,16 +40,22 @@ void t_repo_close(struct t_repo *repo);
 uint64_t t_repo_hook(uint64_t n, void (*fn)(void *ctx), void *ctx);
 
 struct t_backup {
-    const char *state; // directory beside the source
-    const char *host;
+    const char *source;  // NULL: "src"
+    uint64_t size_bytes; // that the source is given first; 0: it stays as it is
+    const char *state;   // directory beside the source; NULL: "src.blkrep"
+    const char *host;    // NULL: "simulated"
     bool full;
+    bool over_gaps;      // blocks that can't be read become gaps, and that is no failure
+    uint64_t pack_bytes; // 0: 100,000
+    uint64_t recheck_bytes;
     // What came of it:
+    int whole; // br_backup_whole()
     struct br_sync_result sync;
     bool made;
     struct br_point point;
     struct br_writer_counts counts;
 };
-/** t_backup_run - one backup of the file "src" as a process makes it, into small packs; what failed, or 0 */
+/** t_backup_run - one backup as a process makes it, into small packs; what failed, or 0 */
 int t_backup_run(struct br_sim *sim, const struct t_index *index, struct t_backup *backup, struct br_err *err);
 /** t_repo_read - the whole content of a point into @bytes (point->size_bytes of room, filled with 0xee before) */
 int t_repo_read(struct t_repo *repo, const struct br_point *point, uint8_t *bytes, struct br_err *err);

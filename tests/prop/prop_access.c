@@ -15,8 +15,6 @@
 #include <stdio.h>
 
 #include "engine/repo/access.h"
-#include "engine/sync/source.h"
-#include "engine/sync/sync.h"
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_repo.h"
 
@@ -43,38 +41,10 @@ static void must(struct round *r, int rc)
 
 static void backup(struct round *r)
 {
-    struct t_repo repo;
-    struct br_file *file;
-    struct br_dir *dir;
-    struct br_endpoint far = {0};
-    struct br_sync_result result;
-    struct br_backup_params params = {.type = BR_POINT_INCREMENTAL, .level = 1, .pack_bytes = 1};
+    struct t_backup run = {.size_bytes = r->size_bytes, .pack_bytes = 1, .over_gaps = true};
 
-    must(r, t_repo_open(r->sim, &r->index, &repo, &r->err));
-    must(r, br_sim_dir(repo.ring, "src.blkrep", &dir, &r->err));
-    must(r, br_sim_file(repo.ring, "src", r->size_bytes, &file, &r->err));
-    params.repo = repo.repo;
-    must(r, br_volume_load(dir, &params.volume, &r->err));
-    must(r, br_backup_open(&params, &far, &r->err));
-    const struct br_sync_params sync = {
-        .ring = repo.ring,
-        .source = file,
-        .size_bytes = r->size_bytes,
-        .sector_bytes = 512,
-        .consistency = BR_CONSISTENCY_CLEAN,
-        .label = "src",
-        .dir = dir,
-        .endpoint = far,
-        .always = true,
-        .continue_on_read_error = true,
-    };
-    int rc = br_sync_run(&sync, &result, &r->err);
-    must(r, rc == -BR_E_GAPS ? 0 : rc);
-    r->point = *br_backup_point(&far);
-    far.ops->close(far.ctx);
-    br_file_close(file);
-    br_dir_close(dir);
-    t_repo_close(&repo);
+    must(r, t_backup_run(r->sim, &r->index, &run, &r->err));
+    r->point = run.point;
 }
 
 static void change(struct round *r)

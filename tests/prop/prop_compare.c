@@ -11,8 +11,6 @@
 #include <stdio.h>
 
 #include "engine/repo/compare.h"
-#include "engine/sync/source.h"
-#include "engine/sync/sync.h"
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_repo.h"
 
@@ -35,40 +33,12 @@ static void must(struct bed *bed, int rc)
 
 static void backup(struct bed *bed, unsigned n, uint64_t size_bytes, bool full)
 {
-    struct t_repo repo;
-    struct br_file *file = NULL;
-    struct br_dir *dir = NULL;
-    struct br_endpoint far = {0};
-    struct br_sync_result result;
-    struct br_backup_params params = {.type = full ? BR_POINT_FULL : BR_POINT_INCREMENTAL, .level = 1};
+    struct t_backup run = {.size_bytes = size_bytes, .full = full};
 
-    must(bed, t_repo_open(bed->sim, &bed->index, &repo, &bed->err));
-    must(bed, br_sim_dir(repo.ring, "src.blkrep", &dir, &bed->err));
-    must(bed, br_sim_file(repo.ring, "src", size_bytes, &file, &bed->err));
-    must(bed, br_file_truncate(file, size_bytes, &bed->err));
-    params.repo = repo.repo;
-    assert_true(br_volume_load(dir, &params.volume, &bed->err) >= 0);
-    must(bed, br_backup_open(&params, &far, &bed->err));
-    const struct br_sync_params sync = {
-        .ring = repo.ring,
-        .source = file,
-        .size_bytes = size_bytes,
-        .sector_bytes = 512,
-        .consistency = BR_CONSISTENCY_CLEAN,
-        .label = "src",
-        .dir = dir,
-        .endpoint = far,
-        .always = true,
-        .force_full = full,
-    };
-    must(bed, br_sync_run(&sync, &result, &bed->err));
-    bed->points[n] = *br_backup_point(&far);
+    must(bed, t_backup_run(bed->sim, &bed->index, &run, &bed->err));
+    bed->points[n] = run.point;
     bed->was[n] = calloc(1, size_bytes + 1);
     br_sim_read(bed->sim, "src", bed->was[n], size_bytes, 0);
-    far.ops->close(far.ctx);
-    br_file_close(file);
-    br_dir_close(dir);
-    t_repo_close(&repo);
 }
 
 static void write_something(struct bed *bed, struct t_rand *r, uint64_t size_bytes)

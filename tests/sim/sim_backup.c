@@ -100,7 +100,7 @@ static uint8_t *source_bytes(const struct br_sim *sim, uint64_t *ret_bytes)
 static int backup_once(struct br_sim *sim, const struct t_index *index, bool full, struct t_backup *result,
                        struct br_err *err)
 {
-    *result = (struct t_backup){.state = "src.blkrep", .host = "simulated", .full = full};
+    *result = (struct t_backup){.full = full};
     return t_backup_run(sim, index, result, err);
 }
 

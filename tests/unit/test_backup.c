@@ -10,8 +10,6 @@
 #include <cmocka.h>
 #include <stdio.h>
 
-#include "engine/sync/source.h"
-#include "engine/sync/sync.h"
 #include "tests/lib/t_env.h"
 #include "tests/lib/t_repo.h"
 
@@ -46,48 +44,24 @@ static void bed_lose_index(struct bed *bed)
 
 static int backup(struct bed *bed, const char *source, uint64_t size_bytes, bool full, uint64_t recheck_bytes)
 {
-    struct t_repo repo;
-    struct br_file *file = NULL;
-    struct br_dir *dir = NULL;
-    struct br_endpoint far = {0};
     char side[40];
-    struct br_backup_params params = {.type = BR_POINT_INCREMENTAL, .level = 1, .pack_bytes = 1};
+    struct t_backup run = {
+        .source = source,
+        .size_bytes = size_bytes,
+        .state = side,
+        .full = full,
+        .pack_bytes = 1,
+        .recheck_bytes = recheck_bytes,
+    };
 
     snprintf(side, sizeof(side), "%s.blkrep", source);
-    bed->err = (struct br_err){0};
-    int rc = t_repo_open(bed->sim, &bed->index, &repo, &bed->err);
-    rc = rc < 0 ? rc : br_sim_dir(repo.ring, side, &dir, &bed->err);
-    rc = rc < 0 ? rc : br_sim_file(repo.ring, source, size_bytes, &file, &bed->err);
-    params.repo = repo.repo;
-    rc = rc < 0 ? rc : br_volume_load(dir, &params.volume, &bed->err);
-    rc = rc < 0 ? rc : br_backup_open(&params, &far, &bed->err);
-    if (rc >= 0) {
-        bed->whole = br_backup_whole(&far, &bed->err);
-        const struct br_sync_params sync = {
-            .ring = repo.ring,
-            .source = file,
-            .size_bytes = size_bytes,
-            .sector_bytes = 512,
-            .consistency = BR_CONSISTENCY_CLEAN,
-            .label = source,
-            .dir = dir,
-            .endpoint = far,
-            .always = true,
-            .force_full = full || !bed->whole,
-            .recheck_bytes = recheck_bytes,
-        };
-        rc = br_sync_run(&sync, &bed->result, &bed->err);
-        bed->counts = br_backup_counts(&far);
-        if (br_backup_point(&far)) {
-            bed->point = *br_backup_point(&far);
-        }
+    int rc = t_backup_run(bed->sim, &bed->index, &run, &bed->err);
+    bed->whole = run.whole;
+    bed->result = run.sync;
+    bed->counts = run.counts;
+    if (run.made) {
+        bed->point = run.point;
     }
-    if (far.ops) {
-        far.ops->close(far.ctx);
-    }
-    br_file_close(file);
-    br_dir_close(dir);
-    t_repo_close(&repo);
     return rc;
 }
 
