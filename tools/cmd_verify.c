@@ -195,6 +195,9 @@ static const struct cli_field verify_fields[] = {
     {"packs_damaged", "number", "Of them, of which something can't be read."},
     {"packs_proven", "number",
      "Of a repository: that another host wrote, or one that lost its index, and that count from now on."},
+    {"objects", "number",
+     "Of a repository: keys, epochs, leases, holds, lists, with --data also notes of runs, that were looked at."},
+    {"objects_damaged", "number", "Of them, that are not what was written, or gone; each is also a warning."},
     {"bytes_read", "number", "Of a repository: from its packs."},
     {"bytes_repaired", "number", "Of a repository: stored anew, with --repair."},
     {"rolled_back", "number",
@@ -218,7 +221,8 @@ const struct cli_verb cmd_verify = {
         "`blkrep sync --verify` also reads the source again.\n\n"
         "Of a repository it is looked whether all is there that its points need (complete); with --data all of it is read too, and whether it is what "
         "was written is told apart (intact). Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
-        "does. Exit status 4 when anything is missing or damaged, each point and pack named. After --repair it is 0 when every point is whole again; damaged "
+        "does. Keys, epochs, leases, holds and lists are looked at too, with --data also the notes of history: a recovery key that does not open any "
+        "more is told of by whichever key opens the repository. Exit status 4 when anything is missing or damaged, each point, pack and object named. After --repair it is 0 when every point is whole again; damaged "
         "packs, which no point needs any more, go with the next blkrep prune.",
     .options = verify_options,
     .examples = verify_examples,

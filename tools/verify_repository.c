@@ -6,6 +6,7 @@
 
 #include "engine/repo/copy.h"
 #include "engine/repo/lease.h"
+#include "engine/repo/objects.h"
 #include "engine/repo/reader.h"
 #include "engine/repo/verify.h"
 #include "tools/audit.h"
@@ -21,6 +22,7 @@ struct verify {
     struct repository other; // --repair
     uint32_t *damaged;       // packs, ascending
     size_t damaged_count;
+    struct br_objects_checked objects;
     uint64_t repaired_bytes;
     bool short_of_memory;
     struct progress progress;
@@ -76,6 +78,8 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
     cli_report_number(cli, "packs", verify->repository.refreshed.packs);
     cli_report_number(cli, "packs_damaged", result->packs_damaged);
     cli_report_number(cli, "packs_proven", result->packs_proven);
+    cli_report_number(cli, "objects", verify->objects.objects);
+    cli_report_number(cli, "objects_damaged", verify->objects.damaged);
     cli_report_number(cli, "bytes_read", result->bytes_read);
     cli_report_number(cli, "bytes_repaired", verify->repaired_bytes);
     cli_report_number(cli, "rolled_back", verify->repository.rolled_back);
@@ -93,12 +97,12 @@ static int verify_verdict(struct verify *verify, const struct br_repo_verify_res
     if (verify->named > VERIFY_NAMED) {
         cli_warn(cli, "and %u more", verify->named - VERIFY_NAMED);
     }
-    if (!complete || !intact) {
+    if (!complete || !intact || verify->objects.damaged) {
         return br_err_set(reterr, BR_E_VERIFY,
                           "%s: %" PRIu64 " of %" PRIu64 " points are incomplete (%" PRIu64 " blocks missing), %" PRIu64
-                          " packs damaged",
+                          " packs and %" PRIu64 " other objects damaged",
                           path, result->points_incomplete, result->points, result->chunks_missing,
-                          result->packs_damaged);
+                          result->packs_damaged, verify->objects.damaged);
     }
     br_duration_text(ns, took, sizeof(took));
     cli_bytes(cli, result->bytes_read, read, sizeof(read));
@@ -268,6 +272,8 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
         .ctx = verify,
         .cancel = &cli_cancel,
     };
+    error =
+        error ? error : br_objects_check(verify->repository.repo, data, verify_bad, verify, &verify->objects, reterr);
     error = error ? error : br_repo_verify(&params, &result, reterr);
     progress_end(&verify->progress);
     if (!error && repair && (result.points_incomplete || result.packs_damaged)) {

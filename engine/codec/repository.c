@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 
 #define OBJECT_MAGIC   "blkrepRO"
@@ -33,12 +34,14 @@ const char *br_object_kind_name(enum br_object_kind kind)
         [BR_OBJECT_HOLD] = "hold",
         [BR_OBJECT_HISTORY] = "history",
         [BR_OBJECT_SHREDDED] = "shredded epoch",
+        [BR_OBJECT_KEY_SUM] = "sum of a key",
     };
 
     return kind < BR_ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
 }
 
 #define SHREDDED "-shredded" // behind the name of an epoch
+#define KEY_SUM  "-sum"      // behind the name of a key
 
 // Names -------------------------------------------------------------------------------------------------------------------------------
 
@@ -86,6 +89,11 @@ static const char *take_text(const char *text, const char *prefix)
 void br_name_key(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES])
 {
     put_hex(stpcpy(name, "keys/"), id->bytes, BR_UUID_BYTES);
+}
+
+void br_name_key_sum(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES])
+{
+    stpcpy(put_hex(stpcpy(name, "keys/"), id->bytes, BR_UUID_BYTES), KEY_SUM);
 }
 
 void br_name_epoch(uint32_t epoch, char name[BR_OBJECT_NAME_BYTES])
@@ -157,6 +165,13 @@ static bool take_uuid(const char *name, const char *folder, struct br_uuid *ret_
 bool br_name_parse_key(const char *name, struct br_uuid *ret_id)
 {
     return take_uuid(name, "keys/", ret_id);
+}
+
+bool br_name_parse_key_sum(const char *name, struct br_uuid *ret_id)
+{
+    const char *rest = take_hex(take_text(name, "keys/"), ret_id->bytes, BR_UUID_BYTES);
+
+    return rest && !strcmp(rest, KEY_SUM);
 }
 
 static bool parse_epoch(const char *name, const char *end, uint32_t *ret_epoch)
@@ -539,6 +554,30 @@ int br_repo_key_open(const char *name, const void *bytes, size_t len, const stru
     int rc = open_fixed(name, bytes, len, BR_OBJECT_KEY, opener, ret_master->bytes, BR_KEY_BYTES, reterr);
 
     return rc == -BR_E_CORRUPT ? br_err_set(reterr, BR_E_KEY, "%s", name) : rc;
+}
+
+int br_key_sum_of(const void *bytes, size_t len, struct br_hash *ret_sum, struct br_err *reterr)
+{
+    return EVP_Digest(bytes, len, ret_sum->bytes, NULL, EVP_sha256(), NULL) == 1
+               ? 0
+               : br_err_set(reterr, BR_E_INTERNAL, "SHA-256 failed");
+}
+
+int br_key_sum_seal(const struct br_uuid *id, const struct br_uuid *repository, const uint8_t salt[BR_SALT_BYTES],
+                    const struct br_key *master, const struct br_hash *sum, struct br_buf *to, struct br_err *reterr)
+{
+    struct br_object object = {.kind = BR_OBJECT_KEY_SUM, .repository = *repository};
+    char name[BR_OBJECT_NAME_BYTES];
+
+    memcpy(object.salt, salt, BR_SALT_BYTES);
+    br_name_key_sum(id, name);
+    return br_object_seal(&object, name, master, NULL, 0, sum->bytes, BR_HASH_BYTES, to, reterr);
+}
+
+int br_key_sum_open(const char *name, const void *bytes, size_t len, const struct br_key *master,
+                    struct br_hash *ret_sum, struct br_err *reterr)
+{
+    return open_fixed(name, bytes, len, BR_OBJECT_KEY_SUM, master, ret_sum->bytes, BR_HASH_BYTES, reterr);
 }
 
 int br_epoch_seal(uint32_t epoch, const struct br_uuid *repository, const uint8_t salt[BR_SALT_BYTES],

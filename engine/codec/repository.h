@@ -5,6 +5,7 @@
 //
 //     config              what the repository is; written last by init, so that it is there or there is no repository
 //     keys/ID             one way to the master key; ID: 32 hex digits
+//     keys/ID-sum         what keys/ID holds, for who comes another way and could not tell
 //     epochs/NNNNNNNN     the key that objects of epoch N are sealed with; N from 1, eight decimal digits
 //     epochs/NNNNNNNN-shredded   that key was given up for ever, on purpose: what was sealed with it is nobody's loss
 //     packs/AB/NAME       chunks of data; NAME: the pack's salt as 64 hex digits, AB its first two
@@ -19,7 +20,8 @@
 //
 //      0   8  magic "blkrepRO"
 //      8   2  version, 1
-//     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point, 6 lease, 7 tombstone, 8 doomed, 9 hold, 10 history, 11 shredded epoch
+//     10   1  kind: 1 config, 2 key, 3 epoch, 4 pack, 5 point, 6 lease, 7 tombstone, 8 doomed, 9 hold, 10 history, 11 shredded epoch,
+//           12 sum of a key
 //     11   1  suite, 1: HKDF-SHA256, AES-256-GCM, HMAC-SHA256, scrypt
 //     12   4  epoch of the key that seals it; 0: the master key (config, epochs, kinds 6 to 9), or what opens the master key (keys)
 //     16  16  uuid of the repository
@@ -47,6 +49,8 @@
 //              sealed: the epoch's key (32), when made (u64)
 //     shredded clear:  nothing
 //              sealed: when (u64), ns since 1970, by the master key. Where it is, the epoch counts as gone, also while its key is still there
+//     sum      clear:  nothing
+//              sealed: SHA-256 of the key's object (32), by the master key; put there behind the key, and removed before it
 //     history  clear:  nothing
 //              sealed: a JSON object, see engine/repo/history.h; by the key of an epoch
 //     point    clear:  nothing
@@ -120,6 +124,7 @@ enum br_object_kind {
     BR_OBJECT_HOLD = 9,
     BR_OBJECT_HISTORY = 10,
     BR_OBJECT_SHREDDED = 11,
+    BR_OBJECT_KEY_SUM = 12,
 };
 
 // What the head says of an object.
@@ -130,7 +135,7 @@ struct br_object {
     uint8_t salt[BR_SALT_BYTES];
 };
 
-/** br_object_kind_name - "config", "key", "epoch", "pack", "point", "lease", "tombstone", "doomed", "hold", "history", "shredded epoch"; "unknown" */
+/** br_object_kind_name - "config", "key", "epoch", "pack", "point", "lease", "tombstone", "doomed", "hold", "history", "shredded epoch", "sum of a key"; "unknown" */
 const char *br_object_kind_name(enum br_object_kind kind);
 
 /** br_salt_order - for qsort() and bsearch() of salts, ascending */
@@ -142,6 +147,7 @@ static inline int br_salt_order(const void *a, const void *b)
 // Names. Each gives the name of an object in the store; a name that is none of these belongs to somebody else, or to a newer version.
 /** br_name_key, br_name_epoch, br_name_pack, br_name_point, br_name_lease, br_name_doomed, br_name_hold - into @name, BR_OBJECT_NAME_BYTES */
 void br_name_key(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES]);
+void br_name_key_sum(const struct br_uuid *id, char name[BR_OBJECT_NAME_BYTES]);
 void br_name_epoch(uint32_t epoch, char name[BR_OBJECT_NAME_BYTES]);
 void br_name_pack(const uint8_t salt[BR_SALT_BYTES], char name[BR_OBJECT_NAME_BYTES]);
 void br_name_point(const struct br_uuid *volume, const struct br_uuid *point, char name[BR_OBJECT_NAME_BYTES]);
@@ -156,6 +162,7 @@ bool br_name_parse_shredded(const char *name, uint32_t *ret_epoch);
 bool br_name_parse_history(const char *name, struct br_uuid *ret_host, struct br_uuid *ret_run, unsigned *ret_note);
 /** br_name_parse_KIND - what a name of just that form says; false: of another form */
 bool br_name_parse_key(const char *name, struct br_uuid *ret_id);
+bool br_name_parse_key_sum(const char *name, struct br_uuid *ret_id);
 bool br_name_parse_epoch(const char *name, uint32_t *ret_epoch);
 bool br_name_parse_pack(const char *name, uint8_t ret_salt[BR_SALT_BYTES]);
 bool br_name_parse_point(const char *name, struct br_uuid *ret_volume, struct br_uuid *ret_point);
@@ -243,6 +250,15 @@ BR_MUST_CHECK int br_repo_key_look(const char *name, const void *bytes, size_t l
 /** br_repo_key_open - the master key; -BR_E_KEY @opener is not the right one, or the object is damaged */
 BR_MUST_CHECK int br_repo_key_open(const char *name, const void *bytes, size_t len, const struct br_key *opener,
                                    struct br_key *ret_master, struct br_err *reterr);
+
+/** br_key_sum_of - SHA-256 of a key's object as it is stored; -BR_E_INTERNAL when the library fails */
+BR_MUST_CHECK int br_key_sum_of(const void *bytes, size_t len, struct br_hash *ret_sum, struct br_err *reterr);
+/** br_key_sum_seal, br_key_sum_open - what the object of key @id is; errors as br_object_seal() and br_object_open() */
+BR_MUST_CHECK int br_key_sum_seal(const struct br_uuid *id, const struct br_uuid *repository,
+                                  const uint8_t salt[BR_SALT_BYTES], const struct br_key *master,
+                                  const struct br_hash *sum, struct br_buf *to, struct br_err *reterr);
+BR_MUST_CHECK int br_key_sum_open(const char *name, const void *bytes, size_t len, const struct br_key *master,
+                                  struct br_hash *ret_sum, struct br_err *reterr);
 
 /** br_epoch_seal, br_epoch_open - an epoch's key under the master key; errors as br_object_seal() and br_object_open() */
 BR_MUST_CHECK int br_epoch_seal(uint32_t epoch, const struct br_uuid *repository, const uint8_t salt[BR_SALT_BYTES],

@@ -76,7 +76,9 @@ static int dump_head(const struct dumping *d, const struct br_object *object)
 static int dump_config(const struct dumping *d)
 {
     const struct br_repo_config *config = br_repo_config_of(d->repo); // opened, so it was proven
-    int rc = say(d, "encryption   %s", config->encrypted ? "keys" : "none");
+    int rc = strcmp(d->name, "config") != 0 ? br_err_set(d->reterr, BR_E_CORRUPT, "%s: is no config", d->name) : 0;
+
+    rc = rc ? rc : say(d, "encryption   %s", config->encrypted ? "keys" : "none");
 
     return rc ? rc : say_time(d, "made", config->made_unix_ns);
 }
@@ -238,6 +240,14 @@ static int dump_doomed(const struct dumping *d, const struct br_buf *bytes, cons
     return rc;
 }
 
+static int dump_key_sum(const struct dumping *d, const struct br_buf *bytes, const struct br_key *key)
+{
+    struct br_hash sum;
+    int rc = br_key_sum_open(d->name, bytes->data, bytes->len, key, &sum, d->reterr);
+
+    return rc ? rc : say_hash(d, "sha256", &sum);
+}
+
 static int dump_sealed(const struct dumping *d)
 {
     const struct br_key *key = NULL;
@@ -249,6 +259,7 @@ static int dump_sealed(const struct dumping *d)
         switch (object.kind) {
         case BR_OBJECT_LEASE: rc = dump_lease(d, &bytes, key); break;
         case BR_OBJECT_DOOMED: rc = dump_doomed(d, &bytes, key); break;
+        case BR_OBJECT_KEY_SUM: rc = dump_key_sum(d, &bytes, key); break;
         default: rc = dump_mark(d, &bytes, key);
         }
     }
@@ -310,7 +321,8 @@ int br_object_dump(struct br_repo *repo, const char *name, bool chunks, br_dump_
         case BR_OBJECT_LEASE:
         case BR_OBJECT_TOMBSTONE:
         case BR_OBJECT_DOOMED:
-        case BR_OBJECT_HOLD: rc = dump_sealed(&d); break;
+        case BR_OBJECT_HOLD:
+        case BR_OBJECT_KEY_SUM: rc = dump_sealed(&d); break;
         case BR_OBJECT_HISTORY: rc = dump_history(&d); break;
         case BR_OBJECT_SHREDDED: rc = dump_shredded(&d); break;
         default: rc = br_err_set(reterr, BR_E_VERSION, "%s: an object of kind %u", name, object.kind);

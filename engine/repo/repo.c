@@ -56,6 +56,22 @@ static int opener_of(const struct br_repo_secret *secret, enum br_key_way way, c
     }
 }
 
+// Behind the key, so that a sum without a key is one that was lost.
+static int put_key_sum(const struct br_store *store, const struct br_repo_key *key, const struct br_key *master,
+                       struct br_buf *bytes, struct br_err *reterr)
+{
+    uint8_t salt[BR_SALT_BYTES];
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_hash sum;
+    int rc = br_key_sum_of(bytes->data, bytes->len, &sum, reterr);
+
+    draw_salt(store->ring, salt);
+    br_buf_reset(bytes);
+    rc = rc < 0 ? rc : br_key_sum_seal(&key->id, &key->repository, salt, master, &sum, bytes, reterr);
+    br_name_key_sum(&key->id, name);
+    return rc < 0 ? rc : put_object(store, name, bytes, reterr);
+}
+
 static int put_key(const struct br_store *store, const struct br_repo_new_key *new_key,
                    const struct br_uuid *repository, const struct br_key *master, struct br_uuid *ret_id,
                    struct br_err *reterr)
@@ -82,6 +98,7 @@ static int put_key(const struct br_store *store, const struct br_repo_new_key *n
     rc = rc < 0 ? rc : br_repo_key_seal(&key, salt, &opener, master, &bytes, reterr);
     br_name_key(&key.id, name);
     rc = rc < 0 ? rc : put_object(store, name, &bytes, reterr);
+    rc = rc < 0 ? rc : put_key_sum(store, &key, master, &bytes, reterr);
     br_buf_free(&bytes);
     *ret_id = key.id;
     return rc;
@@ -597,7 +614,7 @@ int br_repo_add_key(struct br_repo *repo, const struct br_repo_new_key *key, str
 
 int br_repo_remove_key(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr)
 {
-    char name[BR_OBJECT_NAME_BYTES];
+    char name[BR_OBJECT_NAME_BYTES], sum[BR_OBJECT_NAME_BYTES];
     uint64_t bytes;
     int rc = need_encryption(repo, reterr);
 
@@ -606,7 +623,10 @@ int br_repo_remove_key(struct br_repo *repo, const struct br_uuid *id, struct br
                         "this key opened the repository just now: open it with another one to remove it");
     }
     br_name_key(id, name);
+    br_name_key_sum(id, sum);
     rc = rc < 0 ? rc : repo->store.ops->size(repo->store.ctx, name, &bytes, reterr);
+    rc = rc < 0 ? rc : repo->store.ops->remove(repo->store.ctx, sum, reterr);
+    rc = rc < 0 ? rc : repo->store.ops->settle(repo->store.ctx, reterr); // a sum without a key is a key that was lost
     rc = rc < 0 ? rc : repo->store.ops->remove(repo->store.ctx, name, reterr);
     return rc < 0 ? rc : repo->store.ops->settle(repo->store.ctx, reterr);
 }
@@ -990,7 +1010,7 @@ int br_repo_reindex(struct br_repo *repo, struct br_err *reterr)
 // What writers, prunes and people say of points and packs is the master key's: it must be read when an epoch's key was given up.
 static bool outlives_epochs(enum br_object_kind kind)
 {
-    return kind >= BR_OBJECT_LEASE && kind <= BR_OBJECT_HOLD;
+    return (kind >= BR_OBJECT_LEASE && kind <= BR_OBJECT_HOLD) || kind == BR_OBJECT_KEY_SUM;
 }
 
 int br_repo_object_new(struct br_repo *repo, enum br_object_kind kind, struct br_object *ret_object,

@@ -80,7 +80,9 @@ static enum guard_kind kind_of(const char *name)
 
     return !strcmp(name, "config")                  ? KIND_CONFIG
            : br_name_parse_key(name, &id)           ? KIND_KEY
+           : br_name_parse_key_sum(name, &id)       ? KIND_KEY
            : br_name_parse_epoch(name, &epoch)      ? KIND_EPOCH
+           : br_name_parse_shredded(name, &epoch)   ? KIND_EPOCH
            : br_name_parse_pack(name, salt)         ? KIND_PACK
            : br_name_parse_point(name, &id, &other) ? KIND_POINT
            : is_below(name, "leases/", 1, 1)        ? KIND_LEASE

@@ -66,6 +66,30 @@ t_status 4
 mv "$T/epoch" "$repo/epochs/00000002"
 t_ok blkrep backup "$v" "$repo"
 
+# a key that is not used is looked at all the same: one bit of it; it is gone; its sum is gone, as of one that is older than sums
+t_ok blkrep verify "$repo" --json
+t_json_is objects_damaged 0
+envelope=$repo/keys/$("$BLKREP" key list "$repo" --json | jq -r 'select(.type == "exit") | .keys[] | select(.way == "recovery key") | .id' | tr -d -)
+cp "$envelope" "$T/envelope"
+python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(150); b = f.read(1)[0]; f.seek(150); f.write(bytes([b ^ 4]))' "$envelope"
+t_run blkrep verify "$repo" --json
+t_status 4
+t_json_is objects_damaged 1
+t_stderr_has "keys/${envelope##*/}: is not what it was"
+opens "$recovery"
+t_status 1
+rm "$envelope"
+t_run blkrep verify "$repo"
+t_status 4
+t_stderr_has "keys/${envelope##*/}: is gone, and nobody has removed it"
+cp "$T/envelope" "$envelope"
+mv "$envelope-sum" "$T/sum"
+t_ok blkrep verify "$repo"
+mv "$T/sum" "$envelope-sum"
+t_ok blkrep verify "$repo"
+t_ok blkrep dump "$repo" --object "keys/${envelope##*/}-sum"
+t_stdout_has "$(sha256sum <"$envelope" | cut -d' ' -f1)"
+
 # removed
 t_run blkrep key remove "$repo" "$(jq -r 'select(.type == "exit") | .keys[] | select(.opened_this) | .id' < <("$BLKREP" key list "$repo" --json))"
 t_status 3
@@ -75,6 +99,7 @@ t_status 1
 t_run blkrep key remove "$repo" "${second:0:3}"
 t_status 1
 t_ok blkrep key remove "$repo" "${second:0:8}"
+t_ok blkrep verify "$repo"
 t_ok blkrep key remove "$repo" "$file"
 opens 'the second'
 t_status 1

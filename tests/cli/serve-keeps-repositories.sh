@@ -56,6 +56,14 @@ s_as writer t_ok blkrep points --passphrase-file="$T/another" "$R"
 s_as boss t_ok blkrep key rotate "$R"
 s_as writer t_ok blkrep backup "$T/a.img" "$R" --type=full
 s_as writer t_ok blkrep verify --data "$R"
+s_as writer t_run blkrep key shred "$R" 1 --yes
+t_status 5
+s_as boss t_ok blkrep key shred "$R" 1 --yes
+for who in boss writer; do # the note is there for whoever asks
+    s_as "$who" t_ok blkrep points --json "$R"
+    t_json_is points 1
+    s_as "$who" t_ok blkrep verify --data "$R"
+done
 
 # one that is not there, one that is not served, one that is a replica
 s_as writer t_run blkrep points "$S_URL/none"

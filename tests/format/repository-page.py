@@ -21,7 +21,7 @@ import sys
 import uuid
 
 BLOCK, PAGE = 65536, 4096
-CONFIG, KEY, EPOCH, PACK, POINT, LEASE, TOMBSTONE, DOOMED, HOLD, HISTORY, SHREDDED = range(1, 12)
+CONFIG, KEY, EPOCH, PACK, POINT, LEASE, TOMBSTONE, DOOMED, HOLD, HISTORY, SHREDDED, SUM = range(1, 13)
 ZERO, UNREADABLE = bytes(32), bytes(31) + b"\1"
 
 xxhash = ctypes.CDLL("libxxhash.so.0")
@@ -132,6 +132,9 @@ class Repository:
         self.uuid = config.repository
         self.master = self.unlock() if config.clear[0] else b"blkrep repository, not encrypted"
         self.id_secret = config.open(self.master)
+        for name in self.names("keys/"):
+            if name.endswith("-sum"):
+                need(self.object(name, SUM).open(self.master) == hashlib.sha256(files[name[:-4]]).digest(), "sum of a key")
         self.epochs, self.shredded = {}, set()
         for name in self.names("epochs/"):
             if name.endswith("-shredded"):
@@ -165,6 +168,8 @@ class Repository:
 
     def unlock(self):
         for name in self.names("keys/"):
+            if name.endswith("-sum"):
+                continue
             key = Object(name, self.files[name], KEY)
             way, log_n, r, p = key.clear[:4]
             if way != 1:
