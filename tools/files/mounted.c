@@ -93,7 +93,7 @@ static int find(void *ctx, const char *path, bool follow, struct tree_entry *ret
 static int open_entry(const struct mounted *mounted, const char *path, const struct tree_entry *entry, int flags,
                       int *ret_fd, struct br_err *reterr)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd = mounted_open(mounted->root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | flags);
     int os_errno = fd < 0 || fstat(fd, &st) ? errno : 0;
 
