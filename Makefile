@@ -180,7 +180,7 @@ fuzz: ## libFuzzer on every decoder (or DECODER=name), FUZZ_SECONDS each (clang)
 	        -artifact_prefix=$(BUILD)-fuzz/crashes/$$n- $(BUILD)-fuzz/corpus/$$n $$seeds; done
 fuzz-programs: $(FUZZ_PROGS)
 
-vm-programs: $(VM_PLUGINS) $(VM_PROGS) # what scripts/vm needs; not in `all`, because nbdkit's headers come with the vm packages
+vm-programs: $(VM_PLUGINS) $(VM_PROGS) $(PLUGIN) # what scripts/vm needs; not in `all`, because nbdkit's headers come with the vm packages
 vm-shell: all ## a console in the VM test bed, with the build and two disks
 	$(Q)scripts/vm shell --build $(BUILD) --disk a=64M --disk b=64M
 demo-vm: ## attach, sync, a power cut, an incremental sync, in a virtual machine

@@ -106,6 +106,7 @@ static int export_place(struct export_run *run, struct br_err *reterr)
     char cwd[PATH_MAX];
 
     params->writable = cli_flag(cli, "writable");
+    params->cut_off = true;
     params->tls_certificates = cli_text(cli, "tls-certificates");
     params->tls_psk = cli_text(cli, "tls-psk");
     params->any_client = cli_flag(cli, "any-client");
@@ -201,8 +202,8 @@ const struct cli_verb cmd_export = {
         "Clients such as nbdcopy, qemu, nbd-client and nbdfuse read the point at its address as if it were a disk; only what they ask for is read from "
         "the repository, and every block is proven to be what the source held before it is given out. A block that is missing, damaged, or was "
         "unreadable when the point was made is an I/O error for the client, never zeros. Needs nbdkit.\n\n"
-        "It runs until a signal, or the end of --run, and prints READY and the address on a line when clients can come. A socket is its owner's "
-        "alone. A port without TLS is on 127.0.0.1, unless --plain says otherwise.\n\n"
+        "It runs until a signal, or the end of --run, and prints READY and the address on a line when clients can come. When it ends, or is killed, they "
+        "lose it, and get errors. A socket is its owner's alone. A port without TLS is on 127.0.0.1, unless --plain says otherwise.\n\n"
         "The plugin, nbdkit-blkrep-plugin.so, can be used by nbdkit alone, with its other filters and options: `nbdkit PLUGIN REPO@POINT`; it takes "
         "the secret from $BLKREP_PASSPHRASE, passphrase-file=FILE or key-file=FILE. In a shell a pair of blkrep and nbdkit ends together, also when "
         "blkrep is killed.",

@@ -2,19 +2,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/repo/access.h"
-#include "tools/files/ext.h"
-#include "tools/files/layout.h"
-#include "tools/files/word.h"
-#include "tools/repository.h"
+#include "tools/files/copy.h"
+#include "tools/files/source.h"
 
 #define FILES_PARTITION                                                                                                             \
     {                                                                                                                               \
         "partition", CLI_NUMBER, "N",                                                                                               \
             "Of a whole disk the partition, as its table counts them; 0 the disk itself. Default: the only one with a file system." \
+    }
+#define FILES_NO_MOUNT                                                                                                             \
+    {                                                                                                                              \
+        "no-mount", CLI_FLAG, NULL,                                                                                                \
+            "Also as root read ext2, ext3 and ext4 by libext2fs alone, and nothing else: no kernel looks at what the point holds." \
     }
 #define FILES_VOLUME                                                                                                                                                    \
     {                                                                                                                                                                   \
@@ -23,15 +26,14 @@
     }
 
 static const struct cli_option files_ls_options[] = {
-    FILES_PARTITION,
-    FILES_VOLUME,
-    REPOSITORY_OPTIONS,
-    {NULL, CLI_FLAG, NULL, NULL},
+    FILES_PARTITION, FILES_NO_MOUNT, FILES_VOLUME, REPOSITORY_OPTIONS, {NULL, CLI_FLAG, NULL, NULL},
 };
 
 static const struct cli_option files_get_options[] = {
     FILES_PARTITION,
-    {"overwrite", CLI_FLAG, NULL, "Replace FILE when it is there."},
+    FILES_NO_MOUNT,
+    {"recursive", CLI_FLAG, NULL, "Of a folder all that is below it, into the new folder FILE."},
+    {"overwrite", CLI_FLAG, NULL, "Replace FILE when it is there; a folder never is."},
     FILES_VOLUME,
     REPOSITORY_OPTIONS,
     {NULL, CLI_FLAG, NULL, NULL},
@@ -44,29 +46,35 @@ static const struct cli_example files_ls_examples[] = {
 
 static const struct cli_example files_get_examples[] = {
     {"blkrep files get /backup/repo@latest:/etc/fstab - --volume fs.img", "One file, to standard output."},
+    {"blkrep files get /backup/repo@latest:/etc /backup/etc --recursive --volume fs.img",
+     "A folder with all below it."},
     {NULL, NULL},
 };
 
+#define FILES_SOURCE_FIELDS                                                                         \
+    {"repository", "text", "Its path."}, {"point", "text|null", "The id of the point."},            \
+        {"partition", "number|null", "Which was read; 0 the whole disk."},                          \
+        {"filesystem", "text|null", "Its type, as libblkid names it."},                             \
+        {"mounted", "boolean", "It was read through a mount, else by libext2fs."},                  \
+    {                                                                                               \
+        "journal_pending", "boolean",                                                               \
+            "It was in use: its journal, which is not replayed, holds what is newer than the rest." \
+    }
+
 static const struct cli_field files_ls_fields[] = {
-    {"repository", "text", "Its path."},
-    {"point", "text|null", "The id of the point."},
-    {"partition", "number|null", "Which was read; 0 the whole disk."},
-    {"filesystem", "text|null", "Its type, as libblkid names it."},
-    {"journal_pending", "boolean",
-     "It was in use: its journal, which is not replayed, holds what is newer than the rest."},
+    FILES_SOURCE_FIELDS,
     {"entries", "number", "How many were printed."},
+    {"failed", "number", "How many could not be read; each is a warning."},
     {NULL, NULL, NULL},
 };
 
 static const struct cli_field files_get_fields[] = {
-    {"repository", "text", "Its path."},
-    {"point", "text|null", "The id of the point."},
-    {"partition", "number|null", "Which was read; 0 the whole disk."},
-    {"filesystem", "text|null", "Its type, as libblkid names it."},
-    {"journal_pending", "boolean",
-     "It was in use: its journal, which is not replayed, holds what is newer than the rest."},
+    FILES_SOURCE_FIELDS,
     {"target", "text|null", "Where it went; - is standard output."},
-    {"size_bytes", "number", "Of the file."},
+    {"size_bytes", "number", "Of the file, of all files of a folder."},
+    {"copied", "number", "Files and folders, links and the like that are there now."},
+    {"failed", "number", "Those below a folder that are not, or not as they were; each is a warning."},
+    {"skipped", "number", "Devices that only root can make; each is a warning."},
     {NULL, NULL, NULL},
 };
 
@@ -89,75 +97,16 @@ static const struct cli_line files_ls_lines[] = {
 
 struct files_run {
     struct cli *cli;
-    struct br_ring *ring;
-    struct repository repository;
-    struct br_point point;
-    struct br_access *access;
-    const struct layout_part *part;
-    struct layout layout;
-    struct ext *ext;
-    char path[PATH_MAX]; // in the file system
+    struct files_source source;
+    // ls
     uint64_t entries;
-    uint64_t size_bytes;
+    uint64_t failed;
+    struct br_err first; // why the first one of them did
     // get
     char target[PATH_MAX + 32];
     char written[PATH_MAX + 64]; // beside, until it is whole
-    int fd;
-    bool sparse; // zeros are left out: a file
-    uint64_t at_bytes;
-    struct br_err err; // of writing
+    struct copy_counts counts;
 };
-
-// Opening -----------------------------------------------------------------------------------------------------------------------------
-
-static int files_open(struct files_run *run, struct br_err *reterr)
-{
-    struct cli *cli = run->cli;
-    char repo[PATH_MAX], point[256], left[PATH_MAX];
-    int number = cli_text(cli, "partition") ? (int)BR_MIN(cli_number(cli, "partition", 0), 100000u) : -1;
-    int error = files_word(cli->args[0], left, run->path, reterr);
-
-    error = error ? error : repository_word(left, repo, point, reterr);
-    if (!error && !*point) {
-        error = br_err_set(reterr, BR_E_USAGE, "which point of %s? %s@latest:/ is the newest", repo, repo);
-    }
-    error = error ? error : place_ring(cli, &run->ring, reterr);
-    error = error ? error : repository_open(cli, run->ring, repo, true, &run->repository, reterr);
-    error = error ? error : repository_point(cli, &run->repository, point, &run->point, reterr);
-    error = error ? error : br_access_open(run->repository.repo, &run->point, &run->access, reterr);
-    error = error ? error : layout_of(run->access, &run->layout, reterr);
-    error = error ? error : layout_pick(&run->layout, number, &run->part, reterr);
-    if (!error && !layout_is_ext(run->part)) {
-        error = br_err_set(
-            reterr, BR_E_UNSUPPORTED,
-            "partition %d holds %s: single files are had of ext2, ext3 and ext4; root can mount others (blkrep mount)",
-            run->part->number, run->part->type[0] ? run->part->type : "nothing known");
-    }
-    error = error ? error : ext_open(run->access, run->part->offset_bytes, run->part->size_bytes, &run->ext, reterr);
-    if (!error && ext_needs_journal(run->ext)) {
-        cli_warn(
-            cli,
-            "the file system was in use: its journal is not replayed, so that what was changed last may be missing or half there; blkrep mount replays it");
-    }
-    return error;
-}
-
-static void files_close(struct files_run *run)
-{
-    struct cli *cli = run->cli;
-    char id[BR_UUID_TEXT_BYTES];
-
-    br_uuid_text(&run->point.id, id);
-    cli_report_text(cli, "repository", run->repository.path[0] ? run->repository.path : cli->args[0]);
-    cli_report_text(cli, "point", br_uuid_is_nil(&run->point.id) ? NULL : id);
-    cli_report_json(cli, "partition", run->part ? json_integer(run->part->number) : json_null());
-    cli_report_text(cli, "filesystem", run->part ? run->part->type : NULL);
-    cli_report_bool(cli, "journal_pending", run->ext && ext_needs_journal(run->ext));
-    ext_close(run->ext);
-    br_access_close(run->access);
-    repository_close(&run->repository);
-    br_ring_close(run->ring);
-}
 
 // ls ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -181,7 +130,7 @@ static size_t kind_of(mode_t mode)
     return i;
 }
 
-static void entry_event(const struct cli *cli, const struct ext_entry *entry)
+static void entry_event(const struct cli *cli, const struct tree_entry *entry)
 {
     json_t *event = json_object();
     char mode[16];
@@ -199,11 +148,19 @@ static void entry_event(const struct cli *cli, const struct ext_entry *entry)
     cli_event(cli, event);
 }
 
-static int print_entry(void *ctx, const struct ext_entry *entry)
+static int print_entry(void *ctx, const struct tree_entry *entry, const struct br_err *bad)
 {
     struct files_run *run = ctx;
     char name[4 * sizeof(entry->name) + 3], target[2048], size[32], time[40];
 
+    if (cli_cancel) {
+        return br_err_set(&run->first, BR_E_CANCELLED, "listing a folder");
+    }
+    if (bad) {
+        run->first = run->failed++ ? run->first : *bad;
+        cli_warn(run->cli, "%s", bad->text);
+        return 0;
+    }
     run->entries++;
     if (run->cli->json) {
         entry_event(run->cli, entry);
@@ -221,17 +178,24 @@ static int print_entry(void *ctx, const struct ext_entry *entry)
 
 static int files_ls_run(struct cli *cli, struct br_err *reterr)
 {
-    struct files_run run = {.cli = cli, .fd = -1};
-    struct ext_entry entry = {0};
-    int error = files_open(&run, reterr);
+    struct files_run run = {.cli = cli};
+    struct tree_entry entry = {0};
+    const struct tree *tree = &run.source.tree;
+    const char *path = run.source.path;
+    int error = files_source_open(cli, cli->args[0], &run.source, reterr);
 
-    error = error ? error : ext_find(run.ext, run.path, false, &entry, reterr);
+    error = error ? error : tree_find(tree, path, false, &entry, reterr);
     if (!error) {
-        error =
-            S_ISDIR(entry.mode) ? ext_list(run.ext, entry.inode, print_entry, &run, reterr) : print_entry(&run, &entry);
+        error = S_ISDIR(entry.mode) ? tree_list(tree, path, &entry, print_entry, &run, reterr)
+                                    : print_entry(&run, &entry, NULL);
     }
-    files_close(&run);
+    if (run.first.code && (!error || error == -run.first.code)) {
+        *reterr = run.first;
+        error = -run.first.code;
+    }
+    files_source_close(cli, &run.source);
     cli_report_number(cli, "entries", run.entries);
+    cli_report_number(cli, "failed", run.failed);
     return error;
 }
 
@@ -239,135 +203,146 @@ static int files_ls_run(struct cli *cli, struct br_err *reterr)
 
 #define GET_BESIDE ".blkrep-get"
 
-static int get_open(struct files_run *run, const struct ext_entry *entry, struct br_err *reterr)
+// A name of the file system's is one of this folder; nothing is written through a link.
+static int get_target(struct files_run *run, const struct tree_entry *entry, struct br_err *reterr)
 {
     struct cli *cli = run->cli;
+    bool folder = S_ISDIR(entry->mode);
     struct stat st;
 
     snprintf(run->target, sizeof(run->target), "%s", cli->arg_count > 1 ? cli->args[1] : entry->name);
-    if (!strcmp(run->target, "-")) {
-        run->fd = STDOUT_FILENO;
-        return 0;
+    if (!*run->target) {
+        return br_err_set(reterr, BR_E_USAGE, "what is FILE to be? The root of a file system has no name");
     }
-    // A name of the file system's is one of this folder; nothing is written through a link.
+    if (!strcmp(run->target, "-")) {
+        return folder ? br_err_set(reterr, BR_E_USAGE, "a folder does not go to standard output") : 0;
+    }
+    for (size_t len = strlen(run->target); folder && len > 1 && run->target[len - 1] == '/';) {
+        run->target[--len] = 0;
+    }
     if (strlen(run->target) + sizeof(GET_BESIDE) > PATH_MAX) {
         return br_err_set(reterr, BR_E_USAGE, "a path that is too long");
     }
-    if (!lstat(run->target, &st) && (!cli_flag(cli, "overwrite") || !S_ISREG(st.st_mode))) {
+    if (!lstat(run->target, &st) && (folder || !cli_flag(cli, "overwrite") || !S_ISREG(st.st_mode))) {
         return br_err_set(reterr, BR_E_EXISTS,
-                          S_ISREG(st.st_mode) ? "%s is there; --overwrite replaces it"
-                                              : "%s is there, and no regular file",
+                          folder                ? "%s is there; a folder is made anew, and never merged with another"
+                          : S_ISREG(st.st_mode) ? "%s is there; --overwrite replaces it"
+                                                : "%s is there, and no regular file",
                           run->target);
     }
     snprintf(run->written, sizeof(run->written), "%s%s", run->target, GET_BESIDE);
-    unlink(run->written);
-    run->fd = open(run->written, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    run->sparse = true;
-    return run->fd < 0 ? br_err_os(reterr, errno, "making %s", run->written) : 0;
-}
-
-static int get_write(void *ctx, const uint8_t *bytes, size_t len)
-{
-    struct files_run *run = ctx;
-
-    if (cli_cancel) {
-        return br_err_set(&run->err, BR_E_CANCELLED, "reading a file");
-    }
-    while (len) {
-        size_t piece = BR_MIN(len, (size_t)65536);
-        ssize_t put = (ssize_t)piece;
-
-        if (!run->sparse) {
-            put = write(run->fd, bytes, piece);
-        } else if (!br_is_zero(bytes, piece)) {
-            put = pwrite(run->fd, bytes, piece, (off_t)run->at_bytes);
-        }
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put < 0) {
-            return br_err_os(&run->err, errno, "writing %s", run->target);
-        }
-        run->at_bytes += (uint64_t)put;
-        bytes += put;
-        len -= (size_t)put;
-    }
     return 0;
 }
 
 // It gets its name when it is whole.
-static int get_finish(struct files_run *run, const struct ext_entry *entry, struct br_err *reterr)
+static int get_name(struct files_run *run, struct br_err *reterr)
 {
     unsigned flags = cli_flag(run->cli, "overwrite") ? 0 : RENAME_NOREPLACE;
-    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = entry->mtime_s}};
 
-    if (!run->sparse) {
-        return 0;
-    }
-    if (ftruncate(run->fd, (off_t)run->at_bytes) || fchmod(run->fd, entry->mode & 0777u) || futimens(run->fd, times) ||
-        fsync(run->fd) || renameat2(AT_FDCWD, run->written, AT_FDCWD, run->target, flags)) {
-        return br_err_os(reterr, errno, "writing %s", run->target);
-    }
-    run->written[0] = 0;
-    return 0;
+    return renameat2(AT_FDCWD, run->written, AT_FDCWD, run->target, flags)
+               ? br_err_os(reterr, errno, "naming %s", run->target)
+               : 0;
 }
 
-static int get_file(struct files_run *run, const struct ext_entry *entry, struct br_err *reterr)
+static int get_file(struct files_run *run, const struct tree_entry *entry, struct br_err *reterr)
 {
-    char shown[512];
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                      {.tv_sec = entry->mtime_s, .tv_nsec = (long)entry->mtime_ns}};
+    bool beside = run->written[0];
+    int fd = STDOUT_FILENO;
 
-    br_quote(run->path, shown, sizeof(shown));
-    if (!S_ISREG(entry->mode)) {
-        return br_err_set(reterr, BR_E_UNSUPPORTED, "%s is a %s: get takes regular files", shown,
-                          kinds[kind_of(entry->mode)].name);
+    if (beside) {
+        unlink(run->written);
+        fd = open(run->written, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     }
-    int error = get_open(run, entry, reterr);
-    error = error ? error : ext_read(run->ext, entry->inode, get_write, run, reterr);
-    if (error && run->err.code) {
-        *reterr = run->err;
+    if (fd < 0) {
+        return br_err_os(reterr, errno, "making %s", run->written);
     }
-    if (!error && run->at_bytes != entry->size_bytes) {
-        error = br_err_set(reterr, BR_E_CORRUPT, "%s is shorter than its size", shown);
-    }
-    run->size_bytes = entry->size_bytes;
-    error = error ? error : get_finish(run, entry, reterr);
-    if (run->sparse && run->fd >= 0) {
-        close(run->fd);
-        if (run->written[0]) {
+    int error = copy_content(&run->source.tree, run->source.path, entry, fd, beside, reterr);
+    if (beside) {
+        if (!error && (fchmod(fd, entry->mode & 0777u) || futimens(fd, times) || fsync(fd))) {
+            error = br_err_os(reterr, errno, "writing %s", run->target);
+        }
+        close(fd);
+        error = error ? error : get_name(run, reterr);
+        if (error) {
             unlink(run->written);
         }
+    }
+    run->counts.entries += !error;
+    run->counts.size_bytes = entry->size_bytes;
+    return error;
+}
+
+static void get_told(void *ctx, const char *path, bool skipped, const struct br_err *why)
+{
+    struct files_run *run = ctx;
+    char shown[512];
+
+    br_quote(path, shown, sizeof(shown));
+    cli_warn(run->cli, "%s %s: %s", shown, skipped ? "is left out" : "failed", why->text);
+}
+
+static int get_folder(struct files_run *run, const struct tree_entry *entry, struct br_err *reterr)
+{
+    struct br_err first;
+    int error = copy_folder(&run->source.tree, run->source.path, entry, run->written, get_told, run, &run->counts,
+                            &first, reterr);
+
+    if (error == -BR_E_EXISTS) {
+        return br_err_prefix(reterr, "a run that was killed left it, remove it");
+    }
+    error = error ? error : get_name(run, reterr);
+    if (!error && first.code) {
+        *reterr = first;
+        error =
+            br_err_prefix(reterr, "%llu of what is in it failed, the first", (unsigned long long)run->counts.failed);
     }
     return error;
 }
 
+static int get_entry(struct files_run *run, const struct tree_entry *entry, struct br_err *reterr)
+{
+    char shown[512];
+    bool folder = S_ISDIR(entry->mode);
+
+    br_quote(run->source.path, shown, sizeof(shown));
+    if (!S_ISREG(entry->mode) && !(folder && cli_flag(run->cli, "recursive"))) {
+        return br_err_set(reterr, BR_E_UNSUPPORTED, "%s is a %s: get takes regular files%s", shown,
+                          kinds[kind_of(entry->mode)].name, folder ? ", and folders with --recursive" : " and folders");
+    }
+    int error = get_target(run, entry, reterr);
+
+    return error ? error : folder ? get_folder(run, entry, reterr) : get_file(run, entry, reterr);
+}
+
 static int files_get_run(struct cli *cli, struct br_err *reterr)
 {
-    struct files_run run = {.cli = cli, .fd = -1};
-    struct ext_entry entry = {0};
+    struct files_run run = {.cli = cli};
+    struct tree_entry entry = {0};
     bool to_stdout = cli->arg_count > 1 && !strcmp(cli->args[1], "-");
 
     if (to_stdout && cli->json) {
         return br_err_set(reterr, BR_E_USAGE, "--json and data both want standard output");
     }
-    int error = files_open(&run, reterr);
-    error = error ? error : ext_find(run.ext, run.path, true, &entry, reterr);
+    int error = files_source_open(cli, cli->args[0], &run.source, reterr);
+    error = error ? error : tree_find(&run.source.tree, run.source.path, true, &entry, reterr);
     // The name that was asked for, not the one that a link led to.
-    const char *slash = strrchr(run.path, '/');
-    if (!error) {
-        snprintf(entry.name, sizeof(entry.name), "%s", slash + 1);
-        error = get_file(&run, &entry, reterr);
-    }
+    error = error ? error : get_entry(&run, &entry, reterr);
     if (!error && !to_stdout) {
         char shown[512], size[32];
 
         br_quote(run.target, shown, sizeof(shown));
-        cli_bytes(cli, run.size_bytes, size, sizeof(size));
+        cli_bytes(cli, run.counts.size_bytes, size, sizeof(size));
         cli_print(cli, "%s: %s", shown, size);
     }
-    files_close(&run);
+    files_source_close(cli, &run.source);
     if (!to_stdout || error) {
         cli_report_text(cli, "target", run.target[0] ? run.target : NULL);
-        cli_report_number(cli, "size_bytes", run.size_bytes);
+        cli_report_number(cli, "size_bytes", run.counts.size_bytes);
+        cli_report_number(cli, "copied", run.counts.entries);
+        cli_report_number(cli, "failed", run.counts.failed);
+        cli_report_number(cli, "skipped", run.counts.skipped);
     }
     return error;
 }
@@ -380,8 +355,11 @@ const struct cli_verb cmd_files_ls = {
     .summary = "List files of a recovery point.",
     .description =
         "PATH begins with a slash and is one of the point's file system; symbolic links never lead out of it. A directory is listed, anything else shown. "
-        "Works for ext2, ext3 and ext4, on a disk or a partition of it, without root: only the blocks that are needed are read, and each is proven. "
-        "The journal of a file system that was in use is not replayed; that is said. For other file systems see `blkrep mount`.\n\n"
+        "What can't be read is warned of, and the rest listed.\n\n"
+        "Of ext2, ext3 and ext4, on a disk or a partition of it, no root is needed: only the blocks that are wanted are read, and each is proven. "
+        "What that does not read right, other file systems (XFS, btrfs, vfat, whatever the kernel mounts) and an ext4 that was in use and has a journal to replay, "
+        "root sees by a mount as of `blkrep mount`, where no other process looks and which ends with the command, however it ends. For other users the first are "
+        "refused, and of the second the journal is not replayed, with a warning.\n\n"
         "Names that are no plain text are printed quoted, as C does.",
     .options = files_ls_options,
     .examples = files_ls_examples,
@@ -397,11 +375,15 @@ const struct cli_verb cmd_files_get = {
     .args = "REPO@POINT:PATH [FILE]",
     .args_min = 1,
     .args_max = 2,
-    .summary = "Fetch a single file of a recovery point.",
+    .summary = "Fetch a file or a folder of a recovery point.",
     .description =
-        "As `blkrep files ls` finds it; symbolic links are followed within the file system. FILE is by default the last part of PATH, in this folder; - is "
+        "As `blkrep files ls` finds it; symbolic links in PATH are followed within the file system. FILE is by default the last part of PATH, in this folder; - is "
         "standard output. It has its permissions (not owner, attributes or set-id bits) and time, zeros become holes, and it gets its name when it is whole: "
-        "a block that is missing or damaged leaves none. Devices, fifos and directories are refused.",
+        "a block that is missing or damaged leaves none. Devices and fifos are refused, and folders without --recursive.\n\n"
+        "With --recursive a folder comes with all below it: permissions, times, symbolic links as they are, hard links, holes, fifos and sockets; when root runs it "
+        "also owners, set-id bits and devices, which others are told are left out. Access lists and extended attributes do not come. FILE must not be there; nothing "
+        "is merged. What can't be had is a warning each, the rest is fetched, and the exit status is that of the first failure. When it is stopped, or there is no "
+        "room, nothing is left.",
     .options = files_get_options,
     .examples = files_get_examples,
     .see_also = "blkrep-files-ls(1), blkrep-restore(1), blkrep-points(1)",

@@ -118,6 +118,14 @@ vm_stage_tree() {
     done
 }
 
+# vm_stage_nbdkit STAGE NBDKIT - the build's plugin, beside its programs, and the filter that export uses
+vm_stage_nbdkit() {
+    local filters
+    filters=$("$2" --dump-config | sed -n 's/^filterdir=//p')
+    vm_stage_program "$1" "$build/nbdkit-blkrep-plugin.so" vm/bin/nbdkit-blkrep-plugin.so &&
+        vm_stage_program "$1" "$filters/nbdkit-cow-filter.so"
+}
+
 # vm_stage_tool STAGE NAME - copy a host tool with what it can't do without; 1 when the host has none
 vm_stage_tool() {
     local stage=$1 path
@@ -125,6 +133,7 @@ vm_stage_tool() {
     vm_stage_program "$stage" "$path" || return 1
     case $2 in
         mke2fs | mkfs.ext*) vm_stage_file "$stage" /etc/mke2fs.conf ;;
+        nbdkit) vm_stage_nbdkit "$stage" "$path" ;;
     esac
 }
 

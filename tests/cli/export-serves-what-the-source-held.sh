@@ -67,8 +67,11 @@ e_export second "$repo@latest~1" --socket "$sock"
 ! grep -qaF "$secret" "/proc/$E_NBDKIT/environ" "/proc/$E_NBDKIT/cmdline" || t_fail "nbdkit shows the secret"
 t_ok nbdcopy "$E_URI" "$T/copied"
 t_file_equal "$T/is.0" "$T/copied"
-# killed: nbdkit ends too; the socket that is left is in nobody's way
-t_end "$T_PID" KILL
+# killed: nbdkit ends too, whoever is its client and waits; the socket that is left is in nobody's way
+pid=$T_PID
+t_background idle stdbuf -oL qemu-io -r -f raw -c 'read 0 512' -c 'sleep 120000' "$E_URI"
+t_wait_for 20 grep -q '^read 512' "$T/idle.out"
+t_end "$pid" KILL
 t_wait_for 10 eval "! t_alive $E_NBDKIT"
 touch "$T/file"
 t_run blkrep export "$repo@latest" --socket "$T/file"

@@ -14,6 +14,8 @@ mkdir -p "$f/etc/deep/er" "$T/out.d"
 echo 'hello' >"$f/etc/fstab"
 t_random "$f/etc/big" 20M 7
 t_hole "$f/etc/sparse" 5M
+t_hole "$f/etc/beyond" 5G # more than 32 bits of bytes
+t_random_at "$f/etc/beyond" 4400000000 70000 9
 t_random_at "$f/etc/sparse" 3000000 1000 8
 : >"$f/etc/empty"
 ln -s fstab "$f/etc/link"
@@ -51,6 +53,10 @@ for name in fstab big sparse empty; do
     t_file_equal "$f/etc/$name" "$T/out.d/got"
 done
 [[ $(stat -c '%a %Y' "$T/out.d/got") == "$(stat -c '%a' "$f/etc/empty") $(stat -c %Y "$f/etc/empty")" ]] || t_fail "other permissions or time"
+get /etc/beyond
+[[ $(stat -c %s "$T/out.d/got") == $((5 << 30)) ]] || t_fail "another size"
+e_slice "$T/out.d/got" 4399000000 2000000 | cmp - <(e_slice "$f/etc/beyond" 4399000000 2000000) || t_fail "other bytes beyond 4 GiB"
+t_le "$(($(stat -c %b "$T/out.d/got") * 512))" 300000 "room that a sparse file takes"
 get /etc/sparse
 t_le "$(($(stat -c %b "$T/out.d/got") * 512))" 200000 "room that a sparse file takes"
 for path in /etc/link /absolute /etc/deep/er/../../fstab /../../etc/fstab //etc//fstab; do
@@ -91,6 +97,7 @@ t_json_is partition 5
 t_file_equal "$f/etc/fstab" "$T/out.d/got"
 t_run blkrep files ls "$p:/" --volume disk.img --partition 1
 t_status 1
+t_stderr_has "no file system"
 t_run blkrep files ls "$p:/" --volume disk.img --partition 9 --json
 t_json_is error.name NOT_FOUND
 t_hole "$T/gpt.img" 160M
@@ -109,13 +116,16 @@ t_random "$T/noise.img" 1M 9
 t_ok blkrep backup "$T/noise.img" "$repo"
 t_run blkrep files ls "$p:/" --volume noise.img --json
 t_json_is error.name NOT_FOUND
+t_run blkrep files ls "$p:/" --volume noise.img --partition 0 --json
+t_json_is error.name UNSUPPORTED
 
 # it was in use
 cp "$T/fs.img" "$T/used.img"
 debugfs -w -R 'feature needs_recovery' "$T/used.img" >/dev/null 2>&1
 t_ok blkrep backup "$T/used.img" "$repo"
-t_ok blkrep files ls "$p:/" --volume used.img --json
+t_ok blkrep files ls "$p:/" --volume used.img --no-mount --json
 t_json_is journal_pending true
+t_json_is mounted false
 t_stderr_has "journal"
 
 # a damaged pack: the file that needs it is refused, and leaves nothing

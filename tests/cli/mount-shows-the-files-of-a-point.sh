@@ -83,7 +83,7 @@ cp "$T/fs.img" "$T/used.img" # as a power cut at this moment
 umount "$T/live"
 t_unloop "$T_LOOP"
 t_ok blkrep backup "$T/used.img" "$repo"
-t_ok blkrep files ls "$p:/" --volume used.img --json
+t_ok blkrep files ls "$p:/" --volume used.img --no-mount --json
 t_json_is journal_pending true
 t_ok blkrep mount "$p" "$dir" --volume used.img --run 'cat late'
 t_stdout_is 'written late'
@@ -114,8 +114,6 @@ if command -v mkfs.xfs >/dev/null && grep -qw xfs /proc/filesystems; then
     t_hole "$T/xfs.img" 400M
     mkfs.xfs -q "$T/xfs.img"
     t_ok blkrep backup "$T/xfs.img" "$repo"
-    t_run blkrep files ls "$p:/" --volume xfs.img --json
-    t_json_is error.name UNSUPPORTED
     t_ok blkrep mount "$p" "$dir" --volume xfs.img --writable --run 'echo new >file && cat file'
     t_stdout_is new
 fi

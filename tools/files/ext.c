@@ -3,8 +3,10 @@
 
 #include <et/com_err.h>
 #include <ext2fs/ext2fs.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "engine/base/units.h"
 
@@ -124,7 +126,9 @@ static struct struct_io_manager manager = {
     .write_blk64 = io_write64,
 };
 
-int ext_open(struct br_access *access, uint64_t offset_bytes, uint64_t size_bytes, struct ext **ret_ext,
+static const struct tree_ops ops;
+
+int ext_open(struct br_access *access, uint64_t offset_bytes, uint64_t size_bytes, struct tree *ret_tree,
              struct br_err *reterr)
 {
     struct ext *ext = calloc(1, sizeof(*ext));
@@ -143,20 +147,22 @@ int ext_open(struct br_access *access, uint64_t offset_bytes, uint64_t size_byte
         free(ext);
         return error;
     }
-    *ret_ext = ext;
+    *ret_tree = (struct tree){.ops = &ops, .ctx = ext};
     return 0;
 }
 
-void ext_close(struct ext *ext)
+static void close_tree(void *ctx)
 {
-    if (ext) {
-        ext2fs_free(ext->fs);
-        free(ext);
-    }
+    struct ext *ext = ctx;
+
+    ext2fs_free(ext->fs);
+    free(ext);
 }
 
-bool ext_needs_journal(const struct ext *ext)
+bool ext_needs_journal(const struct tree *tree)
 {
+    const struct ext *ext = tree->ctx;
+
     return ext2fs_has_feature_journal_needs_recovery(ext->fs->super);
 }
 
@@ -191,10 +197,13 @@ static errcode_t read_file(struct ext *ext, ext2_ino_t inode, errcode_t (*fn)(vo
 static errcode_t collect(void *ctx, const uint8_t *bytes, size_t len)
 {
     struct target *target = ctx;
-    size_t room = sizeof(((struct ext_entry *)0)->target) - 1 - target->len;
+    size_t room = sizeof(((struct tree_entry *)0)->target) - 1 - target->len;
 
-    memcpy(target->to + target->len, bytes, BR_MIN(len, room));
-    target->len += BR_MIN(len, room);
+    if (len > room) {
+        return EXT2_ET_INODE_CORRUPTED; // Linux makes none that long
+    }
+    memcpy(target->to + target->len, bytes, len);
+    target->len += len;
     return 0;
 }
 
@@ -209,36 +218,63 @@ static errcode_t read_link(struct ext *ext, ext2_ino_t number, struct ext2_inode
     return 0;
 }
 
-static errcode_t entry_of(struct ext *ext, ext2_ino_t number, struct ext_entry *entry)
+// Linux's two ways to write a device's number: include/linux/kdev_t.h, ext4_iget().
+static dev_t device_of(const struct ext2_inode *inode)
 {
-    struct ext2_inode inode;
-    errcode_t code = ext2fs_read_inode(ext->fs, number, &inode);
+    uint32_t old = inode->i_block[0], new = inode->i_block[1];
+
+    return old ? makedev(old >> 8 & 0xff, old & 0xff)
+               : makedev((new & 0xfff00) >> 8, (new & 0xff) | (new >> 12 & 0xfff00));
+}
+
+// An inode of more than 128 bytes has two bits more of the seconds, and nanoseconds: fs/ext4/ext4.h, EXT4_EPOCH_BITS.
+static void mtime_of(struct ext *ext, const struct ext2_inode_large *inode, struct tree_entry *entry)
+{
+    entry->mtime_s = (int32_t)inode->i_mtime;
+    entry->mtime_ns = 0;
+    if (EXT2_INODE_SIZE(ext->fs->super) > EXT2_GOOD_OLD_INODE_SIZE &&
+        (size_t)EXT2_GOOD_OLD_INODE_SIZE + inode->i_extra_isize >= offsetof(struct ext2_inode_large, i_atime_extra)) {
+        entry->mtime_s += (int64_t)(inode->i_mtime_extra & 3) << 32;
+        entry->mtime_ns = inode->i_mtime_extra >> 2;
+    }
+    if (entry->mtime_ns >= BR_NS_PER_S) {
+        entry->mtime_ns = 0;
+    }
+}
+
+static errcode_t entry_of(struct ext *ext, ext2_ino_t number, struct tree_entry *entry)
+{
+    union {
+        struct ext2_inode_large large;
+        struct ext2_inode small;
+    } inode = {0};
+    errcode_t code = ext2fs_read_inode_full(ext->fs, number, &inode.small, sizeof(inode));
 
     if (code) {
         return code;
     }
     entry->inode = number;
-    entry->mode = inode.i_mode;
-    entry->uid = inode_uid(inode);
-    entry->gid = inode_gid(inode);
-    entry->size_bytes = EXT2_I_SIZE(&inode);
-    entry->mtime_s = (int32_t)inode.i_mtime;
-    entry->target[0] = 0;
-    if (S_ISLNK(inode.i_mode)) {
-        memset(entry->target, 0, sizeof(entry->target));
-        code = read_link(ext, number, &inode, entry->target);
-    }
-    return code;
+    entry->mode = inode.small.i_mode;
+    entry->uid = inode_uid(inode.small);
+    entry->gid = inode_gid(inode.small);
+    entry->size_bytes = EXT2_I_SIZE(&inode.small);
+    entry->links = inode.small.i_links_count;
+    entry->rdev = S_ISCHR(entry->mode) || S_ISBLK(entry->mode) ? device_of(&inode.small) : 0;
+    mtime_of(ext, &inode.large, entry);
+    memset(entry->target, 0, sizeof(entry->target));
+    return S_ISLNK(entry->mode) ? read_link(ext, number, &inode.small, entry->target) : 0;
 }
 
-int ext_find(struct ext *ext, const char *path, bool follow, struct ext_entry *ret_entry, struct br_err *reterr)
+static int find(void *ctx, const char *path, bool follow, struct tree_entry *ret_entry, struct br_err *reterr)
 {
+    struct ext *ext = ctx;
     const char *slash = strrchr(path, '/');
-    char shown[512];
+    char shown[256];
     ext2_ino_t number;
     errcode_t code = follow ? ext2fs_namei_follow(ext->fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &number)
                             : ext2fs_namei(ext->fs, EXT2_ROOT_INO, EXT2_ROOT_INO, path, &number);
 
+    ret_entry->device = 0;
     snprintf(ret_entry->name, sizeof(ret_entry->name), "%s", slash ? slash + 1 : path);
     code = code ? code : entry_of(ext, number, ret_entry);
     br_quote(path, shown, sizeof(shown));
@@ -247,17 +283,18 @@ int ext_find(struct ext *ext, const char *path, bool follow, struct ext_entry *r
 
 struct listing {
     struct ext *ext;
-    int (*fn)(void *ctx, const struct ext_entry *entry);
+    tree_entry_fn *fn;
     void *ctx;
     int rc;
-    errcode_t code;
 };
 
 static int list_entry(ext2_ino_t dir, int place, struct ext2_dir_entry *found, int offset, int block_size, char *block,
                       void *ctx)
 {
     struct listing *listing = ctx;
-    struct ext_entry entry = {0};
+    struct tree_entry entry = {0};
+    struct br_err bad = {0};
+    char shown[256];
     size_t len = BR_MIN((size_t)ext2fs_dirent_name_len(found), sizeof(entry.name) - 1);
 
     (void)dir;
@@ -269,28 +306,29 @@ static int list_entry(ext2_ino_t dir, int place, struct ext2_dir_entry *found, i
     }
     memcpy(entry.name, found->name, len);
     entry.name[len] = 0;
+    br_quote(entry.name, shown, sizeof(shown));
+    errcode_t code = tree_name_ok(found->name, len) ? entry_of(listing->ext, found->inode, &entry) : 0;
     // Nobody but a forger makes such names; they would be taken for paths.
-    if (strchr(entry.name, '/') || strlen(entry.name) != len || !len) {
-        listing->code = EXT2_ET_DIR_CORRUPTED;
-        return DIRENT_ABORT;
-    }
-    listing->code = entry_of(listing->ext, found->inode, &entry);
-    listing->rc = listing->code ? 0 : listing->fn(listing->ctx, &entry);
-    return listing->code || listing->rc ? DIRENT_ABORT : 0;
+    int error = !tree_name_ok(found->name, len) ? br_err_set(&bad, BR_E_CORRUPT, "a name that is none: %s", shown)
+                : code                          ? ext_error(listing->ext, code, &bad, "looking at", shown)
+                                                : 0;
+    listing->rc = listing->fn(listing->ctx, &entry, error ? &bad : NULL);
+    return listing->rc ? DIRENT_ABORT : 0;
 }
 
-int ext_list(struct ext *ext, uint32_t inode, int (*fn)(void *ctx, const struct ext_entry *entry), void *ctx,
-             struct br_err *reterr)
+static int list(void *ctx, const char *path, const struct tree_entry *entry, tree_entry_fn *fn, void *fn_ctx,
+                struct br_err *reterr)
 {
-    struct listing listing = {.ext = ext, .fn = fn, .ctx = ctx};
-    errcode_t code = ext2fs_dir_iterate2(ext->fs, inode, 0, NULL, list_entry, &listing);
+    struct listing listing = {.ext = ctx, .fn = fn, .ctx = fn_ctx};
+    char shown[256];
+    errcode_t code = ext2fs_dir_iterate2(listing.ext->fs, (ext2_ino_t)entry->inode, 0, NULL, list_entry, &listing);
 
-    code = code ? code : listing.code;
-    return code ? ext_error(ext, code, reterr, "listing", "a directory") : listing.rc;
+    br_quote(path, shown, sizeof(shown));
+    return listing.rc ? listing.rc : code ? ext_error(ctx, code, reterr, "listing", shown) : 0;
 }
 
 struct reading {
-    int (*fn)(void *ctx, const uint8_t *bytes, size_t len);
+    tree_bytes_fn *fn;
     void *ctx;
     int rc;
 };
@@ -303,14 +341,15 @@ static errcode_t hand_over(void *ctx, const uint8_t *bytes, size_t len)
     return reading->rc ? EXT2_ET_CALLBACK_NOTHANDLED : 0;
 }
 
-int ext_read(struct ext *ext, uint32_t inode, int (*fn)(void *ctx, const uint8_t *bytes, size_t len), void *ctx,
-             struct br_err *reterr)
+static int read_content(void *ctx, const char *path, const struct tree_entry *entry, tree_bytes_fn *fn, void *fn_ctx,
+                        struct br_err *reterr)
 {
-    struct reading reading = {.fn = fn, .ctx = ctx};
-    errcode_t code = read_file(ext, inode, hand_over, &reading);
+    struct reading reading = {.fn = fn, .ctx = fn_ctx};
+    errcode_t code = read_file(ctx, (ext2_ino_t)entry->inode, hand_over, &reading);
+    char shown[256];
 
-    if (reading.rc) {
-        return reading.rc;
-    }
-    return code ? ext_error(ext, code, reterr, "reading", "the file") : 0;
+    br_quote(path, shown, sizeof(shown));
+    return reading.rc ? reading.rc : code ? ext_error(ctx, code, reterr, "reading", shown) : 0;
 }
+
+static const struct tree_ops ops = {.find = find, .list = list, .read = read_content, .close = close_tree};

@@ -239,11 +239,34 @@ static int loop_open(const struct point_mount *mount, const struct layout_part *
     return error;
 }
 
+// Why it was not mounted, in words that tell a kernel that can't from a file system that is broken.
+static int mount_error(const struct layout_part *part, int os_errno, struct br_err *reterr)
+{
+    switch (os_errno) {
+    case ENODEV:
+        return br_err_set(reterr, BR_E_UNSUPPORTED, "partition %d holds %s, which this kernel does not know",
+                          part->number, part->type);
+    case EEXIST: // btrfs
+        return br_err_set(reterr, BR_E_UNSUPPORTED,
+                          "partition %d holds %s, and one of the same uuid is mounted here: this kernel takes one at a "
+                          "time; another host, or restore, shows it",
+                          part->number, part->type);
+    case EUCLEAN:
+    case EBADMSG:
+    case EINVAL:
+        return br_err_set(reterr, BR_E_CORRUPT,
+                          "mounting partition %d: its %s is damaged, or newer than this kernel: %s", part->number,
+                          part->type, strerror(os_errno));
+    default: return br_err_os(reterr, os_errno, "mounting partition %d, %s", part->number, part->type);
+    }
+}
+
 static int part_mount(const struct point_mount *mount_, const struct layout_part *part, const char *dir, bool writable,
                       struct br_err *reterr)
 {
     // Two file systems of one uuid, the original and this one: xfs wants to be told that it is meant.
     const char *data = !strcmp(part->type, "xfs") ? "nouuid" : NULL;
+    const char *type = !strcmp(part->type, "ntfs") ? "ntfs3" : part->type; // libblkid's name and the kernel's
     unsigned long flags = MS_NOSUID | MS_NODEV | (writable ? 0 : MS_RDONLY);
     char loop[32];
     int fd;
@@ -252,8 +275,8 @@ static int part_mount(const struct point_mount *mount_, const struct layout_part
     if (error) {
         return error;
     }
-    if (mount(loop, dir, part->type, flags, data)) {
-        error = br_err_os(reterr, errno, "mounting partition %d, %s", part->number, part->type);
+    if (mount(loop, dir, type, flags, data)) {
+        error = mount_error(part, errno, reterr);
     }
     close(fd);
     return error;

@@ -5,13 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tools/files/mounted.h"
 #include "tools/nbdkit/process.h"
 
 #define VERSION_BYTES 16u
@@ -33,10 +32,8 @@ struct server {
 // The data folder: links of the file system lead nowhere but in it.
 static int data_open(struct server *server, struct br_err *reterr)
 {
-    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
     int root = open(server->params->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int fd = root < 0 ? -1 : (int)syscall(SYS_openat2, root, server->params->path, &how, sizeof(how));
+    int fd = root < 0 ? -1 : mounted_open(root, server->params->path, O_RDONLY | O_DIRECTORY);
     int os_errno = errno;
     char link[40];
 

@@ -3,38 +3,50 @@
 
 #include <unistd.h>
 
-static int layout_find(struct repository *repository, struct point_found *found, struct br_err *reterr)
+static int open_word(struct cli *cli, const char *word, bool want_layout, struct point_found *found,
+                     struct point_opened *opened, struct br_err *reterr)
 {
-    struct br_access *access;
-    int error = br_access_open(repository->repo, &found->point, &access, reterr);
+    char repo[PATH_MAX], point[256];
 
-    if (!error) {
-        error = layout_of(access, &found->layout, reterr);
-        br_access_close(access);
+    *found = (struct point_found){.secret_fd = -1};
+    *opened = (struct point_opened){0};
+    int error = repository_word(word, repo, point, reterr);
+    if (!error && !*point) {
+        error = br_err_set(reterr, BR_E_USAGE, "which point of %s? %s@latest is the newest", repo, repo);
     }
+    error = error ? error : place_ring(cli, &opened->ring, reterr);
+    error = error ? error : repository_secret_hand_on(cli, opened->ring, repo, &found->secret_fd, reterr);
+    error = error ? error : repository_open(cli, opened->ring, repo, true, &opened->repository, reterr);
+    error = error ? error : repository_point(cli, &opened->repository, point, &found->point, reterr);
+    if (want_layout) {
+        error = error ? error : br_access_open(opened->repository.repo, &found->point, &opened->access, reterr);
+        error = error ? error : layout_of(opened->access, &found->layout, reterr);
+    }
+    memcpy(found->repository, opened->repository.path, sizeof(found->repository));
     return error;
+}
+
+int point_open(struct cli *cli, const char *word, struct point_found *ret_found, struct point_opened *ret_opened,
+               struct br_err *reterr)
+{
+    return open_word(cli, word, true, ret_found, ret_opened, reterr);
+}
+
+void point_opened_close(struct point_opened *opened)
+{
+    br_access_close(opened->access);
+    repository_close(&opened->repository);
+    br_ring_close(opened->ring);
+    *opened = (struct point_opened){0};
 }
 
 int point_find(struct cli *cli, const char *word, bool want_layout, struct point_found *ret_found,
                struct br_err *reterr)
 {
-    struct repository repository = {0};
-    struct br_ring *ring = NULL;
-    char repo[PATH_MAX], point[256];
+    struct point_opened opened;
+    int error = open_word(cli, word, want_layout, ret_found, &opened, reterr);
 
-    *ret_found = (struct point_found){.secret_fd = -1};
-    int error = repository_word(word, repo, point, reterr);
-    if (!error && !*point) {
-        error = br_err_set(reterr, BR_E_USAGE, "which point of %s? %s@latest is the newest", repo, repo);
-    }
-    error = error ? error : place_ring(cli, &ring, reterr);
-    error = error ? error : repository_secret_hand_on(cli, ring, repo, &ret_found->secret_fd, reterr);
-    error = error ? error : repository_open(cli, ring, repo, true, &repository, reterr);
-    error = error ? error : repository_point(cli, &repository, point, &ret_found->point, reterr);
-    error = error || !want_layout ? error : layout_find(&repository, ret_found, reterr);
-    memcpy(ret_found->repository, repository.path, sizeof(ret_found->repository));
-    repository_close(&repository);
-    br_ring_close(ring);
+    point_opened_close(&opened);
     return error;
 }
 

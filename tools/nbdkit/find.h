@@ -14,6 +14,17 @@ struct point_found {
     struct layout layout; // when it was wanted
 };
 
+// What it was found with.
+struct point_opened {
+    struct br_ring *ring;
+    struct repository repository;
+    struct br_access *access;
+};
+
+/** point_open - @word REPO@POINT, its layout too; point_opened_close() and then point_found_free() in any case */
+BR_MUST_CHECK int point_open(struct cli *cli, const char *word, struct point_found *ret_found,
+                             struct point_opened *ret_opened, struct br_err *reterr);
+void point_opened_close(struct point_opened *opened);
 /** point_find - @word REPO@POINT; point_found_free() in any case */
 BR_MUST_CHECK int point_find(struct cli *cli, const char *word, bool want_layout, struct point_found *ret_found,
                              struct br_err *reterr);

@@ -13,8 +13,10 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "engine/repo/access.h"
@@ -48,6 +50,7 @@ static struct {
     char *words[16]; // a command line of plugin_verb
     int count;
     int ready_fd; // who is told that clients can come, or why not; -1 nobody
+    int cut_off;  // killed with its parent
     struct cli cli;
     struct br_ring *ring;
     struct repository repository;
@@ -123,6 +126,10 @@ static int plugin_config(const char *key, const char *value)
     if (!strcmp(key, "ready-fd")) {
         return nbdkit_parse_int("ready-fd", value, &plugin.ready_fd);
     }
+    if (!strcmp(key, "cut-off")) {
+        plugin.cut_off = nbdkit_parse_bool(value);
+        return plugin.cut_off < 0 ? -1 : 0;
+    }
     if (!strcmp(key, "volume")) {
         return add_word(key, strdup(value));
     }
@@ -172,6 +179,10 @@ static int plugin_after_fork(void)
 
     if (error) {
         nbdkit_error("%s: %s", br_err_message(-error), err.text);
+    }
+    // SIGTERM, which nbdkit has asked for, would wait for a client that is connected and says nothing, as a kernel's is.
+    if (plugin.cut_off) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     }
     if (plugin.ready_fd >= 0) {
         dprintf(plugin.ready_fd, "%s %s\n", br_err_name(-error), err.text);

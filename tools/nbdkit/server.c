@@ -197,6 +197,9 @@ static int build(struct cli *cli, const struct nbd_server_params *params, int re
     add(words, words->volume);
     snprintf(words->ready, sizeof(words->ready), "ready-fd=%d", ready_fd);
     add(words, words->ready);
+    if (params->cut_off) {
+        add(words, "cut-off=1");
+    }
     for (size_t i = 0; i < BR_ARRAY_LEN(passed); i++) {
         if (cli_text(cli, passed[i])) {
             snprintf(words->options[i], sizeof(words->options[i]), "%s=%s", passed[i], cli_text(cli, passed[i]));

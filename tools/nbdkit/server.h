@@ -19,6 +19,7 @@ struct nbd_server_params {
     const char *repository; // its real path
     const struct br_point *point;
     bool writable; // clients may write; what they write goes to a file that nobody else sees, and is gone at the end
+    bool cut_off;  // when blkrep is killed clients lose it at once; else it stays while one is connected
     // a socket, or a port
     const char *socket;
     const char *address; // NULL every one
