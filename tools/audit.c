@@ -14,7 +14,7 @@
 
 #define AUDIT_NAME     "audit.ndjson"
 #define AUDIT_LINE_MAX (64 * 1024)
-#define AUDIT_LIST_MAX 1000 // uuids, 39 bytes each
+#define AUDIT_LIST_MAX 1000                     // uuids, 39 bytes each
 #define AUDIT_TAIL_MAX (2 * AUDIT_LINE_MAX + 2) // the last whole line, and a torn one behind it
 
 static void audit_hash(const char *line, size_t len, char hex[65])

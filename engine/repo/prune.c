@@ -9,8 +9,9 @@
 #include "engine/repo/writer.h"
 
 #define PRUNE_FRAMES 8u
-#define PRUNE_TELL   64u   // packs deleted between two words of it
-#define PRUNE_SETTLE 4096u // and between two syncs: of all folders of packs, 256, however few go; nothing hangs on them before the last
+#define PRUNE_TELL   64u // packs deleted between two words of it
+#define PRUNE_SETTLE \
+    4096u // and between two syncs: of all folders of packs, 256, however few go; nothing hangs on them before the last
 
 struct pruning {
     const struct br_prune_params *params;
@@ -22,7 +23,7 @@ struct pruning {
     struct br_err *reterr;
 
     const struct br_point **going; // of params->remove, by volume and id
-    struct br_point *points; // that stay, by volume and number
+    struct br_point *points;       // that stay, by volume and number
     size_t point_count;
     struct br_needs *needs;
     bool reindexed;                       // in this run

@@ -36,14 +36,15 @@ struct filling {
     uint64_t points, blocks, changed, seconds;
     uint64_t number; // of the next block that changes
     EVP_MD_CTX *begun, *hash;
-    struct br_tree tree; // of the last point
+    struct br_tree tree;                  // of the last point
     uint8_t node[BR_TREE_NODE_BYTES_MAX]; // that was kept last: the only one of a small volume
     size_t node_len;
     uint8_t block[BR_BLOCK_BYTES];
     struct br_err err;
 };
 
-static int keep(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref, struct br_err *reterr)
+static int keep(void *ctx, const struct br_hash *hash, const uint8_t *bytes, size_t len, uint64_t *ret_ref,
+                struct br_err *reterr)
 {
     struct filling *f = ctx;
     struct br_chunk_entry chunk = {.kind = BR_CHUNK_NODE, .len_bytes = (uint32_t)len};
@@ -75,7 +76,8 @@ static void hash_begin(struct filling *f)
     f->begun = EVP_MD_CTX_new();
     f->hash = EVP_MD_CTX_new();
     if (!f->begun || !f->hash || EVP_DigestInit_ex(f->begun, EVP_sha256(), NULL) != 1 ||
-        EVP_DigestUpdate(f->begun, "blkrep leaf 1\0\0", 16) != 1 || EVP_DigestUpdate(f->begun, f->block, NUMBER_AT) != 1) {
+        EVP_DigestUpdate(f->begun, "blkrep leaf 1\0\0", 16) != 1 ||
+        EVP_DigestUpdate(f->begun, f->block, NUMBER_AT) != 1) {
         abort();
     }
     br_leaf_hash(f->block, sizeof(f->block), &whole);
@@ -107,9 +109,12 @@ static int put_version(struct filling *f, bool full, uint64_t first, uint64_t co
     const struct br_tree_store store = {.fetch = fetch, .keep = keep, .ctx = f};
     struct br_tree_geometry geometry;
     struct br_tree_writer *tree = NULL;
-    int rc = br_tree_geometry_of(f->blocks * BR_BLOCK_BYTES, &geometry) ? 0 : br_err_set(&f->err, BR_E_LIMIT, "the volume is too large");
+    int rc = br_tree_geometry_of(f->blocks * BR_BLOCK_BYTES, &geometry)
+                 ? 0
+                 : br_err_set(&f->err, BR_E_LIMIT, "the volume is too large");
 
-    rc = rc < 0 ? rc : br_tree_writer_open(&geometry, full ? NULL : &f->tree, full ? NULL : &store, &store, &tree, &f->err);
+    rc = rc < 0 ? rc
+                : br_tree_writer_open(&geometry, full ? NULL : &f->tree, full ? NULL : &store, &store, &tree, &f->err);
     for (uint64_t i = 0; !rc && i < count; i++) {
         rc = put_block(f, tree, first + i);
     }
@@ -148,7 +153,8 @@ static int put_point(struct filling *f, struct br_point *point, uint64_t at)
     point->id = br_ring_new_uuid(f->ring);
     point->counter++;
     point->top = f->tree.top.hash;
-    point->taken_unix_ns = point->made_unix_ns = br_ring_unix_ns(f->ring) - (f->points - 1 - at) * f->seconds * BR_NS_PER_S;
+    point->taken_unix_ns = point->made_unix_ns =
+        br_ring_unix_ns(f->ring) - (f->points - 1 - at) * f->seconds * BR_NS_PER_S;
     point->changed_bytes = f->changed * BR_BLOCK_BYTES;
     br_tree_root(&f->tree, &point->root);
     rc = br_repo_put_point(f->repo, point, &f->err);
@@ -225,7 +231,8 @@ int main(int argc, char **argv)
         f.changed = strtoull(argv[6], NULL, 10);
         f.seconds = strtoull(argv[7], NULL, 10);
     }
-    if (!f.points || !f.blocks || !f.changed || f.changed > f.blocks || (f.changed < f.blocks && f.blocks > BR_FANOUT)) {
+    if (!f.points || !f.blocks || !f.changed || f.changed > f.blocks ||
+        (f.changed < f.blocks && f.blocks > BR_FANOUT)) {
         fprintf(stderr, "usage: fill REPO KEY-FILE INDEX POINTS BLOCKS CHANGED SECONDS\n");
         return 2;
     }
