@@ -11,6 +11,7 @@
 #   tests/{unit,prop,sim}/{test,prop,sim}_*.c -> one cmocka program each, $(BUILD)/tests/KIND/NAME
 #   tests/fuzz/fuzz_*.c                       -> $(BUILD)/tests/fuzz/NAME, which replays its corpus (tests/fuzz/replay.c);
 #                                                `make fuzz` links the same files with libFuzzer instead
+#   tests/bench/*.c                           -> $(BUILD)/tests/bench/NAME, which fill repositories to be measured
 #   tests/vm/lib/nbdkit_*.c                   -> $(BUILD)/tests/vm/NAME.so, the test bed's disks
 #   tests/vm/lib/*.c                          -> $(BUILD)/tests/vm/NAME, in the guest's path
 # Includes are written from the root of the tree: #include "engine/base/err.h".
@@ -66,8 +67,9 @@ TOOLS_SRC  := $(sort $(filter-out tools/nbdkit/plugin.c,$(wildcard tools/*.c too
 TLIB_SRC   := $(sort $(wildcard tests/lib/*.c))
 TEST_SRC   := $(sort $(wildcard tests/unit/test_*.c tests/prop/prop_*.c tests/sim/sim_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+BENCH_SRC  := $(sort $(wildcard tests/bench/*.c))
 VM_SRC     := $(sort $(wildcard tests/vm/lib/*.c))
-ALL_SRC    := $(ENGINE_SRC) $(DMH_SRC) dm-helper/main.c $(TOOLS_SRC) tools/nbdkit/plugin.c $(TLIB_SRC) $(TEST_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
+ALL_SRC    := $(ENGINE_SRC) $(DMH_SRC) dm-helper/main.c $(TOOLS_SRC) tools/nbdkit/plugin.c $(TLIB_SRC) $(TEST_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c) $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB        := $(BUILD)/libblkrep.a
@@ -78,6 +80,7 @@ BLKREP     := $(if $(TOOLS_SRC),$(BUILD)/blkrep)
 PLUGIN     := $(if $(TOOLS_SRC),$(BUILD)/nbdkit-blkrep-plugin.so)
 TLIB       := $(BUILD)/tests/libtest.a
 TEST_PROGS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+BENCH_PROGS := $(patsubst %.c,$(BUILD)/%,$(BENCH_SRC))
 FUZZ_PROGS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
 VM_PLUGINS := $(patsubst %.c,$(BUILD)/tests/vm/%.so,$(notdir $(filter tests/vm/lib/nbdkit_%,$(VM_SRC))))
 VM_PROGS   := $(patsubst %.c,$(BUILD)/tests/vm/%,$(notdir $(filter-out tests/vm/lib/nbdkit_%,$(VM_SRC))))
@@ -88,7 +91,7 @@ VERSION_H  := $(BUILD)/gen/blkrep_version.h
     FORCE
 
 all: $(LIB) $(BLKREP) $(PLUGIN) $(DM_HELPER) ## build build/blkrep, its helper, its nbdkit plugin and its library
-tests: all $(TEST_PROGS) $(FUZZ_PROGS) ## build every test program too
+tests: all $(TEST_PROGS) $(BENCH_PROGS) $(FUZZ_PROGS) ## build every test program too
 
 # Objects of other flags are made anew: they would not go together.
 FLAGS := $(BUILD)/gen/flags
@@ -130,6 +133,10 @@ $(DM_HELPER): $(call obj,dm-helper/main.c) $(DMH_LIB) $(LIB)
 $(TEST_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(TLIB) $(TOOLS_LIB) $(DMH_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(TLIB) $(TOOLS_LIB) $(DMH_LIB) $(LIB) -lcmocka $(LIBS)
+
+$(BENCH_PROGS): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB) $(LIBS)
 
 $(BUILD)/tests/unit/test_sandbox: LIBS += -lseccomp -lcap-ng # not libdevmapper: that is the helper's alone
 
@@ -191,7 +198,7 @@ soak: tests ## long: prop and sim with SOAK_SCALE times the seeds, the soak test
 	$(Q)scripts/test --no-setup --build $(BUILD) --kind cli,vm --soak
 	$(Q)$(MAKE) fuzz
 
-bench: all ## blkrep beside its peers; writes tests/bench/RESULTS.md
+bench: all $(BENCH_PROGS) ## blkrep beside its peers; writes tests/bench/RESULTS.md
 	$(Q)tests/bench/run
 
 bench-vm: all vm-programs ## what tracking through device-mapper costs, in the VM test bed; writes its section of tests/bench/RESULTS.md

@@ -14,6 +14,7 @@
 
 #define AUDIT_NAME     "audit.ndjson"
 #define AUDIT_LINE_MAX (64 * 1024)
+#define AUDIT_LIST_MAX 1000                     // uuids, 39 bytes each
 #define AUDIT_TAIL_MAX (2 * AUDIT_LINE_MAX + 2) // the last whole line, and a torn one behind it
 
 static void audit_hash(const char *line, size_t len, char hex[65])
@@ -183,6 +184,32 @@ int audit_append(struct cli *cli, const char *act, const char *object, json_t *d
     free(line);
     json_decref(details);
     return error;
+}
+
+int audit_append_list(struct cli *cli, const char *act, const char *object, const char *key, json_t *list,
+                      json_t *details, struct br_err *reterr)
+{
+    size_t count = json_array_size(list), at = 0;
+    json_t *part = json_array();
+    int error = 0;
+
+    for (; !error && count - at > AUDIT_LIST_MAX; at += AUDIT_LIST_MAX) {
+        for (size_t i = 0; i < AUDIT_LIST_MAX; i++) {
+            json_array_append(part, json_array_get(list, at + i));
+        }
+        error = audit_append(cli, act, object, json_pack("{s:O}", key, part), reterr);
+        json_array_clear(part);
+    }
+    for (; at < count; at++) {
+        json_array_append(part, json_array_get(list, at));
+    }
+    json_object_set_new(details, key, part);
+    json_decref(list);
+    if (error) {
+        json_decref(details);
+        return error;
+    }
+    return audit_append(cli, act, object, details, reterr);
 }
 
 static bool audit_line_follows(const char *line, size_t len, const char *previous, json_int_t number)

@@ -24,6 +24,12 @@ BR_MUST_CHECK int audit_ready(struct cli *cli, struct br_err *reterr);
 BR_MUST_CHECK int audit_append(struct cli *cli, const char *act, const char *object, json_t *details,
                                struct br_err *reterr);
 /**
+ * audit_append_list - the same with @list, of short texts, as @key of @details; what is too long for a line begins in lines of its own before it
+ * Takes both references.
+ */
+BR_MUST_CHECK int audit_append_list(struct cli *cli, const char *act, const char *object, const char *key, json_t *list,
+                                    json_t *details, struct br_err *reterr);
+/**
  * audit_check - walk the chain; returns the number of lines, or -BR_E_VERIFY naming the first line that breaks it
  * A last line without its end is what a crash left of a line that was never acknowledged: it doesn't count, and the next one replaces it.
  * Lines cut off from the end are not noticed by the chain alone.

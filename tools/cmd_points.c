@@ -98,14 +98,15 @@ static int take_held(void *ctx, const struct br_point_mark *hold, int rc, const 
     return 0;
 }
 
+static int held_order(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct br_uuid));
+}
+
+// Sorted before.
 static bool is_held(const struct held *held, const struct br_uuid *point)
 {
-    for (size_t i = 0; i < held->count; i++) {
-        if (br_uuid_equal(&held->points[i], point)) {
-            return true;
-        }
-    }
-    return false;
+    return held->count && bsearch(point, held->points, held->count, sizeof(*held->points), held_order);
 }
 
 static void point_event(const struct cli *cli, const struct br_point *point, bool held)
@@ -140,20 +141,22 @@ static void point_event(const struct cli *cli, const struct br_point *point, boo
     cli_event(cli, event);
 }
 
-// How many points lie between @at and the first of its line, as far as they are listed.
-static unsigned depth_of(const struct repository_points *points, size_t at)
+// How many points lie between each and the first of its line, as far as they are listed. Parents come before, mostly just before.
+static unsigned *depths_of(const struct repository_points *points)
 {
-    unsigned depth = 0;
-    const struct br_uuid *parent = &points->points[at].parent;
+    unsigned *depths = calloc(BR_MAX(points->count, 1u), sizeof(*depths));
 
-    // A line of points is as long as the list at most, and parents come before.
-    for (size_t i = at; i-- > 0 && !br_uuid_is_nil(parent);) {
-        if (br_uuid_equal(&points->points[i].id, parent)) {
-            parent = &points->points[i].parent;
-            depth++;
+    for (size_t at = 0; depths && at < points->count; at++) {
+        const struct br_uuid *parent = &points->points[at].parent;
+
+        for (size_t i = br_uuid_is_nil(parent) ? 0 : at; i-- > 0;) {
+            if (br_uuid_equal(&points->points[i].id, parent)) {
+                depths[at] = depths[i] + 1;
+                break;
+            }
         }
     }
-    return depth;
+    return depths;
 }
 
 static void point_line(const struct cli *cli, const struct br_point *point, bool held, unsigned depth)
@@ -192,8 +195,10 @@ static int points_time(struct cli *cli, const char *option, uint64_t otherwise, 
 static int points_print(struct cli *cli, const struct repository_points *points, const struct held *held,
                         uint64_t *ret_count, struct br_err *reterr)
 {
+    BR_AUTO_FREE unsigned *depths = cli_flag(cli, "tree") ? depths_of(points) : NULL;
     uint64_t since, until;
-    int error = points_time(cli, "since", 0, &since, reterr);
+    int error = cli_flag(cli, "tree") && !depths ? br_err_set(reterr, BR_E_NOMEM, "the tree of points")
+                                                 : points_time(cli, "since", 0, &since, reterr);
 
     error = error ? error : points_time(cli, "until", UINT64_MAX, &until, reterr);
     // A day alone means its end; since a day means its beginning.
@@ -214,7 +219,7 @@ static int points_print(struct cli *cli, const struct repository_points *points,
                 cli_print(cli, "%-8s  %-20s %10s %10s %10s  %-11s  %-7s  %s", "POINT", "TAKEN", "SIZE", "CHANGED",
                           "STORED", "TYPE", "STATE", "SOURCE");
             }
-            point_line(cli, point, is_held(held, &point->id), cli_flag(cli, "tree") ? depth_of(points, i) : 0);
+            point_line(cli, point, is_held(held, &point->id), depths ? depths[i] : 0);
         }
         ++*ret_count;
     }
@@ -238,6 +243,9 @@ static int points_run(struct cli *cli, struct br_err *reterr)
     error = error ? error : repository_open(cli, ring, repo, true, &repository, reterr);
     error = error ? error : repository_points(cli, &repository, &points, reterr);
     error = error ? error : br_hold_each(repository.repo, take_held, &held, reterr);
+    if (held.count) {
+        qsort(held.points, held.count, sizeof(*held.points), held_order);
+    }
     error = error ? error : points_print(cli, &points, &held, &count, reterr);
     cli_report_text(cli, "repository", repository.path[0] ? repository.path : cli->args[0]);
     cli_report_number(cli, "points", count);

@@ -358,11 +358,11 @@ static int prune_audit(const struct pruner *pruner, int error, struct br_err *re
         br_uuid_text(&pruner->remove[i].id, id);
         json_array_append_new(removed, json_string(id));
     }
-    json_object_set_new(details, "points_removed", removed);
     json_object_set_new(details, "packs_deleted", json_integer((json_int_t)pruner->result.packs_deleted));
     json_object_set_new(details, "bytes_deleted", json_integer((json_int_t)pruner->result.bytes_deleted));
     json_object_set_new(details, "runs_given_up", json_integer((json_int_t)pruner->result.runs_given_up));
-    int rc = audit_append(pruner->cli, "prune", pruner->repository.path, details, error ? &err : reterr);
+    int rc = audit_append_list(pruner->cli, "prune", pruner->repository.path, "points_removed", removed, details,
+                               error ? &err : reterr);
     return error ? error : rc;
 }
 

@@ -1055,6 +1055,14 @@ static int point_by_id(const struct repository_points *points, const char *text,
     return 0;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+    const struct br_point *left = *(const struct br_point *const *)a, *right = *(const struct br_point *const *)b;
+
+    return left->counter != right->counter ? (left->counter > right->counter ? -1 : 1)
+                                           : -memcmp(left->id.bytes, right->id.bytes, BR_UUID_BYTES);
+}
+
 // The one behind the others in its chain, whatever clocks said; @points are of one volume.
 static int latest_point(const struct repository_points *points, const char *text, uint64_t back,
                         const struct br_point **ret_point, struct br_err *reterr)
@@ -1066,22 +1074,16 @@ static int latest_point(const struct repository_points *points, const char *text
     if (back >= points->count) {
         return br_err_set(reterr, BR_E_NOT_FOUND, "%s: there are only %zu points", text, points->count);
     }
-    for (size_t i = 0; i < points->count; i++) {
-        const struct br_point *point = &points->points[i];
-        uint64_t later = 0;
-
-        for (size_t j = 0; j < points->count; j++) {
-            const struct br_point *other = &points->points[j];
-
-            later += other->counter > point->counter ||
-                     (other->counter == point->counter && memcmp(other->id.bytes, point->id.bytes, BR_UUID_BYTES) > 0);
-        }
-        if (later == back) {
-            *ret_point = point;
-            return 0;
-        }
+    BR_AUTO_FREE const struct br_point **chain = calloc(points->count, sizeof(*chain));
+    if (!chain) {
+        return br_err_set(reterr, BR_E_NOMEM, "the points");
     }
-    return br_err_set(reterr, BR_E_NOT_FOUND, "%s", text);
+    for (size_t i = 0; i < points->count; i++) {
+        chain[i] = &points->points[i];
+    }
+    qsort(chain, points->count, sizeof(*chain), newest_first);
+    *ret_point = chain[back];
+    return 0;
 }
 
 static int pick_point(const struct repository_points *points, const char *text, const struct br_point **ret_point,

@@ -803,7 +803,8 @@ static bool is_among(uint32_t number, const uint32_t *numbers, size_t count)
 }
 
 // Entries that are to go, by key and value: LMDB's cursors lose their place when one of several values of a key is deleted below them.
-#define DROP_BATCH 1024u
+#define DROP_BATCH   1024u
+#define DROP_ENTRIES 8192u // deleted by one transaction
 
 struct dropping {
     size_t count;
@@ -858,7 +859,21 @@ static int gather(struct br_index *index, MDB_txn *txn, enum table table, const 
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-// Deletes what of a table belongs to the packs.
+// Deletes what was gathered, so that the next look goes on behind it.
+static int drop_gathered(struct br_index *index, MDB_txn *txn, enum table table, const struct dropping *dropping)
+{
+    int rc = 0;
+
+    for (size_t n = 0; !rc && n < dropping->count; n++) {
+        MDB_val key = value_of(dropping->entries[n].key, dropping->entries[n].key_len);
+        MDB_val value = value_of(dropping->entries[n].value, dropping->entries[n].value_len);
+
+        rc = mdb_del(txn, index->tables[table], &key, &value); // the value counts where a key may have several
+    }
+    return rc;
+}
+
+// Deletes what of a table belongs to the packs, in a transaction of the caller's.
 static int drop_from(struct br_index *index, MDB_txn *txn, enum table table, const uint32_t *numbers, size_t count)
 {
     struct dropping *dropping = calloc(1, sizeof(*dropping));
@@ -866,11 +881,35 @@ static int drop_from(struct br_index *index, MDB_txn *txn, enum table table, con
 
     do {
         rc = rc ? rc : gather(index, txn, table, numbers, count, dropping);
-        for (size_t n = 0; !rc && n < dropping->count; n++) {
-            MDB_val key = value_of(dropping->entries[n].key, dropping->entries[n].key_len);
-            MDB_val value = value_of(dropping->entries[n].value, dropping->entries[n].value_len);
+        rc = rc ? rc : drop_gathered(index, txn, table, dropping);
+    } while (!rc && dropping->more);
+    free(dropping);
+    return rc;
+}
 
-            rc = mdb_del(txn, index->tables[table], &key, &value); // the value counts where a key may have several
+// The same in transactions of its own, of DROP_ENTRIES each: LMDB keeps each page that a transaction changes in memory until it ends, and there are
+// as many as entries, since ids are random.
+static int drop_large(struct br_index *index, enum table table, const uint32_t *numbers, size_t count)
+{
+    struct dropping *dropping = calloc(1, sizeof(*dropping));
+    int rc = dropping ? 0 : ENOMEM;
+    MDB_txn *txn;
+
+    do {
+        rc = rc ? rc : mdb_txn_begin(index->env, NULL, 0, &txn);
+        if (rc) {
+            break;
+        }
+        size_t dropped = 0;
+        do {
+            rc = gather(index, txn, table, numbers, count, dropping);
+            rc = rc ? rc : drop_gathered(index, txn, table, dropping);
+            dropped += dropping->count;
+        } while (!rc && dropping->more && dropped < DROP_ENTRIES);
+        if (rc) {
+            mdb_txn_abort(txn);
+        } else {
+            rc = commit(index, txn);
         }
     } while (!rc && dropping->more);
     free(dropping);
@@ -939,8 +978,9 @@ int br_index_note(struct br_index *index, char letter, const struct br_uuid *id,
     return rc ? index_error(rc, "noting", reterr) : 0;
 }
 
-// Forgets the packs with these numbers, ascending; NULL: all.
-static int forget(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
+// Forgets some tables' entries of the packs with these numbers, ascending; NULL: all. @lost: packs go away with this.
+static int forget(struct br_index *index, enum table first, enum table last, bool lost, const uint32_t *numbers,
+                  size_t count, struct br_err *reterr)
 {
     uint64_t losses;
     MDB_txn *txn;
@@ -951,8 +991,8 @@ static int forget(struct br_index *index, const uint32_t *numbers, size_t count,
     }
     rc = mdb_txn_begin(index->env, NULL, 0, &txn);
     if (!rc) {
-        rc = put_number(index, txn, "losses", 6, losses + 1);
-        for (enum table table = PACKS; !rc && table < TABLES; table++) {
+        rc = lost ? put_number(index, txn, "losses", 6, losses + 1) : 0;
+        for (enum table table = first; !rc && table <= last; table++) {
             rc = numbers ? drop_from(index, txn, table, numbers, count) : mdb_drop(txn, index->tables[table], 0);
         }
         if (rc) {
@@ -964,6 +1004,20 @@ static int forget(struct br_index *index, const uint32_t *numbers, size_t count,
     return rc ? index_error(rc, "dropping packs", reterr) : 0;
 }
 
+// The salts go first, so that a pack of which some was dropped is never taken for one that is known; the packs last, so that their numbers are not
+// given to others while anything has them.
+static int forget_some(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
+{
+    int rc = forget(index, SALTS, SALTS, true, numbers, count, reterr);
+
+    for (enum table table = FRAMES; rc >= 0 && table <= CHUNKS; table++) {
+        int mdb_rc = drop_large(index, table, numbers, count);
+
+        rc = mdb_rc ? index_error(mdb_rc, "dropping packs", reterr) : 0;
+    }
+    return rc < 0 ? rc : forget(index, PACKS, PACKS, false, numbers, count, reterr);
+}
+
 int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr)
 {
     uint32_t *sorted = calloc(BR_MAX(count, 1u), sizeof(*sorted));
@@ -973,12 +1027,12 @@ int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count,
     }
     memcpy(sorted, numbers, count * sizeof(*sorted));
     qsort(sorted, count, sizeof(*sorted), br_u32_order);
-    int rc = forget(index, sorted, count, reterr);
+    int rc = forget_some(index, sorted, count, reterr);
     free(sorted);
     return rc;
 }
 
 int br_index_empty(struct br_index *index, struct br_err *reterr)
 {
-    return forget(index, NULL, 0, reterr);
+    return forget(index, PACKS, CHUNKS, true, NULL, 0, reterr);
 }

@@ -117,7 +117,8 @@ BR_MUST_CHECK int br_index_add(struct br_index *index, const struct br_index_pac
 BR_MUST_CHECK int br_index_set_proven(struct br_index *index, uint32_t number, bool proven, struct br_err *reterr);
 /**
  * br_index_drop - forget packs that are not there any more, and what is in them; durable
- * Cost: reads the whole index once
+ * Cost: reads the whole index once; memory does not grow with what is dropped
+ * When it fails, or is cut, some of them may be without their salt (br_index_has_pack()) and some of their chunks: to be dropped again
  */
 BR_MUST_CHECK int br_index_drop(struct br_index *index, const uint32_t *numbers, size_t count, struct br_err *reterr);
 /** br_index_empty - forget all packs; as br_index_drop() of all of them */

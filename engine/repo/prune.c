@@ -9,7 +9,9 @@
 #include "engine/repo/writer.h"
 
 #define PRUNE_FRAMES 8u
-#define PRUNE_SETTLE 64u // packs deleted between two looks at the store
+#define PRUNE_TELL   64u // packs deleted between two words of it
+#define PRUNE_SETTLE \
+    4096u // and between two syncs: of all folders of packs, 256, however few go; nothing hangs on them before the last
 
 struct pruning {
     const struct br_prune_params *params;
@@ -20,7 +22,8 @@ struct pruning {
     struct br_ring *ring;
     struct br_err *reterr;
 
-    struct br_point *points; // that stay, by volume and number
+    const struct br_point **going; // of params->remove, by volume and id
+    struct br_point *points;       // that stay, by volume and number
     size_t point_count;
     struct br_needs *needs;
     bool reindexed;                       // in this run
@@ -94,15 +97,30 @@ static int add_salt(struct pruning *p, uint8_t (**salts)[BR_SALT_BYTES], size_t 
 
 // Points ------------------------------------------------------------------------------------------------------------------------------
 
+static int identity_order(const void *a, const void *b)
+{
+    const struct br_point *left = *(const struct br_point *const *)a, *right = *(const struct br_point *const *)b;
+    int order = memcmp(left->volume.bytes, right->volume.bytes, BR_UUID_BYTES);
+
+    return order ? order : memcmp(left->id.bytes, right->id.bytes, BR_UUID_BYTES);
+}
+
+static int sort_going(struct pruning *p)
+{
+    p->going = calloc(BR_MAX(p->params->remove_count, 1u), sizeof(*p->going));
+    if (!p->going) {
+        return br_err_set(p->reterr, BR_E_NOMEM, "the points to remove");
+    }
+    for (size_t i = 0; i < p->params->remove_count; i++) {
+        p->going[i] = &p->params->remove[i];
+    }
+    qsort(p->going, p->params->remove_count, sizeof(*p->going), identity_order);
+    return 0;
+}
+
 static bool is_to_go(const struct pruning *p, const struct br_point *point)
 {
-    for (size_t i = 0; i < p->params->remove_count; i++) {
-        if (br_uuid_equal(&p->params->remove[i].id, &point->id) &&
-            br_uuid_equal(&p->params->remove[i].volume, &point->volume)) {
-            return true;
-        }
-    }
-    return false;
+    return bsearch(&point, p->going, p->params->remove_count, sizeof(*p->going), identity_order) != NULL;
 }
 
 static int take_point(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
@@ -550,11 +568,8 @@ static int delete_pack(struct pruning *p, const uint8_t *salt, uint64_t bytes)
     }
     p->result->packs_deleted++;
     p->result->bytes_deleted += bytes;
-    if (p->deleted_count % PRUNE_SETTLE) {
-        return 0;
-    }
-    rc = p->store->ops->settle(p->store->ctx, p->reterr);
-    return rc < 0 ? rc : tell(p, "delete", p->deleted_count, 0);
+    rc = p->deleted_count % PRUNE_SETTLE ? 0 : p->store->ops->settle(p->store->ctx, p->reterr);
+    return rc < 0 || p->deleted_count % PRUNE_TELL ? rc : tell(p, "delete", p->deleted_count, 0);
 }
 
 // What is to become of a list: its packs that may go now, go.
@@ -689,8 +704,9 @@ static int sweep(struct pruning *p)
 static int prune(struct pruning *p)
 {
     struct br_repo_refreshed refreshed;
-    int rc = p->params->dry_run ? 0 : remove_points(p);
+    int rc = sort_going(p);
 
+    rc = rc < 0 || p->params->dry_run ? rc : remove_points(p);
     rc = rc < 0 || p->params->dry_run ? rc : sweep(p);
 
     rc = rc < 0 ? rc : look_at_leases(p);
@@ -733,6 +749,7 @@ int br_prune(const struct br_prune_params *params, struct br_prune_result *ret_r
         br_lease_drop(p.repo, &p.own);
     }
     br_needs_close(p.needs);
+    free(p.going);
     free(p.points);
     free(p.leases);
     free(p.doomed);

@@ -915,7 +915,13 @@ static int note_gone(void *ctx, const struct br_index_pack *pack)
     if (br_repo_epoch_key(refreshing->repo, pack->epoch, &key, NULL) < 0) {
         refreshing->repo->epochs_bad = true;
     }
-
+    // One that was being dropped when that was cut; if it is there all the same, it has been taken in anew under another number.
+    uint32_t number = 0;
+    int known = br_index_has_pack(refreshing->repo->index, pack->salt, &number, refreshing->reterr);
+    if (known < 0 || number != pack->number) {
+        return known < 0 ? known
+                         : numbers_add(&refreshing->gone, &refreshing->gone_count, pack->number, refreshing->reterr);
+    }
     if (refreshing->there_count &&
         bsearch(&pack->number, refreshing->there, refreshing->there_count, sizeof(*refreshing->there), br_u32_order)) {
         return 0;

@@ -8,10 +8,12 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/repo/index.h"
@@ -237,6 +239,69 @@ static void what_other_packs_have_stays_when_some_go(void **state)
     br_index_close(index);
 }
 
+#define LARGE_FRAMES 15000u // two chunks each: several transactions
+
+// A child that forgets pack 2, and is killed after a while.
+static void drop_and_be_killed(unsigned after_us)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        struct br_index *index = open_index(1);
+        const uint32_t two = 2;
+        usleep(1000);
+        _exit(br_index_drop(index, &two, 1, NULL) ? 1 : 0);
+    }
+    usleep(after_us);
+    kill(child, SIGKILL);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) || !WEXITSTATUS(status));
+}
+
+static int any_copy(void *ctx, const struct br_index_chunk *chunk)
+{
+    assert_true(chunk->pack == 1 || chunk->pack == 2);
+    return *(unsigned *)ctx |= chunk->pack, 0;
+}
+
+// Wherever it is cut: what it began to forget is not known by its salt, all of the other pack is there, and forgetting it again ends it.
+static void a_drop_that_is_cut_is_gone_on_with(void **state)
+{
+    (void)state;
+    unsigned partly = 0;
+    for (unsigned round = 0; round < 400 && partly < 3; round++) {
+        struct br_index *index = open_index(1);
+        uint64_t packs, chunks;
+        const uint32_t both[2] = {1, 2};
+        uint32_t number;
+        assert_int_equal(br_index_empty(index, NULL), 0);
+        add(index, 0xa1, 0, 50, BR_CHUNK_BLOCK, true);
+        add(index, 0xb2, 50, LARGE_FRAMES, BR_CHUNK_BLOCK, true); // half of the first one's ids, too
+        br_index_close(index);
+        drop_and_be_killed(round % 200 * 500);
+        index = open_index(1);
+        assert_int_equal(br_index_counts(index, &packs, &chunks, NULL), 0);
+        uint8_t salt[BR_SALT_BYTES];
+        memset(salt, 0xb2, sizeof(salt));
+        int known = br_index_has_pack(index, salt, &number, NULL);
+        assert_true(known == 1 ? chunks == 100 + 2 * LARGE_FRAMES : chunks >= 100);
+        partly += packs == 2 && chunks > 100 && chunks < 100 + 2 * LARGE_FRAMES;
+        for (unsigned n = 0; n < 100; n++) {
+            struct br_chunk_id id = id_of(n);
+            unsigned in = 0;
+            assert_int_equal(br_index_each_copy(index, &id, any_copy, &in, NULL), 0);
+            assert_true(in & 1);
+        }
+        assert_int_equal(br_index_drop(index, both + 1, 1, NULL), 0);
+        expect_counts(index, 1, 100);
+        assert_int_equal(br_index_drop(index, both, 1, NULL), 0);
+        expect_counts(index, 0, 0);
+        br_index_close(index);
+    }
+    assert_true(partly >= 1);
+}
+
 static void packs_are_numbered_and_listed_in_order(void **state)
 {
     (void)state;
@@ -374,6 +439,7 @@ int main(void)
         cmocka_unit_test(a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes),
         cmocka_unit_test(doomed_packs_are_known_and_come_later),
         cmocka_unit_test(what_other_packs_have_stays_when_some_go),
+        cmocka_unit_test(a_drop_that_is_cut_is_gone_on_with),
         cmocka_unit_test(packs_are_numbered_and_listed_in_order),
         cmocka_unit_test(a_damaged_index_is_made_anew),
         cmocka_unit_test(what_is_noted_is_kept_by_letter_and_id),
