@@ -9,7 +9,7 @@
 . "$(dirname "$0")/../lib/kill.sh"
 . "$(dirname "$0")/../lib/serve.sh"
 
-t_kill_setup
+t_kill_memory
 repo=$K/repo second=$K/second
 flip() { python3 -c 'import sys; f = open(sys.argv[1], "r+b"); at = int(sys.argv[2]); f.seek(at); b = f.read(1)[0]; f.seek(at); f.write(bytes([b ^ 8]))' "$1" "$2"; }
 field() { jq -r "select(.type == \"exit\") | .$1" "$T/out"; }
@@ -150,36 +150,38 @@ t_stderr_has "from another repository alone"
 diff -r "$K/points" "$repo/points" || t_fail "a point was removed for a source"
 
 # killed: looked for is the step at which the old record goes; at it, all around it, and elsewhere, the next run ends what was begun
-killed=0 gone=0
-kill_at() { # N
-    local rc=0
-    again
-    harm "$repo" 1
-    cp "$(object "$repo" 1)" "$K/harmed"
-    "$T/kill_at" "$T/count" "$1" "$BLKREP" verify "$repo" --repair "$second" --to-key-file "$K/key" >"$T/out" 2>"$T/err" || rc=$?
-    killed=$((killed + (rc == 137)))
-    [[ -e $(object "$repo" 1) ]] || gone=$((gone + 1))
-}
-kill_at 0
-steps=()
-low=1 high=$(cat "$T/count")
-for at in $low $((high / 2)) $((high - 2)); do steps+=("$at"); done
-while [[ $((high - low)) -gt 1 ]]; do
-    at=$(((low + high) / 2))
-    kill_at $at
-    if cmp -s "$K/harmed" "$(object "$repo" 1)"; then low=$at; else high=$at; fi
-done
-for ((at = high - 3; at < high + 9; at++)); do steps+=("$at"); done
-killed=0 gone=0
-for at in "${steps[@]}"; do
-    kill_at "$at"
-    repair
-    t_status 0
-    facts "$repo" >"$T/facts.now"
-    diff "$T/facts" "$T/facts.now" >&2 || t_fail "after a kill at $at a point is not what it was"
-done
-[[ $killed -ge 10 && $gone -ge 1 ]] || t_fail "$killed were killed, $gone between the old record and the new one"
-whole
+if t_kill_can; then
+    killed=0 gone=0
+    kill_at() { # N
+        local rc=0
+        again
+        harm "$repo" 1
+        cp "$(object "$repo" 1)" "$K/harmed"
+        "$T/kill_at" "$T/count" "$1" "$BLKREP" verify "$repo" --repair "$second" --to-key-file "$K/key" >"$T/out" 2>"$T/err" || rc=$?
+        killed=$((killed + (rc == 137)))
+        [[ -e $(object "$repo" 1) ]] || gone=$((gone + 1))
+    }
+    kill_at 0
+    steps=()
+    low=1 high=$(cat "$T/count")
+    for at in $low $((high / 2)) $((high - 2)); do steps+=("$at"); done
+    while [[ $((high - low)) -gt 1 ]]; do
+        at=$(((low + high) / 2))
+        kill_at $at
+        if cmp -s "$K/harmed" "$(object "$repo" 1)"; then low=$at; else high=$at; fi
+    done
+    for ((at = high - 3; at < high + 9; at++)); do steps+=("$at"); done
+    killed=0 gone=0
+    for at in "${steps[@]}"; do
+        kill_at "$at"
+        repair
+        t_status 0
+        facts "$repo" >"$T/facts.now"
+        diff "$T/facts" "$T/facts.now" >&2 || t_fail "after a kill at $at a point is not what it was"
+    done
+    [[ $killed -ge 10 && $gone -ge 1 ]] || t_fail "$killed were killed, $gone between the old record and the new one"
+    whole
+fi
 
 # what a prune removed is not brought back
 again
