@@ -42,6 +42,7 @@ static const struct cli_field history_run_fields[] = {
     {"host", "text", "That it ran on."},
     {"with", "text", "The repository, as that host named it."},
     {"subject", "text", "What it was called with: a source, a repository and point."},
+    {"source", "text|null", "Where its data came from: a backup's source, or what verify --repair mended from."},
     {"volume", "text|null", "Uuid of the volume, where it was about one."},
     {"point", "text|null", "Id of the point, where it was about one."},
     {"begun", "text", "When, UTC, by the clock of that host."},
@@ -198,9 +199,10 @@ static json_t *stages_json(const json_t *note)
 
 static void run_event(const struct cli *cli, const struct entry *entry)
 {
-    static const char *const keys[][2] = {{"verb", "verb"},     {"outcome", "outcome"}, {"stage", "stage"},
-                                          {"host", "host"},     {"with", "repository"}, {"subject", "subject"},
-                                          {"volume", "volume"}, {"point", "point"},     {"errorname", "error"}};
+    static const char *const keys[][2] = {{"verb", "verb"},      {"outcome", "outcome"}, {"stage", "stage"},
+                                          {"host", "host"},      {"with", "repository"}, {"subject", "subject"},
+                                          {"source", "source"},  {"volume", "volume"},   {"point", "point"},
+                                          {"errorname", "error"}};
     const json_t *note = entry->note, *status = json_object_get(note, "status"), *figures;
     uint64_t begun = number_of(note, "begun_unix_ns"), ended = number_of(note, "ended_unix_ns");
     json_t *event = json_object();
@@ -229,7 +231,8 @@ static void run_line(const struct cli *cli, const struct entry *entry)
 {
     const json_t *note = entry->note;
     uint64_t begun = number_of(note, "begun_unix_ns"), ended = number_of(note, "ended_unix_ns");
-    char when[40], took[32] = "", host[100], subject[BR_LABEL_BYTES], outcome[32], stage[32], verb[32];
+    char when[40], took[32] = "", host[100], subject[BR_LABEL_BYTES], source[BR_LABEL_BYTES] = "", outcome[32],
+                   stage[32], verb[32];
 
     br_time_text(begun, when, sizeof(when));
     if (ended > begun) {
@@ -241,8 +244,11 @@ static void run_line(const struct cli *cli, const struct entry *entry)
     br_quote(text_of(note, "outcome"), outcome, sizeof(outcome));
     br_quote(text_of(note, "stage"), stage, sizeof(stage));
     br_quote(text_of(note, "verb"), verb, sizeof(verb));
-    cli_print(cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s%s%s", when, verb, outcome, stage, took, host, subject,
-              *text_of(note, "error") ? "  " : "", text_of(note, "error"));
+    if (!strcmp(verb, "verify")) {
+        br_quote(text_of(note, "source"), source, sizeof(source));
+    }
+    cli_print(cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s%s%s%s%s", when, verb, outcome, stage, took, host, subject,
+              *source ? " from " : "", source, *text_of(note, "error") ? "  " : "", text_of(note, "error"));
 }
 
 static int history_print(struct history_run *run, struct br_err *reterr)

@@ -12,9 +12,11 @@ static const struct cli_option verify_options[] = {
      "Of a repository: also read all that is stored, and prove that it is what was written. Without it is looked whether everything is there."},
     {"share", CLI_SIZE, "SIZE",
      "Of a repository: read only so much of what is stored, from where the last such run stopped, so that some runs prove all of it."},
-    {"repair", CLI_TEXT, "REPO2",
-     "Of a repository: read all of it, and store anew what is missing or damaged, from the copies of its points in REPO2 (blkrep-copy(1)). "
-     "What is read there is proven before it is stored."},
+    {"repair", CLI_TEXT, "FROM",
+     "Of a repository: read all of it, and store anew what is missing or damaged. FROM is REPO2, another repository that has copies of its points "
+     "(blkrep-copy(1)): what is read there is proven before it is stored, and a point whose own record is damaged is made anew from its copy. Or it is SOURCE, a "
+     "file, a device, an attached volume or a snapshot of one, VOLUME@SNAPSHOT: see above. What names a repository, in the configuration, as a "
+     "folder that holds one or by an address, is REPO2; everything else is SOURCE."},
     {"to-passphrase-file", CLI_PATH, "FILE",
      "The passphrase of REPO2. Else $BLKREP_TO_PASSPHRASE, or the same as of REPO."},
     {"to-key-file", CLI_PATH, "FILE", "The key file of REPO2."},
@@ -30,6 +32,7 @@ static const struct cli_example verify_examples[] = {
     {"blkrep verify /backup/repo", "Is everything there that the points of the repository need?"},
     {"blkrep verify /backup/repo --data", "Read it whole, too."},
     {"blkrep verify /backup/repo --share 50G", "Every night another part of it."},
+    {"blkrep verify /backup/repo --repair disk.img", "Mend it with what the disk that it is of still holds."},
     {"blkrep verify /backup/repo@latest --volume disk.img", "Read the newest point of that volume, every block."},
     {"blkrep verify blkrep://backup.example.org/data",
      "The same of a replica there, which only a reader's role is needed for."},
@@ -200,6 +203,15 @@ static const struct cli_field verify_fields[] = {
     {"objects_damaged", "number", "Of them, that are not what was written, or gone; each is also a warning."},
     {"bytes_read", "number", "Of a repository: from its packs."},
     {"bytes_repaired", "number", "Of a repository: stored anew, with --repair."},
+    {"source", "text|null",
+     "Where --repair took that from: the path of SOURCE, or of REPO2; null when nothing had to be repaired."},
+    {"points_renewed", "number", "Of points whose own record was damaged, made anew from REPO2."},
+    {"blocks_from_source", "number", "With --repair SOURCE: blocks that it still held."},
+    {"blocks_kept", "number", "Blocks that could be read in packs which are damaged elsewhere."},
+    {"blocks_source_differs", "number",
+     "Blocks that were looked for in SOURCE, which holds something else there, or ends before; each counts as often as points have it."},
+    {"blocks_source_unreadable", "number", "Blocks that were looked for in SOURCE, and can't be read there."},
+    {"bytes_read_source", "number", "Read from SOURCE."},
     {"rolled_back", "number",
      "Of a repository: volumes that are older than this host has seen them there; each is also a warning, and the exit status is 4."},
     REPLICA_VERB_FIELDS,
@@ -223,7 +235,17 @@ const struct cli_verb cmd_verify = {
         "was written is told apart (intact). Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
         "does. Keys, epochs, leases, holds and lists are looked at too, with --data also the notes of history: a recovery key that does not open any "
         "more is told of by whichever key opens the repository. Exit status 4 when anything is missing or damaged, each point, pack and object named. After --repair it is 0 when every point is whole again; damaged "
-        "packs, which no point needs any more, go with the next blkrep prune.",
+        "packs, which no point needs any more, go with the next blkrep prune. What could not be repaired is named, by point and range.\n\n"
+        "With --repair SOURCE the blocks that are missing are read in SOURCE, where the points have them, and nothing else: the disk that was backed up, as it "
+        "is now, also while it is in use, a replica of it, or an image that was restored before. Nothing is written there. A block counts when its hash "
+        "is the one that the point names, so a SOURCE that has changed, or is the wrong one, is no help and does no harm. A part of a "
+        "point's tree that is missing is made anew where SOURCE still holds all that lies below it, 16 MiB for the smallest part. Points of other volumes "
+        "are looked for there, too; --volume names those that are meant.\n\n"
+        "A point's own record comes back from REPO2 alone. It has the id, number, times and root of the copy; it is a new object, so that "
+        "other hosts which saw the old one as the newest of its volume ask for --accept-rollback once, as this one does before "
+        "the repair, and blkrep prune goes by the day of the repair, unless --by-taken. In a repository behind blkrep serve a writer may repair data; to "
+        "replace a record takes an operator. A repair that was cut leaves what it had stored, and the next one goes on; when the "
+        "state of this host was lost meanwhile, too, blkrep copy brings back a point that is gone.",
     .options = verify_options,
     .examples = verify_examples,
     .see_also = "blkrep-sync(1), blkrep-status(1)",

@@ -83,15 +83,13 @@ static int source_end_open_place(struct cli *cli, struct br_ring *ring, struct s
     return error ? error : br_guard_watch_begin(end->place.look_fd, &end->watch, reterr);
 }
 
-int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look, struct source_end *ret_end,
-                    struct br_err *reterr)
+static int source_end_open_as(struct cli *cli, struct br_ring *ring, const char *word, bool look, bool live,
+                              struct source_end *end, struct br_err *reterr)
 {
-    struct source_end *end = ret_end;
     char name[VOLUME_NAME_MAX];
     char snapshot[VOLUME_NAME_MAX];
 
-    *end =
-        (struct source_end){.place = {.look_fd = -1}, .live = cli_flag(cli, "live-source"), .cli = cli, .word = word};
+    *end = (struct source_end){.place = {.look_fd = -1}, .live = live, .cli = cli, .word = word};
     int error = source_end_volume(cli, word, name, snapshot, reterr);
     if (error > 0) {
         error = source_end_open_view(cli, ring, end, name, snapshot, look, reterr);
@@ -104,6 +102,18 @@ int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, boo
         error = br_replica_open(&params, &end->replica, reterr);
     }
     return error;
+}
+
+int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look, struct source_end *ret_end,
+                    struct br_err *reterr)
+{
+    return source_end_open_as(cli, ring, word, look, cli_flag(cli, "live-source"), ret_end, reterr);
+}
+
+int source_end_open_live(struct cli *cli, struct br_ring *ring, const char *word, struct source_end *ret_end,
+                         struct br_err *reterr)
+{
+    return source_end_open_as(cli, ring, word, true, true, ret_end, reterr);
 }
 
 int source_end_guard(const struct source_end *end, struct br_err *reterr)

@@ -30,6 +30,9 @@ struct source_end {
  */
 BR_MUST_CHECK int source_end_open(struct cli *cli, struct br_ring *ring, const char *word, bool look,
                                   struct source_end *ret_end, struct br_err *reterr);
+/** source_end_open_live - the same, to look alone, for who proves each block that it reads: it may change meanwhile, and no option is read */
+BR_MUST_CHECK int source_end_open_live(struct cli *cli, struct br_ring *ring, const char *word,
+                                       struct source_end *ret_end, struct br_err *reterr);
 /**
  * source_end_is_not - refuse the target that @word names when it is the source's bytes by another name (-BR_E_SAME_OBJECT)
  * Asked first: a loop device over the source would else be blamed as its writer.

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/verify_repository.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "engine/repo/copy.h"
 #include "engine/repo/lease.h"
+#include "engine/repo/mend.h"
 #include "engine/repo/objects.h"
 #include "engine/repo/reader.h"
 #include "engine/repo/verify.h"
 #include "tools/audit.h"
+#include "tools/ends.h"
 #include "tools/progress.h"
 #include "tools/run_log.h"
+#include "tools/volume/volume.h"
 
 #define VERIFY_NAMED 20u // things that are wrong that are named one by one
 
@@ -19,11 +24,16 @@ struct verify {
     struct cli *cli;
     struct br_ring *ring;
     struct repository repository;
-    struct repository other; // --repair
-    uint32_t *damaged;       // packs, ascending
+    bool from_source;         // --repair names one, and no repository
+    struct repository other;  // --repair
+    struct source_end source; // the same
+    uint32_t *damaged;        // packs, ascending
     size_t damaged_count;
     struct br_objects_checked objects;
     uint64_t repaired_bytes;
+    uint64_t renewed;           // points whose object was damaged
+    struct br_mend_result mend; // from the source
+    bool repaired;              // a repair came to its end, and every point is whole
     bool short_of_memory;
     struct progress progress;
     struct run_log *log;
@@ -60,6 +70,22 @@ static void verify_on_progress(void *ctx, const struct br_repo_verify_progress *
     }
 }
 
+// What was mended, and from where; null and 0 where nothing was.
+static void repair_report(struct verify *verify)
+{
+    struct cli *cli = verify->cli;
+    const struct br_mend_result *mend = &verify->mend;
+    const char *source = verify->source.place.path, *other = verify->other.path;
+
+    cli_report_json(cli, "source", *source || *other ? cli_json_text(*source ? source : other) : json_null());
+    cli_report_number(cli, "points_renewed", verify->renewed);
+    cli_report_number(cli, "blocks_from_source", mend->blocks_source);
+    cli_report_number(cli, "blocks_kept", mend->blocks_kept);
+    cli_report_number(cli, "blocks_source_differs", mend->blocks_other);
+    cli_report_number(cli, "blocks_source_unreadable", mend->blocks_unreadable);
+    cli_report_number(cli, "bytes_read_source", mend->source_bytes);
+}
+
 static void verify_report(struct verify *verify, const struct br_repo_verify_result *result, bool complete, bool data,
                           bool intact, uint64_t ns)
 {
@@ -82,6 +108,7 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
     cli_report_number(cli, "objects_damaged", verify->objects.damaged);
     cli_report_number(cli, "bytes_read", result->bytes_read);
     cli_report_number(cli, "bytes_repaired", verify->repaired_bytes);
+    repair_report(verify);
     cli_report_number(cli, "rolled_back", verify->repository.rolled_back);
 }
 
@@ -140,10 +167,53 @@ static void repair_progress(void *ctx, const struct br_point_delta_progress *at)
     verify_show(ctx, "repair", at->position_bytes, at->size_bytes);
 }
 
-static int repair_points(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
+// What is damaged in the other one too is told by the look behind; a server that does not let this client renew a point is no reason to leave the rest.
+static int repair_passed(struct verify *verify, const struct br_point *point, int error, const struct br_err *err,
+                         struct br_err *reterr)
+{
+    char id[BR_UUID_TEXT_BYTES];
+
+    br_uuid_text(&point->id, id);
+    if (error == -BR_E_CORRUPT || error == -BR_E_NOT_FOUND || error == -BR_E_TRUNCATED || error == -BR_E_AUTH) {
+        cli_warn(verify->cli, "point %.8s: %s", id, err->text);
+        return 0;
+    }
+    if (error) {
+        *reterr = *err;
+    }
+    return error;
+}
+
+// One point from the other repository's copy of it.
+static int repair_from(struct verify *verify, const struct br_point *there, bool renew, struct br_err *reterr)
 {
     const struct br_repair repair = {.packs = verify->damaged, .count = verify->damaged_count};
+    struct br_copy_params params = {
+        .from = verify->other.repo,
+        .to = verify->repository.repo,
+        .point = there,
+        .repair = &repair,
+        .renew = renew,
+        .level = BR_REPO_ZSTD_LEVEL,
+        .cancel = &cli_cancel,
+        .progress = repair_progress,
+        .progress_ctx = verify,
+    };
     struct br_copy_result result = {.was_there = false};
+    struct br_err err = {0};
+    int error = renew ? repository_domain(verify->cli, verify->ring, &verify->repository, &params.domain, &err) : 0;
+
+    error = error ? error : br_copy_point(&params, &result, &err);
+    verify->repaired_bytes += result.counts.stored_bytes;
+    if (!error && renew) {
+        verify->renewed++;
+        repository_note(verify->cli, &verify->repository, &result.point);
+    }
+    return repair_passed(verify, there, error, &err, reterr);
+}
+
+static int repair_points(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
+{
     struct br_point there;
     struct br_err err = {0};
     char id[BR_UUID_TEXT_BYTES];
@@ -151,16 +221,6 @@ static int repair_points(struct verify *verify, const struct repository_points *
 
     for (size_t i = 0; !error && i < points->count; i++) {
         const struct br_point *point = &points->points[i];
-        const struct br_copy_params params = {
-            .from = verify->other.repo,
-            .to = verify->repository.repo,
-            .point = &there,
-            .repair = &repair,
-            .level = BR_REPO_ZSTD_LEVEL,
-            .cancel = &cli_cancel,
-            .progress = repair_progress,
-            .progress_ctx = verify,
-        };
 
         br_uuid_text(&point->id, id);
         error = br_repo_point(verify->other.repo, &point->volume, &point->id, &there, NULL, &err);
@@ -169,17 +229,109 @@ static int repair_points(struct verify *verify, const struct repository_points *
             error = 0;
             continue;
         }
-        if (!error) {
-            error = br_copy_point(&params, &result, &err);
-            verify->repaired_bytes += result.counts.stored_bytes;
+        error = error ? repair_passed(verify, point, error, &err, reterr) : repair_from(verify, &there, false, reterr);
+    }
+    return error;
+}
+
+struct unopened {
+    struct br_point *points; // volume and id
+    size_t count;
+    struct br_err *reterr;
+};
+
+// One of a newer format is not damaged, and one that can't be read now may be read later.
+static int take_unopened(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct unopened *unopened = ctx;
+
+    (void)err;
+    if (rc != -BR_E_CORRUPT && rc != -BR_E_TRUNCATED && rc != -BR_E_KEY) {
+        return 0;
+    }
+    struct br_point *more = reallocarray(unopened->points, unopened->count + 1, sizeof(*more));
+    if (!more) {
+        return br_err_set(unopened->reterr, BR_E_NOMEM, "the damaged points");
+    }
+    unopened->points = more;
+    unopened->points[unopened->count++] = *point;
+    return 0;
+}
+
+// Is its object damaged, or gone since a run that renewed it was cut? 1 or 0
+static int is_to_renew(struct verify *verify, const struct unopened *unopened, const struct br_point *there,
+                       struct br_err *reterr)
+{
+    struct br_repo *repo = verify->repository.repo;
+    struct br_point point;
+
+    for (size_t i = 0; i < unopened->count; i++) {
+        if (br_uuid_equal(&unopened->points[i].id, &there->id) &&
+            br_uuid_equal(&unopened->points[i].volume, &there->volume)) {
+            return 1;
         }
-        // What is damaged in the other one too is told by the look behind.
-        if (error == -BR_E_CORRUPT || error == -BR_E_NOT_FOUND) {
-            cli_warn(verify->cli, "point %.8s: %s", id, err.text);
-            error = 0;
-        } else if (error) {
-            *reterr = err;
-        }
+    }
+    int renewing = br_repo_renewing(repo, &there->id, reterr);
+    return renewing <= 0 ? renewing
+                         : br_repo_point(repo, &there->volume, &there->id, &point, NULL, NULL) == -BR_E_NOT_FOUND;
+}
+
+// Points whose object does not open are made anew from the other repository's.
+static int renew_points(struct verify *verify, struct br_err *reterr)
+{
+    struct unopened unopened = {.reterr = reterr};
+    struct repository_points there = {0};
+    int error = br_repo_points(verify->repository.repo, NULL, take_unopened, &unopened, reterr);
+
+    error = error ? error : repository_points(verify->cli, &verify->other, &there, reterr);
+    for (size_t i = 0; !error && i < there.count; i++) {
+        int renew = is_to_renew(verify, &unopened, &there.points[i], reterr);
+
+        error = renew <= 0 ? renew : repair_from(verify, &there.points[i], true, reterr);
+    }
+    repository_points_free(&there);
+    free(unopened.points);
+    return error;
+}
+
+static void mend_progress(void *ctx, const struct br_mend_progress *at)
+{
+    verify_show(ctx, "repair", at->position_bytes, at->size_bytes);
+}
+
+static void mend_unreadable(void *ctx, uint64_t offset_bytes, const struct br_err *why)
+{
+    (void)offset_bytes;
+    verify_bad(ctx, why->text);
+}
+
+// Blocks from the source as it is now. It may be in use: what it holds is proven by the ids of what is missing, block by block.
+static int mend_points(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
+{
+    const struct br_repair repair = {.packs = verify->damaged, .count = verify->damaged_count};
+    const struct br_mend_params params = {
+        .repo = verify->repository.repo,
+        .points = points->points,
+        .point_count = points->count,
+        .repair = &repair,
+        .source = verify->source.place.file,
+        .source_bytes = verify->source.place.object.size_bytes,
+        .level = BR_REPO_ZSTD_LEVEL,
+        .unreadable = mend_unreadable,
+        .progress = mend_progress,
+        .ctx = verify,
+        .cancel = &cli_cancel,
+    };
+    const struct br_mend_result *mend = &verify->mend;
+
+    verify->named = 0;
+    int error = points->count ? br_mend(&params, &verify->mend, reterr) : 0;
+    verify->repaired_bytes = mend->counts.stored_bytes;
+    if (mend->blocks_other || mend->blocks_unreadable || mend->nodes_lost) {
+        cli_warn(verify->cli,
+                 "%s: %" PRIu64 " blocks that were looked for are others there by now, %" PRIu64
+                 " can't be read; %" PRIu64 " nodes of trees can't be made from it",
+                 verify->source.place.path, mend->blocks_other, mend->blocks_unreadable, mend->nodes_lost);
     }
     return error;
 }
@@ -193,6 +345,7 @@ static int look_again(struct verify *verify, const struct repository_points *poi
         .repo = verify->repository.repo,
         .points = points->points,
         .point_count = points->count,
+        .every = true,
         .lasting = true,
         .bad = verify_bad,
         .ctx = verify,
@@ -212,41 +365,131 @@ static int look_again(struct verify *verify, const struct repository_points *poi
     verify->named = 0;
     error = error ? error : br_repo_verify(&params, &again, reterr);
     if (!error) {
+        result->points = again.points;
         result->points_incomplete = again.points_incomplete;
         result->chunks_missing = again.chunks_missing;
     }
     return error;
 }
 
-static int verify_repair(struct verify *verify, const struct repository_points *points,
-                         struct br_repo_verify_result *result, struct br_err *reterr)
+// A word that is no repository is a source. What is neither is told before anything is read.
+static int repair_look(struct verify *verify, struct br_err *reterr)
+{
+    struct cli *cli = verify->cli;
+    const char *word = cli_text(cli, "repair");
+    struct place_address address;
+    char name[VOLUME_NAME_MAX];
+    struct stat st;
+
+    if (!word || repository_is(cli, word)) {
+        return 0;
+    }
+    int error = place_resolve(cli, word, "volume", &address, reterr);
+    if (error || address.remote) {
+        return error; // of a server that can't be reached the opening says so
+    }
+    verify->from_source = true;
+    int volume = strchr(word, '@') ? 1 : volume_find(cli, word, name, reterr);
+    if (volume) {
+        return BR_MIN(volume, 0);
+    }
+    if (stat(address.path, &st)) {
+        return br_err_os(reterr, errno, "%s, which is to be neither a repository nor a source", address.path);
+    }
+    return S_ISDIR(st.st_mode) ? br_err_set(reterr, BR_E_NOT_FOUND, "%s: there is no repository", address.path) : 0;
+}
+
+static int repair_all(struct verify *verify, struct repository_points *points, struct br_err *reterr)
+{
+    struct cli *cli = verify->cli;
+    const char *word = cli_text(cli, "repair");
+    int error = verify->from_source ? source_end_open_live(cli, verify->ring, word, &verify->source, reterr)
+                                    : repository_open_target(cli, verify->ring, word, &verify->other, reterr);
+
+    run_log_stage(verify->log, "repair");
+    if (!error && verify->from_source) {
+        error = mend_points(verify, points, reterr);
+    } else if (!error) {
+        error = repair_points(verify, points, reterr);
+        error = error ? error : renew_points(verify, reterr);
+    }
+    progress_end(&verify->progress);
+    if (!error && points->damaged && verify->from_source) {
+        cli_warn(cli, "what a point is no source says: those that don't open come back from another repository alone");
+    }
+    // With those that were made anew.
+    if (!error && !verify->from_source) {
+        repository_points_free(points);
+        error = repository_points(cli, &verify->repository, points, reterr);
+        if (!error && points->count) {
+            qsort(points->points, points->count, sizeof(*points->points), by_volume);
+        }
+    }
+    return error;
+}
+
+// Also of one that failed: what it stored is there.
+static int repair_remember(struct verify *verify, const struct br_repo_verify_result *result, int error,
+                           struct br_err *reterr)
+{
+    const struct br_mend_result *mend = &verify->mend;
+    json_t *details = json_object();
+    struct br_err err = {0};
+
+    json_object_set_new(details, "from",
+                        cli_json_text(verify->from_source ? verify->source.place.path : verify->other.path));
+    json_object_set_new(details, "source", json_boolean(verify->from_source));
+    json_object_set_new(details, "bytes", json_integer((json_int_t)verify->repaired_bytes));
+    json_object_set_new(details, "points_renewed", json_integer((json_int_t)verify->renewed));
+    json_object_set_new(details, "blocks_from_source", json_integer((json_int_t)mend->blocks_source));
+    json_object_set_new(details, "points_incomplete",
+                        error ? json_null() : json_integer((json_int_t)result->points_incomplete));
+    json_object_set_new(details, "error", error ? json_string(br_err_name(error)) : json_null());
+    int noted = audit_append(verify->cli, error ? "repair-failed" : "repair", verify->repository.path, details, &err);
+    if (noted && error) {
+        cli_warn(verify->cli, "the audit line could not be written: %s", err.text);
+    } else if (noted) {
+        *reterr = err;
+    }
+    return error ? error : noted;
+}
+
+static int verify_repair(struct verify *verify, struct repository_points *points, struct br_repo_verify_result *result,
+                         struct br_err *reterr)
 {
     struct cli *cli = verify->cli;
     char stored[32];
     int error =
         verify->short_of_memory ? br_err_set(reterr, BR_E_NOMEM, "the damaged packs") : audit_ready(cli, reterr);
 
-    error = error ? error : repository_open_target(cli, verify->ring, cli_text(cli, "repair"), &verify->other, reterr);
-    run_log_stage(verify->log, "repair");
-    error = error ? error : repair_points(verify, points, reterr);
-    progress_end(&verify->progress);
-    error = error ? error : look_again(verify, points, result, reterr);
     if (error) {
         return error;
     }
-    json_t *details = json_object();
-    json_object_set_new(details, "from", cli_json_text(verify->other.path));
-    json_object_set_new(details, "bytes", json_integer((json_int_t)verify->repaired_bytes));
-    json_object_set_new(details, "points_incomplete", json_integer((json_int_t)result->points_incomplete));
-    error = audit_append(cli, "repair", verify->repository.path, details, reterr);
-    if (!error && !result->points_incomplete) {
+    error = repair_all(verify, points, reterr);
+    error = error ? error : look_again(verify, points, result, reterr);
+    error = repair_remember(verify, result, error, reterr);
+    if (error) {
+        repair_report(verify);
+        cli_report_number(cli, "bytes_repaired", verify->repaired_bytes);
+        return error;
+    }
+    verify->repaired = !result->points_incomplete && !points->damaged;
+    if (verify->repaired && verify->damaged_count) {
         cli_bytes(cli, verify->repaired_bytes, stored, sizeof(stored));
         cli_say(cli, "%s: %s stored anew; %zu damaged pack%s needed no more: blkrep prune removes %s",
                 verify->repository.path, stored, verify->damaged_count, verify->damaged_count == 1 ? " is" : "s are",
                 verify->damaged_count == 1 ? "it" : "them");
-        result->packs_damaged = 0;
     }
-    return error;
+    return 0;
+}
+
+// Is there anything for --repair to do?
+static int wants_repair(struct verify *verify, const struct repository_points *points,
+                        const struct br_repo_verify_result *result, struct br_err *reterr)
+{
+    return result->points_incomplete || result->packs_damaged || points->damaged || verify->repository.refreshed.damaged
+               ? 1
+               : br_repo_renewing(verify->repository.repo, NULL, reterr);
 }
 
 static int verify_all(struct verify *verify, struct br_err *reterr)
@@ -276,14 +519,14 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
         error ? error : br_objects_check(verify->repository.repo, data, verify_bad, verify, &verify->objects, reterr);
     error = error ? error : br_repo_verify(&params, &result, reterr);
     progress_end(&verify->progress);
-    if (!error && repair && (result.points_incomplete || result.packs_damaged)) {
-        error = verify_repair(verify, &points, &result, reterr);
+    if (!error && repair) {
+        error = wants_repair(verify, &points, &result, reterr);
+        error = error > 0 ? verify_repair(verify, &points, &result, reterr) : error;
     }
     // Both have been warned of.
     result.points += points.damaged;
     result.points_incomplete += points.damaged;
-    result.packs_damaged +=
-        verify->repository.refreshed.damaged && !verify->repaired_bytes ? verify->repository.refreshed.damaged : 0;
+    result.packs_damaged = verify->repaired ? 0 : result.packs_damaged + verify->repository.refreshed.damaged;
     if (!error) {
         error = verify_verdict(verify, &result, data, br_ring_now_ns(verify->ring) - verify->begun_ns, reterr);
     }
@@ -363,7 +606,7 @@ static int verify_point(struct verify *verify, const char *word, struct br_err *
 
 int verify_repository(struct cli *cli, const char *repo, const char *point, struct br_err *reterr)
 {
-    struct verify verify = {.cli = cli};
+    struct verify verify = {.cli = cli, .source = {.place = {.look_fd = -1}}};
     struct br_err err = {0};
     int error = progress_begin(&verify.progress, cli, reterr);
 
@@ -376,6 +619,7 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
     if (!error && repair && cli_text(cli, "share")) {
         error = br_err_set(reterr, BR_E_USAGE, "a repair reads all: --share is out of place");
     }
+    error = error ? error : repair_look(&verify, reterr);
     error = error ? error : place_ring(cli, &verify.ring, reterr);
     error = error ? error : repository_open(cli, verify.ring, repo, !repair, &verify.repository, reterr);
     if (!error) {
@@ -395,6 +639,7 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
     }
     run_log_end(verify.log, error);
     free(verify.damaged);
+    source_end_close(&verify.source, false);
     repository_close(&verify.other);
     repository_close(&verify.repository);
     br_ring_close(verify.ring);

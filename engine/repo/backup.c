@@ -650,9 +650,10 @@ static int commit(struct backup *backup, const struct br_delta_end *end, struct 
         return rc;
     }
     if (backup->params.repair) {
+        rc = backup->params.renew ? br_repo_renew_point(backup->params.repo, backup->params.as, reterr) : 0;
         backup->made = *backup->params.as;
-        backup->has_made = true;
-        return 0;
+        backup->has_made = !rc;
+        return rc;
     }
     describe(backup, &tree, end, unreadable_blocks, &point);
     rc = br_repo_put_point(backup->params.repo, &point, reterr);

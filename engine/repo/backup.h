@@ -27,6 +27,7 @@ struct br_backup_params {
     enum br_point_type type;   // DIFFERENTIAL without a full one before: see br_backup_type()
     const struct br_point *as; // NULL, or: the point is a copy of this one of another repository, whose facts it keeps
     const struct br_repair *repair; // NULL, or: store what is missing of @as, which is there, and make no point
+    bool renew;                     // with @repair: then put @as in the place of its object, which is damaged
     const char *host;
     const char *tracker;
     const char *const *tags; // NULL-terminated; NULL none

@@ -3,6 +3,9 @@
 
 #include <openssl/evp.h>
 
+#include "engine/repo/lease.h"
+#include "engine/repo/verify.h"
+
 struct copying {
     const struct br_copy_params *params;
     struct br_endpoint far;
@@ -124,6 +127,150 @@ static int transfer(struct copying *copying, struct br_copy_result *result, stru
     return rc;
 }
 
+// Points whose object is damaged ------------------------------------------------------------------------------------------------------
+
+struct renewing {
+    struct copying *copying;
+    const struct br_point *point; // as the source has it
+    bool found;
+    struct br_uuid domain;    // tried last; with found the one
+    struct br_uuid neighbour; // of another point of its volume, for when none is the one; nil none
+    bool has_previous;
+    struct br_point previous; // the newest of its volume before it
+    struct br_err *reterr;
+};
+
+// Is the point's tree there, in this domain? 1 or 0; one that has no node is everywhere.
+static int holds_tree(const struct renewing *renewing, const struct br_uuid *domain, struct br_err *reterr)
+{
+    struct br_repo *to = renewing->copying->params->to;
+    struct br_index_chunk chunk;
+    struct br_chunk_id id;
+    struct br_mac *mac = NULL;
+    struct br_tree tree;
+    int rc = br_point_tree(renewing->point, &tree, reterr);
+
+    if (rc < 0 || !tree.top.ref) {
+        return rc < 0 ? rc : 1;
+    }
+    rc = br_domain_mac(&br_repo_config_of(to)->id_secret, domain, &mac, reterr);
+    rc = rc < 0 ? rc : br_chunk_id_node(mac, &tree.top.hash, &id, reterr);
+    rc = rc < 0 ? rc : br_index_find(br_repo_index_of(to), &id, &chunk, reterr);
+    br_mac_close(mac);
+    return rc;
+}
+
+static int try_domain(struct renewing *renewing, const struct br_uuid *domain)
+{
+    if (renewing->found || br_uuid_is_nil(domain) || br_uuid_equal(domain, &renewing->domain)) {
+        return 0;
+    }
+    int rc = holds_tree(renewing, domain, renewing->reterr);
+    renewing->domain = *domain;
+    renewing->found = rc > 0;
+    return BR_MIN(rc, 0);
+}
+
+static int take_domain(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct renewing *renewing = ctx;
+    const struct br_point *wanted = renewing->point;
+    bool of_volume = br_uuid_equal(&point->volume, &wanted->volume);
+
+    (void)err;
+    if (rc < 0) {
+        return 0;
+    }
+    if (of_volume && point->counter < wanted->counter &&
+        (!renewing->has_previous || point->counter > renewing->previous.counter)) {
+        renewing->previous = *point;
+        renewing->has_previous = true;
+    }
+    if (of_volume && point->type != BR_POINT_FULL) {
+        renewing->neighbour = point->domain;
+    }
+    return try_domain(renewing, &point->domain);
+}
+
+// The point as its repository's object said, as far as anybody still knows: what a copy keeps, and where its data lies.
+static int renewed(struct copying *copying, struct br_point *ret_point, struct br_err *reterr)
+{
+    const struct br_copy_params *params = copying->params;
+    struct renewing renewing = {.copying = copying, .point = params->point, .reterr = reterr};
+    struct br_hash hash = br_hash_zero;
+    struct br_uuid derived;
+
+    domain_of(copying, &derived);
+    int rc = br_repo_points(params->to, NULL, take_domain, &renewing, reterr);
+    rc = rc < 0 ? rc : try_domain(&renewing, &params->domain);
+    rc = rc < 0 ? rc : try_domain(&renewing, &derived);
+    // Where no domain has its tree, its data is stored as that of a copy is, or is shared with what its volume has else.
+    if (!renewing.found) {
+        bool alone = params->point->type == BR_POINT_FULL || br_uuid_is_nil(&renewing.neighbour);
+
+        renewing.domain = alone ? derived : renewing.neighbour;
+    }
+    if (rc >= 0 && renewing.has_previous) {
+        rc = br_repo_point(params->to, &renewing.previous.volume, &renewing.previous.id, &renewing.previous, &hash,
+                           reterr);
+    }
+    *ret_point = *params->point;
+    ret_point->domain = renewing.domain;
+    ret_point->previous = hash;
+    ret_point->made_unix_ns = br_ring_unix_ns(br_repo_ring_of(params->to));
+    return BR_MIN(rc, 0);
+}
+
+// Is all there that the point needs, and will it stay? Then nothing of the other repository is read but its point. Returns 1 when it is made anew, 0 not
+// all is there.
+static int renew_whole(const struct br_copy_params *params, const struct br_point *here, struct br_err *reterr)
+{
+    struct br_lease lease = {.volume = here->volume, .point = here->id};
+    const struct br_repo_verify_params whole = {.repo = params->to, .points = here, .point_count = 1, .lasting = true};
+    struct br_repo_verify_result looked;
+
+    lease.run = br_ring_new_uuid(br_repo_ring_of(params->to));
+    int rc = br_lease_take(params->to, &lease, reterr);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = br_repo_verify(&whole, &looked, reterr);
+    bool all = !rc && !looked.points_incomplete && !looked.packs_damaged;
+    rc = all ? br_repo_renew_point(params->to, here, reterr) : rc;
+    br_lease_drop(params->to, &lease);
+    return rc < 0 ? rc : all;
+}
+
+static int repair_point(struct copying *copying, struct br_copy_result *result, struct br_err *reterr)
+{
+    const struct br_copy_params *params = copying->params;
+    struct br_point here = result->point;
+    int rc = params->renew ? renewed(copying, &here, reterr) : 0;
+
+    if (!rc && params->renew && !params->repair->count) {
+        rc = renew_whole(params, &here, reterr);
+        result->point = here;
+    }
+    if (rc) {
+        return BR_MIN(rc, 0);
+    }
+    const struct br_backup_params backup = {.repo = params->to,
+                                            .volume = here.volume,
+                                            .domain = here.domain,
+                                            .alone = true,
+                                            .type = here.type,
+                                            .as = &here,
+                                            .repair = params->repair,
+                                            .renew = params->renew,
+                                            .level = params->level};
+    rc = br_backup_open(&backup, &copying->far, reterr);
+    rc = rc < 0 ? rc : transfer(copying, result, reterr);
+    if (copying->far.ops) {
+        copying->far.ops->close(copying->far.ctx);
+    }
+    return rc;
+}
+
 int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result, struct br_err *reterr)
 {
     struct copying copying = {.params = params};
@@ -133,25 +280,13 @@ int br_copy_point(const struct br_copy_params *params, struct br_copy_result *re
                                       .level = params->level,
                                       .as = params->point};
 
-    struct br_point here;
-
     *ret_result = (struct br_copy_result){0};
     int rc = br_repo_point(params->to, &params->point->volume, &params->point->id, &ret_result->point, NULL, NULL);
+    if (params->repair && !params->renew && (rc < 0 || !br_hash_equal(&ret_result->point.root, &params->point->root))) {
+        return br_err_set(reterr, rc < 0 ? -rc : BR_E_CORRUPT, "the repository that is repaired has no such point");
+    }
     if (params->repair) {
-        if (rc < 0 || !br_hash_equal(&ret_result->point.root, &params->point->root)) {
-            return br_err_set(reterr, rc < 0 ? -rc : BR_E_CORRUPT, "the repository that is repaired has no such point");
-        }
-        here = ret_result->point;
-        backup.as = &here;
-        backup.domain = here.domain;
-        backup.alone = true;
-        backup.repair = params->repair;
-        rc = br_backup_open(&backup, &copying.far, reterr);
-        rc = rc < 0 ? rc : transfer(&copying, ret_result, reterr);
-        if (copying.far.ops) {
-            copying.far.ops->close(copying.far.ctx);
-        }
-        return rc;
+        return repair_point(&copying, ret_result, reterr);
     }
     if (!rc && br_hash_equal(&ret_result->point.root, &params->point->root)) {
         ret_result->was_there = true;

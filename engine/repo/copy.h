@@ -6,6 +6,9 @@
 //
 // In the target a domain stands for each of the source's, its name derived from both: so data are shared there as they are here, whoever copies
 // and however often it was cut.
+//
+// A point's id and root say what it is, and these the copy has; where its data lies in a repository, its domain, is known to its object there alone. When
+// that is damaged, the domain is one of those of the points that do open, found by its tree: the top node's id in a domain is in the index, or not.
 #ifndef BR_REPO_COPY_H
 #define BR_REPO_COPY_H
 
@@ -17,8 +20,10 @@ struct br_copy_params {
     struct br_repo *to;
     const struct br_point *point;
     const struct br_repair *repair; // NULL, or: @to has the point, and gets what it lacks of it
-    int level;                      // of zstd
-    const volatile bool *cancel;    // NULL never
+    bool renew; // with @repair: @to's object of the point is damaged, or was removed to be renewed: it is made anew
+    struct br_uuid domain; // with @renew: one that the point may be in, beside those of the other points; nil none
+    int level;             // of zstd
+    const volatile bool *cancel;                                                 // NULL never
     void (*progress)(void *ctx, const struct br_point_delta_progress *progress); // NULL none
     void *progress_ctx;
 };

@@ -1190,17 +1190,76 @@ static int still_there(struct br_repo *repo, uint32_t epoch, struct br_err *rete
     return rc ? 0 : br_err_set(reterr, BR_E_KEY, "epoch %" PRIu32 " was shredded while this ran: run again", epoch);
 }
 
-int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr)
+static int seal_point(struct br_repo *repo, const struct br_point *point, uint32_t *ret_epoch,
+                      char name[BR_OBJECT_NAME_BYTES], struct br_buf *bytes, struct br_err *reterr)
 {
     struct br_object object;
-    char name[BR_OBJECT_NAME_BYTES];
-    struct br_buf bytes = {0};
     const struct br_key *key = NULL;
     int rc = br_repo_object_new(repo, BR_OBJECT_POINT, &object, &key, reterr);
 
     br_name_point(&point->volume, &point->id, name);
-    rc = rc < 0 ? rc : br_point_seal(point, &object, key, &bytes, reterr);
+    *ret_epoch = object.epoch;
+    return rc < 0 ? rc : br_point_seal(point, &object, key, bytes, reterr);
+}
+
+int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr)
+{
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_buf bytes = {0};
+    uint32_t epoch = 0;
+    int rc = seal_point(repo, point, &epoch, name, &bytes, reterr);
+
     rc = rc < 0 ? rc : put_object(&repo->store, name, &bytes, reterr);
     br_buf_free(&bytes);
-    return rc < 0 ? rc : still_there(repo, object.epoch, reterr);
+    return rc < 0 ? rc : still_there(repo, epoch, reterr);
+}
+
+#define RENEW_LETTER     'n'           // in the index: of nobody 1, when any point has one
+#define RENEW_FREE_BYTES (1024 * 1024) // many times what a point is long
+
+static int note_renewing(struct br_repo *repo, const struct br_uuid *id, uint64_t number, struct br_err *reterr)
+{
+    static const struct br_uuid nobody;
+    int rc = br_index_note(repo->index, RENEW_LETTER, id, number, reterr);
+
+    return rc < 0 ? rc : br_index_note(repo->index, RENEW_LETTER, &nobody, number, reterr);
+}
+
+int br_repo_renewing(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr)
+{
+    static const struct br_uuid nobody;
+    uint64_t number = 0;
+    int rc = br_index_noted(repo->index, RENEW_LETTER, id ? id : &nobody, &number, reterr);
+
+    return rc < 0 ? rc : number > 0;
+}
+
+// Where there is no room for a point, its damaged one is not removed.
+static int has_room(struct br_repo *repo, struct br_err *reterr)
+{
+    uint64_t free_bytes = 0;
+    int rc = repo->store.ops->space(repo->store.ctx, &free_bytes, reterr);
+
+    return rc < 0                           ? rc
+           : free_bytes >= RENEW_FREE_BYTES ? 0
+                                            : br_err_set(reterr, BR_E_NO_SPACE, "for a point that is made anew");
+}
+
+int br_repo_renew_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr)
+{
+    char name[BR_OBJECT_NAME_BYTES];
+    struct br_buf bytes = {0};
+    uint32_t epoch = 0;
+    int rc = seal_point(repo, point, &epoch, name, &bytes, reterr);
+
+    rc = rc < 0 ? rc : has_room(repo, reterr);
+    rc = rc < 0 ? rc : note_renewing(repo, &point->id, 1, reterr);
+    rc = rc < 0 ? rc : br_repo_remove_point(repo, &point->volume, &point->id, reterr);
+    if (rc == -BR_E_AUTH || rc == -BR_E_PERMISSION || rc == -BR_E_REFUSED) {
+        (void)!note_renewing(repo, &point->id, 0, NULL); // the damaged one is still there
+    }
+    rc = rc < 0 ? rc : put_object(&repo->store, name, &bytes, reterr);
+    rc = rc < 0 ? rc : note_renewing(repo, &point->id, 0, reterr);
+    br_buf_free(&bytes);
+    return rc < 0 ? rc : still_there(repo, epoch, reterr);
 }

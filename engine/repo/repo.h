@@ -172,5 +172,14 @@ BR_MUST_CHECK int br_repo_newest(struct br_repo *repo, const struct br_uuid *vol
                                  struct br_hash *ret_hash, struct br_err *reterr);
 /** br_repo_put_point - the commit: durable when it returns 0; -BR_E_EXISTS the name is taken: a prune took the run for dead (lease.h) */
 BR_MUST_CHECK int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr);
+/**
+ * br_repo_renew_point - a point whose object is damaged gets a new one, of which all that it needs is durable already
+ * A store puts nothing over anything, so the damaged one is removed first. That is noted in the index before: a run that is cut between the two leaves
+ * no point there, and br_repo_renewing() says so. The new object has another hash, which who remembers the old one takes for another (heads.h).
+ * Errors: as br_repo_put_point(), and those of removing; nothing was changed when it was not allowed, or there is no room
+ * br_repo_renewing - 1 a run of this host was cut while it renewed @id (NULL: any point), 0 not
+ */
+BR_MUST_CHECK int br_repo_renew_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr);
+BR_MUST_CHECK int br_repo_renewing(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr);
 
 #endif

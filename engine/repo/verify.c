@@ -25,7 +25,8 @@ struct verifying {
     const struct br_point *point;
     struct br_repo_version *version;
     uint64_t missing;
-    bool before_complete; // the point before it was looked at, and lacks nothing
+    uint64_t lacks_first, lacks_end; // blocks that are missing one behind the other, and not told yet
+    bool before_complete;            // the point before it was looked at, and lacks nothing
     char text[600];
     struct br_err lost; // code set: the store can't be asked any more
 };
@@ -88,6 +89,31 @@ static int take_node(void *ctx, const struct br_chunk_id *id, struct br_err *ret
                : BR_MIN(rc, 0);
 }
 
+static void tell_lacking(struct verifying *v)
+{
+    unsigned long long first = v->lacks_first * BR_BLOCK_BYTES, end = v->lacks_end * BR_BLOCK_BYTES;
+    char what[100];
+
+    if (first == end) {
+        return;
+    }
+    snprintf(what, sizeof(what), end - first == BR_BLOCK_BYTES ? "block at %llu" : "blocks from %llu to %llu", first,
+             end);
+    snprintf(v->text, sizeof(v->text), "point %02x%02x%02x%02x of %.200s lacks the %s", v->point->id.bytes[0],
+             v->point->id.bytes[1], v->point->id.bytes[2], v->point->id.bytes[3], v->point->label, what);
+    bad(v);
+    v->lacks_first = v->lacks_end = 0;
+}
+
+static void lacks(struct verifying *v, uint64_t block)
+{
+    if (v->lacks_end != block) {
+        tell_lacking(v);
+        v->lacks_first = block;
+    }
+    v->lacks_end = block + 1;
+}
+
 static int take_leaf(void *ctx, uint64_t block, const struct br_hash *old_leaf, const struct br_hash *new_leaf)
 {
     struct verifying *v = ctx;
@@ -103,11 +129,8 @@ static int take_leaf(void *ctx, uint64_t block, const struct br_hash *old_leaf, 
     v->result->chunks++;
     if (!rc) {
         v->result->chunks_missing++;
-        if (!v->missing++) {
-            snprintf(v->text, sizeof(v->text), "point %02x%02x%02x%02x of %.200s lacks the block at %llu",
-                     v->point->id.bytes[0], v->point->id.bytes[1], v->point->id.bytes[2], v->point->id.bytes[3],
-                     v->point->label, (unsigned long long)(block * BR_BLOCK_BYTES));
-            bad(v);
+        if (!v->missing++ || v->params->every) {
+            lacks(v, block);
         }
     }
     if (rc < 0) {
@@ -163,6 +186,7 @@ static int check_point(struct verifying *v, size_t at, struct br_err *reterr)
                       v->params->without_epoch ? &without : &version.store, take_leaf, v, &err);
     br_repo_version_close(&version);
     br_repo_version_close(&old);
+    tell_lacking(v);
     if (rc == -BR_E_NOT_FOUND || rc == -BR_E_CORRUPT || rc == -BR_E_TRUNCATED || rc == -BR_E_VERSION) {
         v->missing++;
         snprintf(v->text, sizeof(v->text), "point %02x%02x%02x%02x of %.200s: %.300s", point->id.bytes[0],
