@@ -225,11 +225,12 @@ static int renewed(struct copying *copying, struct br_point *ret_point, struct b
 // all is there.
 static int renew_whole(const struct br_copy_params *params, const struct br_point *here, struct br_err *reterr)
 {
-    struct br_lease lease = {.volume = here->volume, .point = here->id};
+    struct br_lease lease = {.volume = here->volume};
     const struct br_repo_verify_params whole = {.repo = params->to, .points = here, .point_count = 1, .lasting = true};
     struct br_repo_verify_result looked;
 
     lease.run = br_ring_new_uuid(br_repo_ring_of(params->to));
+    lease.point = br_ring_new_uuid(br_repo_ring_of(params->to)); // none: the name of one that is there would have ended it
     int rc = br_lease_take(params->to, &lease, reterr);
     if (rc < 0) {
         return rc;

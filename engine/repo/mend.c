@@ -474,7 +474,7 @@ static void close_all(struct mend *m)
 int br_mend(const struct br_mend_params *params, struct br_mend_result *ret_result, struct br_err *reterr)
 {
     struct mend *m = calloc(1, sizeof(*m));
-    struct br_lease lease = {.volume = params->points->volume, .point = params->points->id};
+    struct br_lease lease = {.volume = params->points->volume};
 
     *ret_result = (struct br_mend_result){0};
     if (!m) {
@@ -487,6 +487,7 @@ int br_mend(const struct br_mend_params *params, struct br_mend_result *ret_resu
         m->progress.size_bytes += params->points[i].size_bytes;
     }
     lease.run = br_ring_new_uuid(m->ring);
+    lease.point = br_ring_new_uuid(m->ring); // there will be none: with the name of one that is there the lease had ended
     int rc = br_lease_take(params->repo, &lease, reterr);
     bool leased = !rc;
     rc = rc < 0 ? rc : open_all(m, &lease, reterr);
