@@ -16,6 +16,7 @@
 #include "engine/base/units.h"
 
 #define READ_BYTES BR_MIB
+#define OPEN_TRIES 10000u
 
 struct mounted {
     int root_fd;
@@ -25,7 +26,13 @@ int mounted_open(int root_fd, const char *path, int flags)
 {
     struct open_how how = {.flags = (uint64_t)flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 
-    return (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+    int fd = -1;
+
+    // A .. can't be vouched for while anything is renamed or mounted on this host: openat2(2), EAGAIN.
+    for (unsigned tries = 0; fd < 0 && tries < OPEN_TRIES && (!tries || errno == EAGAIN); tries++) {
+        fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+    }
+    return fd;
 }
 
 // A chain of links without an end is, for who looks for a file, none. What the kernel finds damaged it calls by these names.
