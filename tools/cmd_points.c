@@ -196,7 +196,7 @@ static int points_print(struct cli *cli, const struct repository_points *points,
                         uint64_t *ret_count, struct br_err *reterr)
 {
     BR_AUTO_FREE unsigned *depths = cli_flag(cli, "tree") ? depths_of(points) : NULL;
-    uint64_t since, until;
+    uint64_t since = 0, until = 0;
     int error = cli_flag(cli, "tree") && !depths ? br_err_set(reterr, BR_E_NOMEM, "the tree of points")
                                                  : points_time(cli, "since", 0, &since, reterr);
 
