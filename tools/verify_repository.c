@@ -136,6 +136,17 @@ static void repair_progress(void *ctx, const struct br_point_delta_progress *at)
     verify_show(ctx, "repair", at->position_bytes, at->size_bytes);
 }
 
+// The same point in the other repository; either of the two may have it under a later name than it was given.
+static int find_other(const struct verify *verify, const struct br_point *point, struct br_point *ret_there,
+                      struct br_err *reterr)
+{
+    struct br_uuid given;
+    int error = br_lease_given_id(verify->repository.repo, &point->volume, &point->id, &given, reterr);
+    int there = error ? error : br_lease_find_point(verify->other.repo, &point->volume, &given, ret_there, reterr);
+
+    return there < 0 ? there : there ? 0 : br_err_set(reterr, BR_E_NOT_FOUND, "there is no such point");
+}
+
 static int repair_points(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
 {
     const struct br_repair repair = {.packs = verify->damaged, .count = verify->damaged_count};
@@ -152,6 +163,7 @@ static int repair_points(struct verify *verify, const struct repository_points *
             .to = verify->repository.repo,
             .point = &there,
             .repair = &repair,
+            .repaired = &point->id,
             .level = BR_REPO_ZSTD_LEVEL,
             .cancel = &cli_cancel,
             .progress = repair_progress,
@@ -159,7 +171,7 @@ static int repair_points(struct verify *verify, const struct repository_points *
         };
 
         br_uuid_text(&point->id, id);
-        error = br_repo_point(verify->other.repo, &point->volume, &point->id, &there, NULL, &err);
+        error = find_other(verify, point, &there, &err);
         if (error == -BR_E_NOT_FOUND) {
             cli_warn(verify->cli, "%s has no copy of point %.8s", verify->other.path, id);
             error = 0;
