@@ -858,18 +858,19 @@ static void harm_prunes(const char *what, void set(struct br_sim *, uint64_t), u
 
     for (uint64_t number = 5000; number < 5000 + t_scaled(worlds); number++) {
         struct world from;
-        int rc = 1;
+        unsigned through = 0; // not each operation that fails is one that a prune needs
 
         world_open(&from, number, what);
-        for (uint64_t n = 1; rc && n < 400; n += 1 + t_rand_below(&from.rand, most)) {
+        for (uint64_t n = 1; through < 3 && n < 400; n += 1 + t_rand_below(&from.rand, most)) {
             struct world w;
             struct br_prune_result result;
             struct br_err err;
 
             world_fork(&from, n, &w);
             set(w.sim, n);
-            rc = prune(&w, 0, ALL, 0, &result, &err);
+            int rc = prune(&w, 0, ALL, 0, &result, &err);
             harmed += rc != 0;
+            through += !rc;
             set(w.sim, 0);
             br_sim_crash_resolve(w.sim);
             if (n % 2) {
@@ -882,7 +883,7 @@ static void harm_prunes(const char *what, void set(struct br_sim *, uint64_t), u
             check(&w, "a point was lost by the backup behind");
             world_free_parts(&w);
         }
-        must(&from, !rc, "no prune got through", NULL);
+        must(&from, through, "no prune got through", NULL);
         world_close(&from);
     }
     assert_true(harmed > 5);
