@@ -87,6 +87,15 @@ t_le "$(du -sb "$second/packs" | cut -f 1)" 55000000 "what the copy takes"
 t_ok blkrep restore "$second@latest" "$T/back" --volume big --overwrite --key-file "$T/key"
 t_file_equal "$T/big" "$T/back"
 
+# with the least memory that is accepted, and not with less
+t_ok blkrep init "$T/small" --encryption none
+t_run blkrep copy "$repo" "$T/small" --buffers 3
+t_status 2
+t_stderr_has "--buffers must be between 4 and 1024"
+t_ok blkrep copy "$repo" "$T/small" --buffers 4
+restored "$T/small"
+rm -r "$T/small"
+
 # stopped for longer than a grace: it is given up, and the point comes all the same, found by whoever copies, repairs or receives
 given=$T/given
 t_ok blkrep init "$given" --encryption none
