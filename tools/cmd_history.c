@@ -246,7 +246,8 @@ static void run_line(const struct cli *cli, const struct entry *entry)
     br_quote(text_of(note, "stage"), stage, sizeof(stage));
     br_quote(text_of(note, "verb"), verb, sizeof(verb));
     cli_print(cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s%s%s%s%s", when, verb, outcome, stage, took, host, subject,
-              *target ? " -> " : "", target, *text_of(note, "error") ? "  " : "", text_of(note, "error"));
+              *text_of(note, "target") ? " -> " : "", *text_of(note, "target") ? target : "",
+              *text_of(note, "error") ? "  " : "", text_of(note, "error"));
 }
 
 static int history_print(struct history_run *run, struct br_err *reterr)

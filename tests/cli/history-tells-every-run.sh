@@ -41,6 +41,7 @@ h --since "$(date -u -d tomorrow +%FT%TZ)"
 [[ ! -s $T/runs ]] || t_fail "since tomorrow"
 t_ok blkrep history "$repo" --key-file "$T/key"
 t_stdout_has "BEGUN"
+grep -q -- '->.*""' "$T/out" && t_fail "a target that is none"
 [[ $(wc -l <"$T/out") -eq 5 ]] || t_fail "not a line for each run"
 
 # killed while it scans: held up by a limit on what it stores
