@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "engine/repo/copy.h"
+#include "engine/repo/lease.h"
 #include "tools/audit.h"
 #include "tools/progress.h"
 #include "tools/repository.h"
@@ -46,7 +47,8 @@ static const struct cli_field copy_fields[] = {
 };
 
 static const struct cli_field copy_point_fields[] = {
-    {"id", "text", "Of the point, in both."},
+    {"id", "text", "Of the point."},
+    {"copy", "text", "The id of its copy: the same, unless one was given up before."},
     {"source", "text", "As it was named."},
     {"outcome", "text", "copied, present, or planned (with --dry-run)."},
     {"parent", "text|null", "The point that it was compared with there."},
@@ -131,11 +133,13 @@ static void copy_tell(const struct copy_run *run, const struct br_point *point, 
                       const struct br_copy_result *result)
 {
     const struct cli *cli = run->cli;
-    char id[BR_UUID_TEXT_BYTES], parent[BR_UUID_TEXT_BYTES], root[2 * BR_HASH_BYTES + 1], stored[32];
+    char id[BR_UUID_TEXT_BYTES], copy[BR_UUID_TEXT_BYTES], parent[BR_UUID_TEXT_BYTES];
+    char root[2 * BR_HASH_BYTES + 1], stored[32];
     char label[BR_LABEL_BYTES];
     json_t *event;
 
     br_uuid_text(&point->id, id);
+    br_uuid_text(&result->point.id, copy);
     br_uuid_text(&result->point.parent, parent);
     br_hash_text(&point->root, root);
     cli_bytes(cli, result->counts.stored_bytes, stored, sizeof(stored));
@@ -144,6 +148,7 @@ static void copy_tell(const struct copy_run *run, const struct br_point *point, 
     event = json_object();
     json_object_set_new(event, "type", json_string("point"));
     json_object_set_new(event, "id", json_string(id));
+    json_object_set_new(event, "copy", json_string(copy));
     json_object_set_new(event, "source", cli_json_text(point->label));
     json_object_set_new(event, "outcome", json_string(outcome));
     json_object_set_new(event, "parent", br_uuid_is_nil(&result->point.parent) ? json_null() : json_string(parent));
@@ -168,9 +173,13 @@ static int copy_one(struct copy_run *run, const struct br_point *point, struct b
     };
 
     if (cli_flag(cli, "dry-run")) {
-        bool there = !br_repo_point(run->to.repo, &point->volume, &point->id, &result.point, NULL, NULL);
+        int there = br_lease_find_point(run->to.repo, &point->volume, &point->id, &result.point, reterr);
 
-        run->present += there;
+        if (there < 0) {
+            return there;
+        }
+
+        run->present += there > 0;
         copy_tell(run, point, there ? "present" : "planned", &result);
         return 0;
     }
@@ -310,7 +319,9 @@ const struct cli_verb cmd_copy = {
     .description =
         "Each point, all of REPO's when none is named, is put into REPO2, a repository that blkrep init made, which may have other keys. Of its data "
         "only what REPO2 lacks is read, proven to be what the point says, and sealed anew; what is damaged is never copied. The copy has the point's "
-        "id, number, times, host, tags and root, and is restored by itself; a point that is there already is passed over.\n\n"
+        "id, number, times, host, tags and root, and is restored by itself; a point that is there already is passed over. A point that was pruned there is copied "
+        "again, when it is still in REPO. A copy that is stopped for longer than the grace of a prune (blkrep-prune(1)) is given up by that, and "
+        "fails when it goes on; run blkrep copy again. The point then gets an id there whose last two digits are one more.\n\n"
         "Points of a volume are copied in their order, so that what two share is read once. A run that is cut leaves whole points; the next one "
         "goes on, and stores nothing twice. What shares data in REPO shares it in REPO2, and nothing else does.",
     .options = copy_options,

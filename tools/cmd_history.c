@@ -43,6 +43,7 @@ static const struct cli_field history_run_fields[] = {
     {"with", "text", "The repository, as that host named it."},
     {"subject", "text", "What it was called with: a source, a repository and point."},
     {"source", "text|null", "Where its data came from: a backup's source, or what verify --repair mended from."},
+    {"target", "text|null", "Where it wrote to, when that is not the repository: of a restore."},
     {"volume", "text|null", "Uuid of the volume, where it was about one."},
     {"point", "text|null", "Id of the point, where it was about one."},
     {"begun", "text", "When, UTC, by the clock of that host."},
@@ -199,10 +200,10 @@ static json_t *stages_json(const json_t *note)
 
 static void run_event(const struct cli *cli, const struct entry *entry)
 {
-    static const char *const keys[][2] = {{"verb", "verb"},      {"outcome", "outcome"}, {"stage", "stage"},
-                                          {"host", "host"},      {"with", "repository"}, {"subject", "subject"},
-                                          {"source", "source"},  {"volume", "volume"},   {"point", "point"},
-                                          {"errorname", "error"}};
+    static const char *const keys[][2] = {{"verb", "verb"},     {"outcome", "outcome"}, {"stage", "stage"},
+                                          {"host", "host"},     {"with", "repository"}, {"subject", "subject"},
+                                          {"source", "source"}, {"target", "target"},   {"volume", "volume"},
+                                          {"point", "point"},   {"errorname", "error"}};
     const json_t *note = entry->note, *status = json_object_get(note, "status"), *figures;
     uint64_t begun = number_of(note, "begun_unix_ns"), ended = number_of(note, "ended_unix_ns");
     json_t *event = json_object();
@@ -231,8 +232,8 @@ static void run_line(const struct cli *cli, const struct entry *entry)
 {
     const json_t *note = entry->note;
     uint64_t begun = number_of(note, "begun_unix_ns"), ended = number_of(note, "ended_unix_ns");
-    char when[40], took[32] = "", host[100], subject[BR_LABEL_BYTES], source[BR_LABEL_BYTES] = "", outcome[32],
-                   stage[32], verb[32];
+    char when[40], took[32] = "", host[100], subject[BR_LABEL_BYTES], source[BR_LABEL_BYTES] = "",
+                   target[BR_LABEL_BYTES] = "", outcome[32], stage[32], verb[32];
 
     br_time_text(begun, when, sizeof(when));
     if (ended > begun) {
@@ -241,14 +242,16 @@ static void run_line(const struct cli *cli, const struct entry *entry)
     // Whoever can write to the repository wrote these.
     br_quote(text_of(note, "host"), host, sizeof(host));
     br_quote(text_of(note, "subject"), subject, sizeof(subject));
+    br_quote(text_of(note, "target"), target, sizeof(target));
     br_quote(text_of(note, "outcome"), outcome, sizeof(outcome));
     br_quote(text_of(note, "stage"), stage, sizeof(stage));
     br_quote(text_of(note, "verb"), verb, sizeof(verb));
     if (!strcmp(verb, "verify")) {
         br_quote(text_of(note, "source"), source, sizeof(source));
     }
-    cli_print(cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s%s%s%s%s", when, verb, outcome, stage, took, host, subject,
-              *source ? " from " : "", source, *text_of(note, "error") ? "  " : "", text_of(note, "error"));
+    cli_print(cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s%s%s%s%s%s%s", when, verb, outcome, stage, took, host, subject,
+              *source ? " from " : "", source, *text_of(note, "target") ? " -> " : "",
+              *text_of(note, "target") ? target : "", *text_of(note, "error") ? "  " : "", text_of(note, "error"));
 }
 
 static int history_print(struct history_run *run, struct br_err *reterr)
@@ -332,13 +335,15 @@ const struct cli_verb cmd_history = {
     .summary = "List the runs with a repository: what they did, how they ended, and where they died.",
     .description =
         "Every run that writes to a repository notes there that it began, and how it ended, with its stages and figures; so the history is complete on "
-        "every host that has a key. Runs that only read (restore, verify), and those that were refused, are noted on their host alone. A run that was killed is shown with the stage that "
+        "every host that has a key. Runs that only read (restore, verify), whatever the role, and those that were refused, are noted on their host alone, in its state folder. A run that was killed is shown with the stage that "
         "it had reached; on other hosts than its own it is \"open\" until the next run of that host tells.\n\n"
+        "A restore onto a device, or over a file, that was killed leaves a part of the point there: it is shown as died, with its target, on the host that ran it. "
+        "blkrep prune removes the notes of old runs, by default those of more than a year ago and all but the 10,000 newest of a host.\n\n"
         "Without REPO, the runs that this host still keeps itself: those that only read, those that go on, and those that died since the last one that "
         "wrote. No run fails, or waits, because it could not be noted.",
     .options = history_options,
     .examples = history_examples,
-    .see_also = "blkrep-points(1), blkrep-status(1), blkrep-backup(1)",
+    .see_also = "blkrep-points(1), blkrep-status(1), blkrep-backup(1), blkrep-restore(1), blkrep-prune(1)",
     .schema = "blkrep.history/1",
     .fields = history_fields,
     .lines = history_lines,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/repo/history.h"
 #include "engine/repo/prune.h"
 #include "engine/repo/retention.h"
 #include "tools/audit.h"
@@ -36,6 +37,9 @@ static const struct cli_option prune_options[] = {
      "A backup that began longer ago, and has not ended, is taken for dead: if it isn't, it fails when it wants to end, and harms nothing. Default 7d."},
     {"max-unused", CLI_NUMBER, "N",
      "How many percent of what is stored may be unused data in packs that also hold data in use; above it such packs are written anew. Default 10."},
+    {"keep-runs", CLI_NUMBER, "N",
+     "Keep the notes of the N newest runs of each host (blkrep-history(1)). Default 10000. They go by when the repository took them."},
+    {"keep-runs-within", CLI_DURATION, "TIME", "Of these, keep those that are younger. Default 366d."},
     {"dry-run", CLI_FLAG, NULL,
      "Change nothing; show each point with the rule that keeps it, or that none does, and what would be deleted."},
     {"yes", CLI_FLAG, NULL, "Don't ask before points that are named, or damaged, are removed."},
@@ -68,6 +72,7 @@ struct pruner {
     struct br_point *remove;
     size_t remove_count;
     struct br_prune_result result;
+    uint64_t notes_removed, notes_kept; // of runs
     char host[256];
     char tags_text[PRUNE_TAGS_BYTES];
     const char *tags[PRUNE_TAGS_MAX + 1];
@@ -319,6 +324,8 @@ static void prune_report(const struct pruner *pruner)
     cli_report_number(cli, "packs_left", r->packs_left);
     cli_report_number(cli, "bytes_left", r->bytes_left);
     cli_report_number(cli, "bytes_unused", r->bytes_unused);
+    cli_report_number(cli, "runs_forgotten", pruner->notes_removed);
+    cli_report_number(cli, "runs_remembered", pruner->notes_kept);
     cli_report_seconds(cli, "seconds", pruner->ring ? br_ring_now_ns(pruner->ring) - pruner->begun_ns : 0);
 }
 
@@ -342,6 +349,10 @@ static void prune_say(const struct pruner *pruner)
     if (!dry) {
         cli_print(cli, "%s: %" PRIu64 " packs of %s are left", pruner->repository.path, r->packs_left, left);
     }
+    if (pruner->notes_removed) {
+        cli_print(cli, "%s: the notes of %" PRIu64 " old runs %s, of %" PRIu64 " kept", pruner->repository.path,
+                  pruner->notes_removed, dry ? "would go" : "removed", pruner->notes_kept);
+    }
     if (r->packs_waiting) {
         cli_say(cli, "%" PRIu64 " backup%s %s not ended: %s of packs wait for the next prune", r->runs_waited_for,
                 r->runs_waited_for == 1 ? "" : "s", r->runs_waited_for == 1 ? "has" : "have", waiting);
@@ -364,6 +375,30 @@ static int prune_audit(const struct pruner *pruner, int error, struct br_err *re
     int rc = audit_append_list(pruner->cli, "prune", pruner->repository.path, "points_removed", removed, details,
                                error ? &err : reterr);
     return error ? error : rc;
+}
+
+// No prune fails for what it only tells; a server lets nobody but operators remove any.
+static int prune_history(struct pruner *pruner, struct br_err *reterr)
+{
+    const struct cli *cli = pruner->cli;
+    const struct br_history_prune_params params = {
+        .repo = pruner->repository.repo,
+        .keep_runs = cli_number(cli, "keep-runs", BR_HISTORY_KEEP_RUNS),
+        .keep_ns = cli_duration_ns(cli, "keep-runs-within", BR_HISTORY_KEEP_NS),
+        .dry_run = cli_flag(cli, "dry-run"),
+        .cancel = &cli_cancel,
+    };
+    struct br_err err = {0};
+    int error = br_history_prune(&params, &pruner->notes_removed, &pruner->notes_kept, &err);
+
+    if (br_store_is_lost(error)) {
+        *reterr = err;
+        return error;
+    }
+    if (error) {
+        cli_warn(pruner->cli, "notes of old runs stay: %s", err.text);
+    }
+    return 0;
 }
 
 static int prune_go(struct pruner *pruner, struct br_err *reterr)
@@ -390,6 +425,10 @@ static int prune_go(struct pruner *pruner, struct br_err *reterr)
     pruner->log = params.dry_run ? NULL : run_log_begin(cli, pruner->ring, &pruner->repository, true);
     run_log_stage(pruner->log, "points");
     int error = br_prune(&params, &pruner->result, reterr);
+    if (!error && !params.dry_run) {
+        run_log_stage(pruner->log, "history");
+    }
+    error = error ? error : prune_history(pruner, reterr);
     progress_end(&pruner->progress);
     if (!params.dry_run) {
         error = prune_audit(pruner, error, reterr);
@@ -448,6 +487,8 @@ static const struct cli_field prune_fields[] = {
     {"packs_left", "number", "Packs that are there now."},
     {"bytes_left", "number", "Of them."},
     {"bytes_unused", "number", "Of these, about, in data that no point needs."},
+    {"runs_forgotten", "number", "Runs whose notes went."},
+    {"runs_remembered", "number", "Runs that have notes there now."},
     {"seconds", "number", "The whole run took."},
     {NULL, NULL, NULL},
 };
@@ -477,10 +518,11 @@ const struct cli_verb cmd_prune = {
         "whole by itself, so any other can go. Without rules no point goes. Hours and days are told by when the repository took a point, by "
         "its own clock, whatever the point says.\n\n"
         "Then packs are deleted that no point needs. Backups may run meanwhile, on any host: what they may need is left for the next prune. A prune that "
-        "is cut, by whatever, harms nothing; the next one goes on from there.",
+        "is cut, by whatever, harms nothing; the next one goes on from there. Last go the notes of old runs (blkrep-history(1)).",
     .options = prune_options,
     .examples = prune_examples,
-    .see_also = "blkrep-backup(1), blkrep-points(1), blkrep-hold(1), blkrep-verify(1), blkrep-errors(7)",
+    .see_also =
+        "blkrep-backup(1), blkrep-points(1), blkrep-hold(1), blkrep-history(1), blkrep-verify(1), blkrep-errors(7)",
     .schema = "blkrep.prune/1",
     .fields = prune_fields,
     .lines = prune_lines,

@@ -250,10 +250,14 @@ static int restore_engine(struct restore_run *run, struct br_err *reterr)
         .progress = restore_on_progress,
         .progress_ctx = run,
     };
+    char real[PATH_MAX];
+
+    // Before the target is touched; a name that another folder would give another meaning is none to remember.
+    run_log_target(run->log, run->to_stdout ? "-" : realpath(run->target, real) ? real : run->target, &run->point.id);
+    run_log_stage(run->log, "restore");
     int error = restore_size(run, &params.target_is_zero, reterr);
 
     run->begun_ns = br_ring_now_ns(run->ring);
-    run_log_stage(run->log, "restore");
     error = error ? error : br_restore(&params, &run->result, reterr);
     error = error || !run->beside ? error : restore_name_it(run, reterr);
     progress_end(&run->progress);

@@ -285,6 +285,21 @@ struct run_log *run_log_begin(struct cli *cli, struct br_ring *ring, struct repo
     return log;
 }
 
+void run_log_target(struct run_log *log, const char *target, const struct br_uuid *point)
+{
+    char id[BR_UUID_TEXT_BYTES];
+
+    if (!log) {
+        return;
+    }
+    br_uuid_text(point, id);
+    json_object_set_new(log->note, "target", cli_json_text(target));
+    json_object_set_new(log->note, "point", json_string(id));
+    if (log->fd >= 0) {
+        log_line(log->fd, log->note); // of two the later one counts
+    }
+}
+
 // A run that is refused before its first stage leaves the repository as it was.
 static void first_stage(struct run_log *log)
 {
@@ -341,7 +356,7 @@ static void take_report(struct run_log *log)
     json_object_set_new(log->note, "figures", figures);
     for (size_t i = 0; i < BR_ARRAY_LEN(names); i++) {
         value = json_object_get(log->cli->report, names[i]);
-        if (json_is_string(value)) {
+        if (json_is_string(value) && !json_object_get(log->note, names[i])) {
             json_object_set(log->note, names[i], value);
         }
     }

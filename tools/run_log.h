@@ -19,6 +19,8 @@ struct run_log;
  * @writes  the repository is open for writing: the note goes there too
  */
 struct run_log *run_log_begin(struct cli *cli, struct br_ring *ring, struct repository *repository, bool writes);
+/** run_log_target - which point it will write, and where to, which is told of a run that dies, too; before its first stage */
+void run_log_target(struct run_log *log, const char *target, const struct br_uuid *point);
 /** run_log_stage - a stage begins; the same one again is no news */
 void run_log_stage(struct run_log *log, const char *stage);
 /**

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/codec/stream.h"
+#include "engine/repo/lease.h"
 #include "engine/repo/send.h"
 #include "engine/sync/transfer.h"
 #include "tools/audit.h"
@@ -275,22 +276,31 @@ static int receive_open_far(struct stream_end *end, const struct br_delta_header
     char id[BR_UUID_TEXT_BYTES];
 
     params->repo = repo;
+    params->given = true;
     params->volume = header->volume;
     params->type = BR_POINT_INCREMENTAL;
     int error = repository_domain(end->cli, end->ring, &end->repository, &params->first_domain, reterr);
     if (error) {
         return error;
     }
-    if (!br_repo_point(repo, &header->volume, &generation->id, &point, NULL, NULL)) {
-        params->parent = generation->id;
-    } else if (header->full) {
+    params->parent_as = generation->id;
+    int there = br_lease_find_point(repo, &header->volume, &generation->id, &point, reterr);
+    if (!there && header->full) {
         params->alone = true;
-    } else if (br_repo_point(repo, &header->volume, &generation->parent_id, &point, NULL, reterr) < 0) {
+        return br_backup_open(params, ret_far, reterr);
+    }
+    if (!there) {
+        params->parent_as = generation->parent_id;
+        there = br_lease_find_point(repo, &header->volume, &generation->parent_id, &point, reterr);
+    }
+    if (!there) {
         br_uuid_text(&generation->parent_id, id);
         return br_err_set(reterr, BR_E_WRONG_PARENT, "the stream starts from version %s, which is no point there", id);
-    } else {
-        params->parent = generation->parent_id;
     }
+    if (there < 0) {
+        return there;
+    }
+    params->parent = point.id;
     return br_backup_open(params, ret_far, reterr);
 }
 
@@ -329,6 +339,9 @@ static int receive_engine(struct stream_end *end, struct peeked *peeked, struct 
         progress_end(&end->progress);
     }
     result.header = peeked->header;
+    if (!error) { // which may have got another id than the stream gives it
+        result.header.generation.id = br_backup_point(&far) ? br_backup_point(&far)->id : backup.parent;
+    }
     receive_report(end, &result);
     receive_remember(end, &result, error);
     if (!error) {

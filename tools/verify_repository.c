@@ -167,6 +167,17 @@ static void repair_progress(void *ctx, const struct br_point_delta_progress *at)
     verify_show(ctx, "repair", at->position_bytes, at->size_bytes);
 }
 
+// The same point in the other repository; either of the two may have it under a later name than it was given.
+static int find_other(const struct verify *verify, const struct br_point *point, struct br_point *ret_there,
+                      struct br_err *reterr)
+{
+    struct br_uuid given;
+    int error = br_lease_given_id(verify->repository.repo, &point->volume, &point->id, &given, reterr);
+    int there = error ? error : br_lease_find_point(verify->other.repo, &point->volume, &given, ret_there, reterr);
+
+    return there < 0 ? there : there ? 0 : br_err_set(reterr, BR_E_NOT_FOUND, "there is no such point");
+}
+
 // What is damaged in the other one too is told by the look behind; a server that does not let this client renew a point is no reason to leave the rest.
 static int repair_passed(struct verify *verify, const struct br_point *point, int error, const struct br_err *err,
                          struct br_err *reterr)
@@ -184,8 +195,9 @@ static int repair_passed(struct verify *verify, const struct br_point *point, in
     return error;
 }
 
-// One point from the other repository's copy of it.
-static int repair_from(struct verify *verify, const struct br_point *there, bool renew, struct br_err *reterr)
+// The point of that id from the other repository's copy of it.
+static int repair_from(struct verify *verify, const struct br_uuid *id, const struct br_point *there, bool renew,
+                       struct br_err *reterr)
 {
     const struct br_repair repair = {.packs = verify->damaged, .count = verify->damaged_count};
     struct br_copy_params params = {
@@ -193,6 +205,7 @@ static int repair_from(struct verify *verify, const struct br_point *there, bool
         .to = verify->repository.repo,
         .point = there,
         .repair = &repair,
+        .repaired = id,
         .renew = renew,
         .level = BR_REPO_ZSTD_LEVEL,
         .cancel = &cli_cancel,
@@ -223,13 +236,14 @@ static int repair_points(struct verify *verify, const struct repository_points *
         const struct br_point *point = &points->points[i];
 
         br_uuid_text(&point->id, id);
-        error = br_repo_point(verify->other.repo, &point->volume, &point->id, &there, NULL, &err);
+        error = find_other(verify, point, &there, &err);
         if (error == -BR_E_NOT_FOUND) {
             cli_warn(verify->cli, "%s has no copy of point %.8s", verify->other.path, id);
             error = 0;
             continue;
         }
-        error = error ? repair_passed(verify, point, error, &err, reterr) : repair_from(verify, &there, false, reterr);
+        error = error ? repair_passed(verify, point, error, &err, reterr)
+                      : repair_from(verify, &point->id, &there, false, reterr);
     }
     return error;
 }
@@ -287,7 +301,7 @@ static int renew_points(struct verify *verify, struct br_err *reterr)
     for (size_t i = 0; !error && i < there.count; i++) {
         int renew = is_to_renew(verify, &unopened, &there.points[i], reterr);
 
-        error = renew <= 0 ? renew : repair_from(verify, &there.points[i], true, reterr);
+        error = renew <= 0 ? renew : repair_from(verify, &there.points[i].id, &there.points[i], true, reterr);
     }
     repository_points_free(&there);
     free(unopened.points);

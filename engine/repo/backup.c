@@ -72,9 +72,10 @@ static int damaged(int rc, struct br_err *reterr)
                       "what the point before has can't be read (%.300s); the next run stores all anew", why);
 }
 
-static void generation_of(const struct br_point *point, struct br_generation *ret_generation)
+// By what the other side knows the point that the run is compared with.
+static const struct br_uuid *base_id(const struct backup *backup)
 {
-    *ret_generation = (struct br_generation){.counter = point->counter, .id = point->id, .parent_id = point->parent};
+    return br_uuid_is_nil(&backup->params.parent_as) ? &backup->base.id : &backup->params.parent_as;
 }
 
 static int backup_info(void *ctx, struct br_endpoint_info *ret_info, struct br_err *reterr)
@@ -90,7 +91,8 @@ static int backup_info(void *ctx, struct br_endpoint_info *ret_info, struct br_e
         info.empty = false;
         identity->state = BR_STATE_COMPLETE;
         identity->volume = base->volume;
-        generation_of(base, &identity->generation);
+        identity->generation =
+            (struct br_generation){.counter = base->counter, .id = *base_id(backup), .parent_id = base->parent};
         identity->root = base->root;
         rc = br_point_tree(base, &identity->tree, reterr);
         identity->sector_bytes = base->sector_bytes;
@@ -196,7 +198,18 @@ static int begin_lease(struct backup *backup, const struct br_uuid *run, bool de
     const struct br_delta_header *header = &backup->header;
     struct br_point still;
 
+    if (backup->params.given) {
+        int there = br_lease_find_point(backup->params.repo, &header->volume, &header->generation.id, &still, reterr);
+
+        if (there) {
+            return there < 0 ? there : br_err_set(reterr, BR_E_EXISTS, "the repository has the point already");
+        }
+        backup->header.generation.id = still.id;
+    }
     backup->lease = (struct br_lease){.run = *run, .volume = header->volume, .point = header->generation.id};
+    if (backup->params.repair) { // the point is there, and a lease that named it had ended
+        backup->lease.point = br_ring_new_uuid(br_repo_ring_of(backup->params.repo));
+    }
     snprintf(backup->lease.host, sizeof(backup->lease.host), "%s", backup->params.host ? backup->params.host : "");
     snprintf(backup->lease.label, sizeof(backup->lease.label), "%s", header->label);
     int rc = br_lease_take(backup->params.repo, &backup->lease, reterr);
@@ -269,7 +282,7 @@ static int backup_begin(void *ctx, const struct br_replica_begin *begin, bool ov
     if (rc < 0) {
         return rc;
     }
-    if (delta && (!backup->has_base || !br_uuid_equal(&header->generation.parent_id, &backup->base.id) ||
+    if (delta && (!backup->has_base || !br_uuid_equal(&header->generation.parent_id, base_id(backup)) ||
                   !br_hash_equal(&header->parent_root, &backup->base.root))) {
         return br_err_set(reterr, BR_E_WRONG_PARENT, "the volume's newest point is another");
     }
@@ -668,6 +681,7 @@ static int commit(struct backup *backup, const struct br_delta_end *end, struct 
     }
     backup->made = point;
     backup->has_made = true;
+    backup->params.parent_as = (struct br_uuid){0}; // it was said of the parent
     rc = br_repo_point(backup->params.repo, &point.volume, &point.id, &backup->newest, &backup->newest_hash, reterr);
     backup->has_newest = !rc;
     backup->base = backup->newest;

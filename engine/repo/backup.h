@@ -23,6 +23,8 @@ struct br_backup_params {
     struct br_uuid domain;       // where the point's ids are to be; nil: its parent's
     struct br_uuid
         parent; // the point of the volume to compare with, which must be there; nil: the newest (DIFFERENTIAL: full) one
+    struct br_uuid parent_as;  // the id that the other side knows it by; nil: its own
+    bool given;                // the point's id is given, and not drawn for this run (lease.h)
     bool alone;                // it is compared with none
     enum br_point_type type;   // DIFFERENTIAL without a full one before: see br_backup_type()
     const struct br_point *as; // NULL, or: the point is a copy of this one of another repository, whose facts it keeps

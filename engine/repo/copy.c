@@ -29,16 +29,27 @@ static void domain_of(const struct copying *copying, struct br_uuid *ret_domain)
     *ret_domain = br_uuid_make(hash);
 }
 
+// Has the source this point of the target, whose name there may be a later one?
+static bool is_in(const struct br_copy_params *params, const struct br_point *there, struct br_point *ret_here)
+{
+    struct br_uuid given;
+
+    return !br_repo_point(params->from, &there->volume, &there->id, ret_here, NULL, NULL) ||
+           (!br_lease_given_id(params->to, &there->volume, &there->id, &given, NULL) &&
+            !br_uuid_equal(&given, &there->id) &&
+            !br_repo_point(params->from, &there->volume, &given, ret_here, NULL, NULL));
+}
+
 // The newest point before this one that both have, in the domain that the copy will be in; else the newest after it.
 static int take_parent(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
 {
     struct copying *copying = ctx;
-    const struct br_point *wanted = copying->params->point;
+    const struct br_copy_params *params = copying->params;
+    const struct br_point *wanted = params->point;
     struct br_point here;
 
     (void)err;
-    if (rc < 0 || !br_uuid_equal(&point->domain, &copying->domain) ||
-        br_repo_point(copying->params->from, &point->volume, &point->id, &here, NULL, NULL) < 0 ||
+    if (rc < 0 || !br_uuid_equal(&point->domain, &copying->domain) || !is_in(params, point, &here) ||
         !br_hash_equal(&here.root, &point->root)) {
         return 0;
     }
@@ -123,6 +134,18 @@ static int transfer(struct copying *copying, struct br_copy_result *result, stru
         far->abort(copying->far.ctx);
     } else {
         result->point = *br_backup_point(&copying->far);
+    }
+    return rc;
+}
+
+static int go(struct copying *copying, const struct br_backup_params *backup, struct br_copy_result *result,
+              struct br_err *reterr)
+{
+    int rc = br_backup_open(backup, &copying->far, reterr);
+
+    rc = rc < 0 ? rc : transfer(copying, result, reterr);
+    if (copying->far.ops) {
+        copying->far.ops->close(copying->far.ctx);
     }
     return rc;
 }
@@ -230,7 +253,8 @@ static int renew_whole(const struct br_copy_params *params, const struct br_poin
     struct br_repo_verify_result looked;
 
     lease.run = br_ring_new_uuid(br_repo_ring_of(params->to));
-    lease.point = br_ring_new_uuid(br_repo_ring_of(params->to)); // none: the name of one that is there would have ended it
+    lease.point =
+        br_ring_new_uuid(br_repo_ring_of(params->to)); // none: the name of one that is there would have ended it
     int rc = br_lease_take(params->to, &lease, reterr);
     if (rc < 0) {
         return rc;
@@ -242,34 +266,35 @@ static int renew_whole(const struct br_copy_params *params, const struct br_poin
     return rc < 0 ? rc : all;
 }
 
-static int repair_point(struct copying *copying, struct br_copy_result *result, struct br_err *reterr)
+static int repair(struct copying *copying, struct br_backup_params *backup, struct br_copy_result *result,
+                  struct br_err *reterr)
 {
     const struct br_copy_params *params = copying->params;
-    struct br_point here = result->point;
-    int rc = params->renew ? renewed(copying, &here, reterr) : 0;
+    const struct br_uuid *id = params->repaired ? params->repaired : &params->point->id;
+    struct br_point *here = &result->point;
+    int rc;
 
-    if (!rc && params->renew && !params->repair->count) {
-        rc = renew_whole(params, &here, reterr);
-        result->point = here;
+    if (params->renew) {
+        rc = renewed(copying, here, reterr);
+        here->id = *id;
+        rc = rc || params->repair->count ? rc : renew_whole(params, here, reterr);
+        if (rc) {
+            return BR_MIN(rc, 0);
+        }
+    } else {
+        rc = br_repo_point(params->to, &params->point->volume, id, here, NULL, NULL);
+        if (rc < 0 || !br_hash_equal(&here->root, &params->point->root)) {
+            return br_err_set(reterr, rc < 0 ? -rc : BR_E_CORRUPT, "the repository that is repaired has no such point");
+        }
     }
-    if (rc) {
-        return BR_MIN(rc, 0);
-    }
-    const struct br_backup_params backup = {.repo = params->to,
-                                            .volume = here.volume,
-                                            .domain = here.domain,
-                                            .alone = true,
-                                            .type = here.type,
-                                            .as = &here,
-                                            .repair = params->repair,
-                                            .renew = params->renew,
-                                            .level = params->level};
-    rc = br_backup_open(&backup, &copying->far, reterr);
-    rc = rc < 0 ? rc : transfer(copying, result, reterr);
-    if (copying->far.ops) {
-        copying->far.ops->close(copying->far.ctx);
-    }
-    return rc;
+    const struct br_point as = *here;
+    backup->type = as.type;
+    backup->as = &as;
+    backup->domain = as.domain;
+    backup->alone = true;
+    backup->repair = params->repair;
+    backup->renew = params->renew;
+    return go(copying, backup, result, reterr);
 }
 
 int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result, struct br_err *reterr)
@@ -282,16 +307,16 @@ int br_copy_point(const struct br_copy_params *params, struct br_copy_result *re
                                       .as = params->point};
 
     *ret_result = (struct br_copy_result){0};
-    int rc = br_repo_point(params->to, &params->point->volume, &params->point->id, &ret_result->point, NULL, NULL);
-    if (params->repair && !params->renew && (rc < 0 || !br_hash_equal(&ret_result->point.root, &params->point->root))) {
-        return br_err_set(reterr, rc < 0 ? -rc : BR_E_CORRUPT, "the repository that is repaired has no such point");
-    }
     if (params->repair) {
-        return repair_point(&copying, ret_result, reterr);
+        return repair(&copying, &backup, ret_result, reterr);
     }
-    if (!rc && br_hash_equal(&ret_result->point.root, &params->point->root)) {
-        ret_result->was_there = true;
-        return 0;
+    int rc = br_lease_find_point(params->to, &params->point->volume, &params->point->id, &ret_result->point, reterr);
+    if (rc > 0 && !br_hash_equal(&ret_result->point.root, &params->point->root)) {
+        return br_err_set(reterr, BR_E_EXISTS, "a point of that id and another content is there");
+    }
+    if (rc) {
+        ret_result->was_there = rc > 0;
+        return BR_MIN(rc, 0);
     }
     domain_of(&copying, &copying.domain);
     rc = find_parent(&copying, reterr);
@@ -301,10 +326,14 @@ int br_copy_point(const struct br_copy_params *params, struct br_copy_result *re
     backup.domain = copying.domain;
     backup.alone = !copying.has_parent;
     backup.parent = copying.there.id;
-    rc = br_backup_open(&backup, &copying.far, reterr);
-    rc = rc < 0 ? rc : transfer(&copying, ret_result, reterr);
-    if (copying.far.ops) {
-        copying.far.ops->close(copying.far.ctx);
+    backup.parent_as = copying.here.id;
+    backup.given = true;
+    rc = go(&copying, &backup, ret_result, reterr);
+    if (copying.has_parent && (rc == -BR_E_VERIFY || rc == -BR_E_WRONG_PARENT)) {
+        // What it was compared with is gone, damaged, or about to go: what is missing of the point itself is stored.
+        copying.has_parent = false;
+        backup.alone = true;
+        rc = go(&copying, &backup, ret_result, reterr);
     }
     return rc;
 }

@@ -2,7 +2,8 @@
 //
 // A recovery point from one repository into another, which may have other keys and another id secret: every block that the other lacks is read,
 // proven by its leaf, and stored there under the id that it has there; what it has already is not read. The copy has the point's id, volume, number,
-// root, times, host and tags, so that it is the same point, and is found to be there when it is copied again.
+// root, times, host and tags, so that it is the same point, and is found to be there when it is copied again. Where a copy of it was given up before, which
+// left a tombstone at its name, the id's last byte is one more (lease.h).
 //
 // In the target a domain stands for each of the source's, its name derived from both: so data are shared there as they are here, whoever copies
 // and however often it was cut.
@@ -20,7 +21,8 @@ struct br_copy_params {
     struct br_repo *to;
     const struct br_point *point;
     const struct br_repair *repair; // NULL, or: @to has the point, and gets what it lacks of it
-    bool renew; // with @repair: @to's object of the point is damaged, or was removed to be renewed: it is made anew
+    const struct br_uuid *repaired; // with @repair: its id in @to; NULL: the same
+    bool renew;            // with @repair: @to's object of it is damaged, or was removed to be renewed: it is made anew
     struct br_uuid domain; // with @renew: one that the point may be in, beside those of the other points; nil none
     int level;             // of zstd
     const volatile bool *cancel;                                                 // NULL never
@@ -38,7 +40,8 @@ struct br_copy_result {
 /**
  * br_copy_point - durable when it returns 0; what it was compared with is the newest point of the volume that both have, in its domain
  * With @repair nothing but what is missing is stored, and was_there is false; -BR_E_NOT_FOUND, -BR_E_CORRUPT: @to has no such point.
- * Errors: -BR_E_EXISTS its name is taken there by something else; those of br_point_delta() and br_writer_put()
+ * ret_result->point.id is the id that it has there.
+ * Errors: -BR_E_EXISTS a point of that id is there whose content is another; those of br_point_delta() and br_writer_put()
  */
 BR_MUST_CHECK int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result,
                                 struct br_err *reterr);

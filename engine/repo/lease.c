@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define NAMES_MAX 255u // of one point
+
 static int put(struct br_repo *repo, const char *name, int rc, struct br_buf *bytes, struct br_err *reterr)
 {
     const struct br_store *store = br_repo_store_of(repo);
@@ -100,6 +102,64 @@ int br_lease_give_up(struct br_repo *repo, const struct br_lease *lease, const c
     rc = rc < 0 ? rc : br_point_mark_seal(&mark, &object, key, &bytes, reterr);
     rc = put(repo, name, rc, &bytes, reterr);
     return rc == -BR_E_EXISTS ? 0 : rc < 0 ? rc : 1;
+}
+
+int br_lease_tombstone_of(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *point,
+                          struct br_err *reterr)
+{
+    const struct br_lease lease = {.volume = *volume, .point = *point};
+    struct br_point there;
+    struct br_err err = {0};
+    int rc = br_repo_point(repo, volume, point, &there, NULL, &err);
+
+    if (br_store_is_lost(rc) && reterr) {
+        *reterr = err;
+    }
+    // What is there and yet no point that could be found is one.
+    return br_store_is_lost(rc) ? rc : rc == -BR_E_NOT_FOUND ? br_lease_ended(repo, &lease, reterr) : 0;
+}
+
+static struct br_uuid name_behind(const struct br_uuid *id, unsigned n)
+{
+    struct br_uuid behind = *id;
+
+    behind.bytes[BR_UUID_BYTES - 1] = (uint8_t)(behind.bytes[BR_UUID_BYTES - 1] + n);
+    return behind;
+}
+
+int br_lease_find_point(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *id,
+                        struct br_point *ret_point, struct br_err *reterr)
+{
+    for (unsigned n = 0; n < NAMES_MAX; n++) {
+        const struct br_uuid name = name_behind(id, n);
+        int rc = br_repo_point(repo, volume, &name, ret_point, NULL, reterr);
+
+        if (rc != -BR_E_NOT_FOUND) {
+            return rc < 0 ? rc : 1;
+        }
+        rc = br_lease_tombstone_of(repo, volume, &name, reterr);
+        if (rc <= 0) {
+            *ret_point = (struct br_point){.volume = *volume, .id = name};
+            return rc;
+        }
+    }
+    return br_err_set(reterr, BR_E_LIMIT, "the point was given up %u times", NAMES_MAX);
+}
+
+int br_lease_given_id(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *id,
+                      struct br_uuid *ret_given, struct br_err *reterr)
+{
+    unsigned n = 0;
+    int rc = 1;
+
+    while (rc > 0 && n < NAMES_MAX) {
+        const struct br_uuid before = name_behind(id, 255 - n);
+
+        rc = br_lease_tombstone_of(repo, volume, &before, reterr);
+        n += rc > 0;
+    }
+    *ret_given = name_behind(id, 256 - n);
+    return BR_MIN(rc, 0);
 }
 
 struct taking {

@@ -232,14 +232,63 @@ static int look(struct pruning *p)
     return rc < 0 ? rc : find_unreadable(p);
 }
 
+// Of a lease that does not open nobody knows which point it names.
+static int note_named(void *ctx, const struct br_lease *lease, int rc, const struct br_err *err)
+{
+    struct pruning *p = ctx;
+
+    (void)err;
+    if (rc < 0) {
+        p->leases_unknown++;
+        return 0;
+    }
+    struct br_lease *more = one_more(p, p->leases, &p->lease_count, sizeof(*more));
+    if (!more) {
+        return -BR_E_NOMEM;
+    }
+    p->leases = more;
+    p->leases[p->lease_count - 1] = *lease;
+    return 0;
+}
+
+// May a run that has not put its point want just this name?
+static bool is_named(const struct pruning *p, const struct br_point *point)
+{
+    for (size_t i = 0; i < p->lease_count; i++) {
+        if (br_uuid_equal(&p->leases[i].point, &point->id) && br_uuid_equal(&p->leases[i].volume, &point->volume)) {
+            return true;
+        }
+    }
+    return p->leases_unknown > 0;
+}
+
+// A run that comes between the two makes the point once more, at most.
+static int remove_point(struct pruning *p, const struct br_point *point)
+{
+    const struct br_lease lease = {.volume = point->volume, .point = point->id};
+    char name[BR_OBJECT_NAME_BYTES];
+    bool named = is_named(p, point);
+    int rc;
+
+    br_name_point(&point->volume, &point->id, name);
+    do {
+        rc = p->store->ops->remove(p->store->ctx, name, p->reterr);
+        if (rc < 0 || !named) {
+            return rc;
+        }
+        rc = br_lease_give_up(p->repo, &lease, p->params->host, "its point was removed while a lease named it",
+                              p->reterr);
+        rc = rc ? rc : br_lease_tombstone_of(p->repo, &point->volume, &point->id, p->reterr);
+    } while (!rc);
+    return BR_MIN(rc, 0);
+}
+
 static int remove_points(struct pruning *p)
 {
-    char name[BR_OBJECT_NAME_BYTES];
-    int rc = 0;
+    int rc = p->params->remove_count ? br_lease_each(p->repo, note_named, p, p->reterr) : 0;
 
     for (size_t i = 0; !rc && i < p->params->remove_count; i++) {
-        br_name_point(&p->params->remove[i].volume, &p->params->remove[i].id, name);
-        rc = p->store->ops->remove(p->store->ctx, name, p->reterr);
+        rc = remove_point(p, &p->params->remove[i]);
         p->result->points_removed += !rc;
         rc = rc < 0 ? rc : tell(p, "points", i + 1, p->params->remove_count);
     }
@@ -284,7 +333,13 @@ static int take_lease(void *ctx, const struct br_lease *lease, int rc, const str
         ended = ended < 0 ? ended : 1;
     }
     if (ended > 0 && !p->params->dry_run) {
-        br_lease_drop(p->repo, lease);
+        // Another run's point may have ended it: then it is needed when that is removed.
+        int given_up = br_lease_tombstone_of(p->repo, &lease->volume, &lease->point, p->reterr);
+
+        if (given_up > 0) {
+            br_lease_drop(p->repo, lease);
+        }
+        return BR_MIN(given_up, 0);
     }
     if (ended) {
         return BR_MIN(ended, 0);
@@ -652,13 +707,14 @@ static int forget_deleted(struct pruning *p)
     return rc;
 }
 
-// The second look, and what follows from it. Lists are read before packs are listed: one that is gone had its packs deleted before.
+// The second look, and what follows from it. Lists are read before leases: a run that is not among these heeds every list that was read. And before
+// packs are listed: a list that is gone had its packs deleted before.
 static int delete_doomed(struct pruning *p)
 {
     struct br_repo_refreshed refreshed;
-    int rc = look_at_leases(p);
+    int rc = br_doomed_avoid(p->repo, p->reterr);
 
-    rc = rc < 0 ? rc : br_doomed_avoid(p->repo, p->reterr);
+    rc = rc < 0 ? rc : look_at_leases(p);
     if (rc < 0 || !br_index_avoid_count(p->index)) {
         return rc;
     }

@@ -3,7 +3,7 @@
 // Removing recovery points, and the packs that no point needs any more, beside running backups (engine/repo/lease.h says how).
 //
 // Order, each step durable before the next: points removed; leases whose run is dead given up; packs that are half empty written anew; a list of
-// doomed packs; leases, lists, packs and points looked at anew; packs deleted; the list removed. A cut anywhere leaves every point that was to
+// doomed packs; lists, leases, packs and points looked at anew; packs deleted; the list removed. A cut anywhere leaves every point that was to
 // stay whole, and at most packs that nothing needs; the next prune takes it from there.
 #ifndef BR_REPO_PRUNE_H
 #define BR_REPO_PRUNE_H

@@ -9,6 +9,9 @@
 
 #include "engine/base/units.h"
 
+#define DIRECTORIES   32u           // of packs, read at once
+#define DIRECTORY_END (64u * 1024u) // of a pack, that is read in the hope that its directory lies in it
+
 struct epoch {
     uint32_t number;
     struct br_key key;
@@ -781,53 +784,168 @@ int br_repo_clear_shredded(struct br_repo *repo, uint64_t *ret_points, uint64_t 
 
 // Packs -------------------------------------------------------------------------------------------------------------------------------
 
-int br_repo_directory(struct br_repo *repo, const char *name, struct br_directory *ret_directory,
-                      struct br_index_pack *ret_pack, struct br_err *reterr)
-{
-    const struct br_store *store = &repo->store;
-    uint8_t head[BR_PACK_FRAMES_AT], made[BR_PACK_FRAMES_AT], trailer_bytes[BR_PACK_TRAILER_BYTES];
-    uint8_t salt[BR_SALT_BYTES];
+// A pack's directory, read in three turns at most: its length; its head and its end, where the directory is, mostly; what of it is longer.
+struct directory_read {
+    char name[BR_OBJECT_NAME_BYTES];
+    uint64_t bytes;
+    uint8_t head[BR_PACK_FRAMES_AT];
+    struct br_buf end;
+    struct br_store_get gets[2];
     struct br_pack_trailer trailer;
     struct br_pack_key key;
+    struct br_directory directory; // the caller's to free, when result is 0
+    struct br_index_pack pack;
+    int result;
+    struct br_err err;
+};
+
+static void begin_directory(struct directory_read *read, const struct br_store_ask *size)
+{
+    size_t end = (size_t)BR_MIN(size->value, (uint64_t)DIRECTORY_END);
+
+    read->bytes = size->value;
+    read->result = size->result;
+    read->err = size->err;
+    if (!read->result && read->bytes < sizeof(read->head) + BR_PACK_TRAILER_BYTES) {
+        read->result = br_err_set(&read->err, BR_E_CORRUPT, "%" PRIu64 " bytes are no pack", read->bytes);
+    }
+    if (!read->result && !br_buf_reserve(&read->end, end)) {
+        read->result = br_err_set(&read->err, BR_E_NOMEM, "a directory");
+    }
+    read->gets[0] = (struct br_store_get){.buf = read->head, .len_bytes = sizeof(read->head)};
+    read->gets[1] = (struct br_store_get){.buf = read->end.data, .len_bytes = end, .offset_bytes = read->bytes - end};
+}
+
+static void take_gets(struct directory_read *read, unsigned count)
+{
+    for (unsigned g = 0; !read->result && g < count; g++) {
+        read->result = read->gets[g].result;
+        read->err = read->gets[g].err;
+    }
+}
+
+static int look_at_head(const struct br_repo *repo, struct directory_read *read, struct br_err *reterr)
+{
+    uint8_t salt[BR_SALT_BYTES], made[BR_PACK_FRAMES_AT];
     struct br_object object;
     struct br_uuid writer;
     const struct br_key *epoch_key = NULL;
-    uint64_t bytes;
-    int rc = store->ops->size(store->ctx, name, &bytes, reterr);
+    int rc = br_pack_head(read->head, &object, &writer, reterr);
 
-    if (!rc && bytes < sizeof(head) + sizeof(trailer_bytes)) {
-        rc = br_err_set(reterr, BR_E_CORRUPT, "%" PRIu64 " bytes are no pack", bytes);
-    }
-    rc = rc < 0 ? rc : br_store_read(store, name, 0, head, sizeof(head), reterr);
-    rc = rc < 0
-             ? rc
-             : br_store_read(store, name, bytes - sizeof(trailer_bytes), trailer_bytes, sizeof(trailer_bytes), reterr);
-    rc = rc < 0 ? rc : br_pack_head(head, &object, &writer, reterr);
-    if (!rc && (!br_name_parse_pack(name, salt) || memcmp(salt, object.salt, sizeof(salt)) != 0 ||
+    if (!rc && (!br_name_parse_pack(read->name, salt) || memcmp(salt, object.salt, sizeof(salt)) != 0 ||
                 !br_uuid_equal(&object.repository, &repo->config.repository))) {
         rc = br_err_set(reterr, BR_E_CORRUPT, "is another pack, or another repository's");
     }
     rc = rc < 0 ? rc : br_repo_epoch_key(repo, object.epoch, &epoch_key, reterr);
-    rc = rc < 0 ? rc : br_pack_key_make(&object, &writer, epoch_key, &key, made, reterr);
-    rc = rc < 0 ? rc : br_pack_trailer_decode(trailer_bytes, bytes, &trailer, reterr);
+    rc = rc < 0 ? rc : br_pack_key_make(&object, &writer, epoch_key, &read->key, made, reterr);
     if (!rc) {
-        BR_AUTO_FREE uint8_t *sealed = malloc(trailer.directory_bytes + BR_SEAL_TAG_BYTES);
-
-        rc = !sealed ? br_err_set(reterr, BR_E_NOMEM, "a directory")
-                     : br_store_read(store, name, trailer.directory_at, sealed,
-                                     trailer.directory_bytes + BR_SEAL_TAG_BYTES, reterr);
-        rc = rc < 0 ? rc : br_directory_open(&trailer, &key, sealed, ret_directory, reterr);
-        br_key_wipe(&key.key);
+        read->pack = (struct br_index_pack){.epoch = object.epoch, .writer = writer, .bytes = read->bytes};
+        memcpy(read->pack.salt, object.salt, sizeof(read->pack.salt));
     }
-    if (rc < 0) {
-        br_err_prefix(reterr, "%s", name);
+    return rc;
+}
+
+static size_t sealed_bytes(const struct directory_read *read)
+{
+    return read->trailer.directory_bytes + BR_SEAL_TAG_BYTES;
+}
+
+// Returns 1 when the directory must be read by itself, since it begins before the end that was read.
+static int look_at_ends(const struct br_repo *repo, struct directory_read *read, struct br_err *reterr)
+{
+    size_t end = read->gets[1].len_bytes;
+    int rc = look_at_head(repo, read, reterr);
+
+    rc = rc < 0 ? rc
+                : br_pack_trailer_decode(read->end.data + end - BR_PACK_TRAILER_BYTES, read->bytes, &read->trailer,
+                                         reterr);
+    if (rc < 0 || read->trailer.directory_at >= read->bytes - end) {
         return rc;
     }
-    if (ret_pack) {
-        *ret_pack = (struct br_index_pack){.epoch = object.epoch, .writer = writer, .bytes = bytes};
-        memcpy(ret_pack->salt, object.salt, sizeof(ret_pack->salt));
+    if (!br_buf_reserve(&read->end, sealed_bytes(read))) {
+        return br_err_set(reterr, BR_E_NOMEM, "a directory");
     }
-    return 0;
+    read->gets[0] = (struct br_store_get){
+        .buf = read->end.data, .len_bytes = sealed_bytes(read), .offset_bytes = read->trailer.directory_at};
+    return 1;
+}
+
+static void open_directory(struct directory_read *read, bool alone)
+{
+    size_t from = alone ? 0 : (size_t)(read->trailer.directory_at - (read->bytes - read->gets[1].len_bytes));
+
+    if (!read->result) {
+        read->result =
+            br_directory_open(&read->trailer, &read->key, read->end.data + from, &read->directory, &read->err);
+    }
+    if (read->result < 0) {
+        br_err_prefix(&read->err, "%s", read->name);
+    }
+}
+
+// Of each, its result.
+static void read_directories(const struct br_repo *repo, struct directory_read *reads, size_t count)
+{
+    struct br_store_ask sizes[DIRECTORIES];
+    struct br_store_get *gets[2 * DIRECTORIES];
+    bool alone[DIRECTORIES] = {false};
+    size_t asked = 0;
+
+    memset(sizes, 0, sizeof(sizes));
+    for (size_t i = 0; i < count; i++) {
+        memcpy(sizes[i].name, reads[i].name, sizeof(sizes[i].name));
+    }
+    br_store_ask_each(&repo->store, sizes, count);
+    for (size_t i = 0; i < count; i++) {
+        begin_directory(&reads[i], &sizes[i]);
+        for (unsigned g = 0; !reads[i].result && g < 2; g++) {
+            memcpy(reads[i].gets[g].name, reads[i].name, sizeof(reads[i].name));
+            gets[asked++] = &reads[i].gets[g];
+        }
+    }
+    br_store_read_each(&repo->store, gets, asked);
+    asked = 0;
+    for (size_t i = 0; i < count; i++) {
+        take_gets(&reads[i], 2);
+        int rc = reads[i].result ? 0 : look_at_ends(repo, &reads[i], &reads[i].err);
+
+        alone[i] = rc > 0;
+        reads[i].result = reads[i].result ? reads[i].result : BR_MIN(rc, 0);
+        if (alone[i]) {
+            memcpy(reads[i].gets[0].name, reads[i].name, sizeof(reads[i].name));
+            gets[asked++] = &reads[i].gets[0];
+        }
+    }
+    br_store_read_each(&repo->store, gets, asked);
+    for (size_t i = 0; i < count; i++) {
+        take_gets(&reads[i], alone[i]);
+        open_directory(&reads[i], alone[i]);
+        br_key_wipe(&reads[i].key.key);
+        br_buf_free(&reads[i].end);
+    }
+}
+
+int br_repo_directory(struct br_repo *repo, const char *name, struct br_directory *ret_directory,
+                      struct br_index_pack *ret_pack, struct br_err *reterr)
+{
+    struct directory_read *read = calloc(1, sizeof(*read));
+
+    if (!read) {
+        return br_err_set(reterr, BR_E_NOMEM, "a directory");
+    }
+    snprintf(read->name, sizeof(read->name), "%s", name);
+    read_directories(repo, read, 1);
+    int rc = read->result;
+    if (rc < 0 && reterr) {
+        *reterr = read->err;
+    } else if (!rc) {
+        *ret_directory = read->directory;
+    }
+    if (!rc && ret_pack) {
+        *ret_pack = read->pack;
+    }
+    free(read);
+    return rc;
 }
 
 struct refreshing {
@@ -837,6 +955,8 @@ struct refreshing {
     size_t there_count;
     uint32_t *gone;
     size_t gone_count;
+    struct directory_read *reads; // DIRECTORIES, of packs that are new
+    size_t read_count;
     struct br_err *reterr;
 };
 
@@ -855,52 +975,75 @@ static int numbers_add(uint32_t **numbers, size_t *count, uint32_t number, struc
     return 0;
 }
 
+static int take_directory(struct refreshing *refreshing, struct directory_read *read)
+{
+    struct br_repo *repo = refreshing->repo;
+    struct br_repo_refreshed *refreshed = refreshing->refreshed;
+    int rc = read->result;
+    uint32_t number;
+
+    if (rc == -BR_E_NOT_FOUND && read->err.os_errno == ENOENT) {
+        refreshed->packs--;
+        return 0; // pruned meanwhile
+    }
+    if (rc == -BR_E_KEY && !br_repo_epoch_of(repo, read->name, &number, NULL) && is_shredded(repo, number)) {
+        refreshed->shredded++;
+        return 0;
+    }
+    // One that can't be read, for whatever reason, must not hide the others.
+    if (rc < 0 && rc != -BR_E_NOMEM && !br_store_is_lost(rc)) {
+        if (!refreshed->damaged++) {
+            snprintf(refreshed->first_damaged, sizeof(refreshed->first_damaged), "%s", read->err.text);
+        }
+        return 0;
+    }
+    if (rc < 0) {
+        if (refreshing->reterr) {
+            *refreshing->reterr = read->err;
+        }
+        return rc;
+    }
+    rc = br_index_add(repo->index, &read->pack, &read->directory, refreshing->reterr);
+    refreshed->added++;
+    rc = rc < 0 ? rc : br_index_has_pack(repo->index, read->pack.salt, &number, refreshing->reterr);
+    return rc < 0 ? rc : numbers_add(&refreshing->there, &refreshing->there_count, number, refreshing->reterr);
+}
+
+// Reads what was gathered of packs that the index does not know.
+static int take_new(struct refreshing *refreshing)
+{
+    int rc = 0;
+
+    read_directories(refreshing->repo, refreshing->reads, refreshing->read_count);
+    for (size_t i = 0; i < refreshing->read_count; i++) {
+        struct directory_read *read = &refreshing->reads[i];
+
+        rc = rc < 0 ? rc : take_directory(refreshing, read);
+        if (!read->result) {
+            br_directory_free(&read->directory);
+        }
+        *read = (struct directory_read){.result = 0};
+    }
+    refreshing->read_count = 0;
+    return rc;
+}
+
 static int refresh_pack(void *ctx, const char *name)
 {
     struct refreshing *refreshing = ctx;
-    struct br_repo *repo = refreshing->repo;
     uint8_t salt[BR_SALT_BYTES];
-    struct br_directory directory;
-    struct br_index_pack pack;
-    struct br_err err = {0};
     uint32_t number;
 
     if (!br_name_parse_pack(name, salt)) {
         return 0;
     }
     refreshing->refreshed->packs++;
-    int rc = br_index_has_pack(repo->index, salt, &number, refreshing->reterr);
+    int rc = br_index_has_pack(refreshing->repo->index, salt, &number, refreshing->reterr);
     if (rc) {
         return rc < 0 ? rc : numbers_add(&refreshing->there, &refreshing->there_count, number, refreshing->reterr);
     }
-    rc = br_repo_directory(repo, name, &directory, &pack, &err);
-    if (rc == -BR_E_NOT_FOUND && err.os_errno == ENOENT) {
-        refreshing->refreshed->packs--;
-        return 0; // pruned meanwhile
-    }
-    if (rc == -BR_E_KEY && !br_repo_epoch_of(repo, name, &number, NULL) && is_shredded(repo, number)) {
-        refreshing->refreshed->shredded++;
-        return 0;
-    }
-    // One that can't be read, for whatever reason, must not hide the others.
-    if (rc < 0 && rc != -BR_E_NOMEM && !br_store_is_lost(rc)) {
-        if (!refreshing->refreshed->damaged++) {
-            snprintf(refreshing->refreshed->first_damaged, sizeof(refreshing->refreshed->first_damaged), "%s",
-                     err.text);
-        }
-        return 0;
-    }
-    if (rc < 0) {
-        if (refreshing->reterr) {
-            *refreshing->reterr = err;
-        }
-        return rc;
-    }
-    rc = br_index_add(repo->index, &pack, &directory, refreshing->reterr);
-    br_directory_free(&directory);
-    refreshing->refreshed->added++;
-    rc = rc < 0 ? rc : br_index_has_pack(repo->index, salt, &number, refreshing->reterr);
-    return rc < 0 ? rc : numbers_add(&refreshing->there, &refreshing->there_count, number, refreshing->reterr);
+    snprintf(refreshing->reads[refreshing->read_count++].name, BR_OBJECT_NAME_BYTES, "%s", name);
+    return refreshing->read_count < DIRECTORIES ? 0 : take_new(refreshing);
 }
 
 static int note_gone(void *ctx, const struct br_index_pack *pack)
@@ -943,7 +1086,13 @@ int br_repo_refresh(struct br_repo *repo, struct br_repo_refreshed *ret_refreshe
     struct refreshing refreshing = {.repo = repo, .refreshed = ret_refreshed, .reterr = reterr};
 
     *ret_refreshed = (struct br_repo_refreshed){0};
+    refreshing.reads = calloc(DIRECTORIES, sizeof(*refreshing.reads));
+    if (!refreshing.reads) {
+        return br_err_set(reterr, BR_E_NOMEM, "the directories of packs");
+    }
     int rc = repo->store.ops->list(repo->store.ctx, "packs/", refresh_pack, &refreshing, reterr);
+    rc = rc < 0 ? rc : take_new(&refreshing);
+    free(refreshing.reads);
     if (!rc && refreshing.there_count) {
         qsort(refreshing.there, refreshing.there_count, sizeof(*refreshing.there), br_u32_order);
     }

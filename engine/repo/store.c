@@ -6,23 +6,47 @@
 
 static void waited_for(struct br_store_get *get)
 {
-    bool *done = get->ctx;
+    size_t *left = get->ctx;
 
-    *done = true;
+    --*left;
+}
+
+void br_store_read_each(const struct br_store *store, struct br_store_get *const *gets, size_t count)
+{
+    size_t left = count;
+
+    for (size_t i = 0; i < count; i++) {
+        gets[i]->done = waited_for;
+        gets[i]->ctx = &left;
+        store->ops->get(store->ctx, gets[i]);
+    }
+    while (left) {
+        br_ring_wait(store->ring, UINT64_MAX);
+    }
+}
+
+void br_store_ask_each(const struct br_store *store, struct br_store_ask *asks, size_t count)
+{
+    if (store->ops->ask_each) {
+        store->ops->ask_each(store->ctx, asks, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct br_store_ask *ask = &asks[i];
+
+        ask->result = ask->arrived ? store->ops->arrived(store->ctx, ask->name, &ask->value, &ask->err)
+                                   : store->ops->size(store->ctx, ask->name, &ask->value, &ask->err);
+    }
 }
 
 int br_store_read(const struct br_store *store, const char *name, uint64_t offset_bytes, void *buf, size_t len,
                   struct br_err *reterr)
 {
-    bool done = false;
-    struct br_store_get get = {
-        .offset_bytes = offset_bytes, .buf = buf, .len_bytes = len, .done = waited_for, .ctx = &done};
+    struct br_store_get get = {.offset_bytes = offset_bytes, .buf = buf, .len_bytes = len};
+    struct br_store_get *const gets[] = {&get};
 
     snprintf(get.name, sizeof(get.name), "%s", name);
-    store->ops->get(store->ctx, &get);
-    while (!done) {
-        br_ring_wait(store->ring, UINT64_MAX);
-    }
+    br_store_read_each(store, gets, 1);
     if (get.result < 0 && reterr) {
         *reterr = get.err;
     }

@@ -40,6 +40,15 @@ struct br_store_get {
     void *own;
 };
 
+// A question for the size of an object, or when it arrived, of several that are asked at once.
+struct br_store_ask {
+    char name[BR_OBJECT_NAME_BYTES];
+    bool arrived;
+    uint64_t value;
+    int result; // 0 or as size()
+    struct br_err err;
+};
+
 typedef int br_store_list_fn(void *ctx, const char *name);
 
 // Something that is written piece by piece. Functions of a store; ctx is what write_open gave.
@@ -60,6 +69,8 @@ struct br_store_ops {
     void (*get)(void *ctx, struct br_store_get *get);
     /** size - its length; -BR_E_NOT_FOUND */
     int (*size)(void *ctx, const char *name, uint64_t *ret_bytes, struct br_err *reterr);
+    /** ask_each - in one turn; each has its result, as size() and arrived() give it. NULL: one after another. Callers use br_store_ask_each() */
+    void (*ask_each)(void *ctx, struct br_store_ask *asks, size_t count);
     /** list - names that begin with @prefix ("points/", "packs/"), ascending; non-zero of @fn stops and is returned */
     int (*list)(void *ctx, const char *prefix, br_store_list_fn *fn, void *fn_ctx, struct br_err *reterr);
     /**
@@ -87,6 +98,10 @@ struct br_store {
     struct br_ring *ring;
 };
 
+/** br_store_ask_each - of @count objects; each has its result */
+void br_store_ask_each(const struct br_store *store, struct br_store_ask *asks, size_t count);
+/** br_store_read_each - several ranges at once, BR_STORE_GETS_MAX at most, waited for; done and ctx are the store's; each has its result */
+void br_store_read_each(const struct br_store *store, struct br_store_get *const *gets, size_t count);
 /** br_store_read - a range, waited for; errors as get */
 BR_MUST_CHECK int br_store_read(const struct br_store *store, const char *name, uint64_t offset_bytes, void *buf,
                                 size_t len, struct br_err *reterr);

@@ -578,14 +578,15 @@ static int guard_list(void *ctx, const char *prefix, br_store_list_fn *fn, void 
     return store->ops->list(store->ctx, prefix, list_name, &list, reterr);
 }
 
-static bool is_own_lease(const struct guard *guard, const char *name)
+// Its place among the session's leases; lease_count: it is none of them.
+static unsigned own_lease(const struct guard *guard, const char *name)
 {
-    for (unsigned i = 0; i < guard->lease_count; i++) {
-        if (!strcmp(guard->leases[i], name)) {
-            return true;
-        }
+    unsigned i = 0;
+
+    while (i < guard->lease_count && strcmp(guard->leases[i], name) != 0) {
+        i++;
     }
-    return false;
+    return i;
 }
 
 static int guard_remove(void *ctx, const char *name, struct br_err *reterr)
@@ -598,10 +599,16 @@ static int guard_remove(void *ctx, const char *name, struct br_err *reterr)
     if (kind == KIND_NONE) {
         return refuse(guard, name, "no object has such a name", reterr);
     }
-    if (!guard->params.write || (guard->params.role < least && !is_own_lease(guard, name))) {
+    unsigned own = own_lease(guard, name);
+    if (!guard->params.write || (guard->params.role < least && own == guard->lease_count)) {
         return refuse(guard, name, "the client's role lets it remove none such", reterr);
     }
-    return store->ops->remove(store->ctx, name, reterr);
+    int rc = store->ops->remove(store->ctx, name, reterr);
+    // A session that copies a thousand points has as many leases, one after another.
+    if (!rc && own < guard->lease_count) {
+        memmove(guard->leases[own], guard->leases[--guard->lease_count], BR_OBJECT_NAME_BYTES);
+    }
+    return rc;
 }
 
 static int guard_space(void *ctx, uint64_t *ret_free_bytes, struct br_err *reterr)

@@ -274,15 +274,21 @@ static int say(struct remote *remote, const struct br_store_wire *message, struc
     return 0;
 }
 
-// Asks and waits. The answer is in @question, its names are the caller's to free.
-static int ask(struct remote *remote, struct br_store_wire *message, struct question *question, struct br_err *reterr)
+static int ask_begin(struct remote *remote, struct br_store_wire *message, struct question *question,
+                     struct br_err *reterr)
 {
-    struct question **at = &remote->questions;
-
     message->number = question->number = ++remote->last_number;
     question->next = remote->questions;
     remote->questions = question;
-    int rc = say(remote, message, reterr);
+    return say(remote, message, reterr);
+}
+
+// Waits for the answer to what ask_begin() said, and returned; it is in @question, its names are the caller's to free.
+static int ask_end(struct remote *remote, struct question *question, int said, struct br_err *reterr)
+{
+    struct question **at = &remote->questions;
+    int rc = said;
+
     while (!rc && !question->answered) {
         want_message(remote);
         br_ring_wait(remote->params.ring, UINT64_MAX);
@@ -299,6 +305,13 @@ static int ask(struct remote *remote, struct br_store_wire *message, struct ques
         }
     }
     return rc;
+}
+
+static int ask(struct remote *remote, struct br_store_wire *message, struct question *question, struct br_err *reterr)
+{
+    int said = ask_begin(remote, message, question, reterr);
+
+    return ask_end(remote, question, said, reterr);
 }
 
 static int set_name(struct br_store_wire *message, const char *name, struct br_err *reterr)
@@ -325,6 +338,31 @@ static int ask_about(struct remote *remote, enum br_store_wire_type type, const 
 static int remote_size(void *ctx, const char *name, uint64_t *ret_bytes, struct br_err *reterr)
 {
     return ask_about(ctx, BR_STORE_WIRE_SIZE, name, BR_STORE_WIRE_NUMBER, ret_bytes, reterr);
+}
+
+// All are asked before the first answer is waited for.
+static void remote_ask_each(void *ctx, struct br_store_ask *asks, size_t count)
+{
+    struct remote *remote = ctx;
+    struct question *questions = calloc(count, sizeof(*questions));
+
+    for (size_t i = 0; i < count; i++) {
+        struct br_store_wire message = {.type = asks[i].arrived ? BR_STORE_WIRE_ARRIVED : BR_STORE_WIRE_SIZE};
+
+        asks[i].result = questions ? set_name(&message, asks[i].name, &asks[i].err)
+                                   : br_err_set(&asks[i].err, BR_E_NOMEM, "questions about objects");
+        if (!asks[i].result && questions) {
+            questions[i].wanted = BR_STORE_WIRE_NUMBER;
+            asks[i].result = ask_begin(remote, &message, &questions[i], &asks[i].err);
+        }
+    }
+    for (size_t i = 0; questions && i < count; i++) {
+        if (questions[i].number) {
+            asks[i].result = ask_end(remote, &questions[i], asks[i].result, &asks[i].err);
+            asks[i].value = questions[i].answer.value;
+        }
+    }
+    free(questions);
 }
 
 static int remote_arrived(void *ctx, const char *name, uint64_t *ret_unix_ns, struct br_err *reterr)
@@ -561,6 +599,7 @@ int br_store_remote_open(const struct br_store_remote_params *params, struct br_
         .settle = remote_settle,
         .get = remote_get,
         .size = remote_size,
+        .ask_each = remote_ask_each,
         .list = remote_list,
         .arrived = remote_arrived,
         .remove = remote_remove,

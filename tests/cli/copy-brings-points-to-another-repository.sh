@@ -87,6 +87,54 @@ t_le "$(du -sb "$second/packs" | cut -f 1)" 55000000 "what the copy takes"
 t_ok blkrep restore "$second@latest" "$T/back" --volume big --overwrite --key-file "$T/key"
 t_file_equal "$T/big" "$T/back"
 
+# with the least memory that is accepted, and not with less
+t_ok blkrep init "$T/small" --encryption none
+t_run blkrep copy "$repo" "$T/small" --buffers 3
+t_status 2
+t_stderr_has "--buffers must be between 4 and 1024"
+t_ok blkrep copy "$repo" "$T/small" --buffers 4
+restored "$T/small"
+rm -r "$T/small"
+
+# stopped for longer than a grace: it is given up, and the point comes all the same, found by whoever copies, repairs or receives
+given=$T/given
+t_ok blkrep init "$given" --encryption none
+t_random "$T/once" 24M 17
+t_ok blkrep backup "$T/once" "$repo" --json
+once=$(t_json point)
+t_background stopped "$BLKREP" copy "$repo" "$given" "$once" --volume once --compress 19 # which takes seconds
+t_wait_for 20 bash -c "find '$given/leases' -type f ! -name 'tmp-*' | grep -q ."
+kill -STOP "$T_PID"
+t_ok blkrep prune "$given" --grace 0s
+t_stderr_has "is taken for dead"
+t_ok blkrep copy "$repo" "$given" "$once" --volume once --json
+t_json_is copied 1
+copy=$(jq -r 'select(.type == "point") | .copy' "$T/out")
+[[ $copy != "$once" && ${copy:0:34} == "${once:0:34}" ]] || t_fail "the copy of $once is $copy"
+kill -CONT "$T_PID"
+T_STATUS=0
+wait "$T_PID" || T_STATUS=$?
+[[ $T_STATUS -ne 0 ]] || t_fail "a copy that was given up did not fail"
+t_ok blkrep copy "$repo" "$given" "$once" --volume once --json
+t_json_is present 1
+t_ok blkrep restore "$given@${once:0:8}" "$T/back" --overwrite
+t_file_equal "$T/once" "$T/back"
+t_random_at "$T/once" 4096 4096 18
+t_ok blkrep backup "$T/once" "$repo" --json
+twice=$(t_json point)
+t_ok bash -c "'$BLKREP' send '$repo@$twice' --since '$once' | '$BLKREP' receive '$given'"
+t_ok blkrep copy "$repo" "$given" "$twice" --volume once --json
+t_json_is present 1
+t_ok bash -c "'$BLKREP' send '$repo@$once' | '$BLKREP' receive '$given' --json"
+t_json_is new_version false
+t_json_is point "$copy"
+# pruned there and wanted back
+t_ok blkrep prune "$given@$copy" --yes
+t_ok blkrep copy "$repo" "$given" "$once" --volume once --json
+t_json_is copied 1
+t_ok blkrep restore "$given@$copy" "$T/back" --overwrite
+t_ok blkrep verify "$given" --data
+
 # streams: full, then a delta, as replica and as points of a third repository
 third=$T/third
 t_ok blkrep init "$third" --encryption none

@@ -41,6 +41,7 @@ h --since "$(date -u -d tomorrow +%FT%TZ)"
 [[ ! -s $T/runs ]] || t_fail "since tomorrow"
 t_ok blkrep history "$repo" --key-file "$T/key"
 t_stdout_has "BEGUN"
+grep -q -- '->.*""' "$T/out" && t_fail "a target that is none"
 [[ $(wc -l <"$T/out") -eq 5 ]] || t_fail "not a line for each run"
 
 # killed while it scans: held up by a limit on what it stores
@@ -64,11 +65,58 @@ is 'backup died scan'
 t_ok blkrep history --json
 [[ $(jq -r 'select(.type == "run") | .verb' "$T/out" | sort | paste -sd ' ') == "backup restore verify" ]] || t_fail "what this host keeps itself"
 
+# a restore over a file, killed in its middle: what it was, and where to
+for i in {1..40}; do cat "$v"; done >"$T/large" # 320 MiB
+t_ok blkrep backup "$T/large" "$repo" --key-file "$T/key" --json
+large=$(t_json point)
+head -c 320M /dev/zero | tr '\0' x >"$T/in-place"
+t_background killed "$BLKREP" restore "$repo@$large" "$T/in-place" --overwrite --delta --key-file "$T/key"
+restoring() { grep -l '"stage":"restore"' "$BLKREP_STATE"/repositories/*/runs/* | xargs grep -l '"target":.*in-place'; }
+t_wait_for 20 restoring
+kill -KILL "$T_PID"
+wait "$T_PID" 2>/dev/null || true
+h --failed
+[[ $(tail -n 1 "$T/runs") == 'restore died restore' ]] || t_fail "a restore that was killed: $(tail -n 1 "$T/runs")"
+jq -se "map(select(.type == \"run\")) | last | .target == \"$(realpath "$T/in-place")\" and .point == \"$large\" and .ended == null" "$T/out" >/dev/null || t_fail "the restore that died is told otherwise"
+t_ok blkrep history "$repo" --key-file "$T/key" --failed
+t_stdout_has "-> $(realpath "$T/in-place")"
+t_ok blkrep restore "$repo@$large" "$T/in-place" --overwrite --delta --key-file "$T/key"
+t_file_equal "$T/large" "$T/in-place"
+rm "$T/large" "$T/in-place"
+t_ok blkrep prune "$repo@$large" --yes --key-file "$T/key"
+
+# notes of old runs go with a prune, those of each host by number and age; a dry run tells how many
+notes() { find "$repo/history" -type f | wc -l; }
+before=$(notes)
+t_ok blkrep prune "$repo" --key-file "$T/key" --keep-runs 4 --dry-run --json
+t_json_is runs_remembered 4
+would=$(t_json runs_forgotten)
+[[ $would -gt 0 && $(notes) -eq $before ]] || t_fail "a dry run removed notes, or would remove none"
+last=$(find "$repo/history" -name '*-99' | head -n 1)
+printf '%s\n' "$last" "${last%-99}-00" >"$T/aged" # both of one run
+xargs touch -d '2 years ago' <"$T/aged"
+t_ok blkrep prune "$repo" --key-file "$T/key" --json
+t_json_is runs_forgotten 1
+while read -r file; do [[ ! -e $file ]] || t_fail "a note of two years ago is there"; done <"$T/aged"
+t_ok blkrep prune "$repo" --key-file "$T/key" --keep-runs 3 --json
+t_json_is runs_remembered 3
+[[ $(notes) -le 8 ]] || t_fail "$(notes) notes of 3 runs and this one" # its own are put behind
+BLKREP_STATE=$T/elsewhere h
+[[ $(tail -n 1 "$T/runs") == 'prune done history' ]] || t_fail "the newest run is not told: $(tail -n 1 "$T/runs")"
+# one that can't remove them goes on all the same
+rm -rf "$repo/history" && touch "$repo/history"
+t_ok blkrep prune "$repo" --key-file "$T/key" --keep-runs 0
+t_stderr_has "notes of old runs stay"
+rm "$repo/history" "$BLKREP_STATE"/repositories/*/runs/*
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
+t_ok blkrep backup "$v" "$repo" --key-file "$T/key"
+
 # the state lost: what the repository has is told
 rm -rf "$BLKREP_STATE"
 h
 is 'backup done commit
-backup died scan
+backup done commit
 backup done commit'
 t_ok blkrep dump "$repo" --object "$(cd "$repo" && find history -type f | head -n 1)" --key-file "$T/key"
 t_stdout_has '"verb":"backup"'

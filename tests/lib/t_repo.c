@@ -68,14 +68,19 @@ void t_index_free(struct t_index *index)
     assert_int_equal(rmdir(index->path), 0);
 }
 
-static int store_open(struct br_sim *sim, struct br_ring **ret_ring, struct br_store *ret_store, struct br_err *err)
+static int ring_open(struct br_sim *sim, struct br_ring **ret_ring, struct br_err *err)
 {
     struct br_ring_options options = {.buffer_count = 6, .buffer_bytes = BR_BATCH_DATA_MAX, .depth = 16};
-    struct br_dir *dir;
 
-    assert_int_equal(br_sim_ring(sim, &options, ret_ring, err), 0);
-    int rc = br_sim_dir(*ret_ring, "repo", &dir, err);
-    return rc ? rc : br_store_dir_open(*ret_ring, dir, false, ret_store, err);
+    return br_sim_ring(sim, &options, ret_ring, err);
+}
+
+static int store_open(struct br_ring *ring, const char *folder, struct br_store *ret_store, struct br_err *err)
+{
+    struct br_dir *dir;
+    int rc = br_sim_dir(ring, folder, &dir, err);
+
+    return rc ? rc : br_store_dir_open(ring, dir, false, ret_store, err);
 }
 
 // The hook -----------------------------------------------------------------------------------------------------------------------------
@@ -202,14 +207,15 @@ static const struct br_store_ops hook_ops = {
     .close = hook_close,
 };
 
-int t_repo_init(struct br_sim *sim, struct br_err *err)
+int t_repo_init_in(struct br_sim *sim, const char *folder, struct br_err *err)
 {
     const struct br_repo_init init = {.encrypted = true, .key = {.secret = {.key_file = &key_file}, .label = "tests"}};
     struct br_ring *ring;
     struct br_store store = {0};
     struct br_uuid repository;
-    int rc = store_open(sim, &ring, &store, err);
 
+    assert_int_equal(ring_open(sim, &ring, err), 0);
+    int rc = store_open(ring, folder, &store, err);
     rc = rc ? rc : br_repo_init(&store, &init, &repository, err);
     if (store.ops) {
         store.ops->close(store.ctx);
@@ -218,10 +224,14 @@ int t_repo_init(struct br_sim *sim, struct br_err *err)
     return rc;
 }
 
-int t_repo_open(struct br_sim *sim, const struct t_index *index, struct t_repo *repo, struct br_err *err)
+int t_repo_init(struct br_sim *sim, struct br_err *err)
 {
-    *repo = (struct t_repo){0};
-    int rc = store_open(sim, &repo->ring, &repo->store, err);
+    return t_repo_init_in(sim, "repo", err);
+}
+
+static int repo_open(struct t_repo *repo, const char *folder, const struct t_index *index, struct br_err *err)
+{
+    int rc = store_open(repo->ring, folder, &repo->store, err);
     if (rc) {
         return rc;
     }
@@ -240,12 +250,31 @@ int t_repo_open(struct br_sim *sim, const struct t_index *index, struct t_repo *
     return rc ? rc : br_repo_refresh(repo->repo, &repo->refreshed, err);
 }
 
-void t_repo_close(struct t_repo *repo)
+int t_repo_open(struct br_sim *sim, const struct t_index *index, struct t_repo *repo, struct br_err *err)
+{
+    *repo = (struct t_repo){0};
+    assert_int_equal(ring_open(sim, &repo->ring, err), 0);
+    return repo_open(repo, "repo", index, err);
+}
+
+int t_repo_open_beside(const struct t_repo *beside, const char *folder, const struct t_index *index,
+                       struct t_repo *repo, struct br_err *err)
+{
+    *repo = (struct t_repo){.ring = beside->ring};
+    return repo_open(repo, folder, index, err);
+}
+
+void t_repo_close_beside(struct t_repo *repo)
 {
     br_repo_close(repo->repo);
     if (repo->store.ops) {
         repo->store.ops->close(repo->store.ctx);
     }
+}
+
+void t_repo_close(struct t_repo *repo)
+{
+    t_repo_close_beside(repo);
     br_ring_close(repo->ring);
 }
 

@@ -34,6 +34,14 @@ int t_repo_init(struct br_sim *sim, struct br_err *err);
 int t_repo_open(struct br_sim *sim, const struct t_index *index, struct t_repo *repo, struct br_err *err);
 void t_repo_close(struct t_repo *repo);
 /**
+ * t_repo_init_in, t_repo_open_beside - another repository, in a folder of the world; opened on the ring of one that is open
+ * t_repo_close_beside - before the one that it is beside
+ */
+int t_repo_init_in(struct br_sim *sim, const char *folder, struct br_err *err);
+int t_repo_open_beside(const struct t_repo *beside, const char *folder, const struct t_index *index,
+                       struct t_repo *repo, struct br_err *err);
+void t_repo_close_beside(struct t_repo *repo);
+/**
  * t_repo_hook - from now on before the @n-th operation of the store of the next repository that is opened, @fn is called once; 0: no more
  * Reads are not counted. What @fn opens itself has no hook. Gives how many operations there were since the last call.
  */

@@ -12,6 +12,9 @@
 //     no pack is damaged; the next backup works (after one that only says that it must store anew)
 //     when all have ended, two prunes leave no pack that no point needs, no lease and no list
 //
+// The same of copies, whose points have ids that are given: several of one point, from two repositories, given up, pruned and wanted back. And of three
+// at once: a run that has just taken its lease, a prune that puts a list, and a prune that was stopped before both.
+//
 // Replay a failing round with the command that it prints.
 #include <errno.h>
 #include <lmdb.h>
@@ -21,6 +24,7 @@
 
 #include <cmocka.h>
 
+#include "engine/repo/copy.h"
 #include "engine/repo/needs.h"
 #include "engine/repo/prune.h"
 #include "tests/lib/t_env.h"
@@ -45,6 +49,8 @@ struct world {
     struct t_rand rand;
     struct br_sim *sim;
     struct t_index index[HOSTS];
+    struct t_index
+        second[2]; // of the repository that copies go to: the one that is stopped, and what happens meanwhile
     uint8_t *images[IMAGES];
     unsigned image; // that the source holds
     struct known known[KNOWN_MAX];
@@ -286,6 +292,9 @@ static void world_open(struct world *w, uint64_t number, const char *what)
     for (unsigned h = 0; h < HOSTS; h++) {
         t_index_new(&w->index[h]);
     }
+    for (unsigned s = 0; s < BR_ARRAY_LEN(w->second); s++) {
+        t_index_new(&w->second[s]);
+    }
     make_images(w);
     must(w, !t_repo_init(w->sim, &err), "init", &err);
     t_source_resize(w->sim, SIZE_BYTES);
@@ -304,6 +313,9 @@ static void world_free_parts(struct world *w)
 {
     for (unsigned h = 0; h < HOSTS; h++) {
         t_index_free(&w->index[h]);
+    }
+    for (unsigned s = 0; s < BR_ARRAY_LEN(w->second); s++) {
+        t_index_free(&w->second[s]);
     }
     br_sim_free(w->sim);
 }
@@ -325,6 +337,9 @@ static void world_fork(const struct world *from, uint64_t step, struct world *w)
     w->sim = br_sim_fork(from->sim, from->seed * 1009 + step);
     for (unsigned h = 0; h < HOSTS; h++) {
         t_index_copy(&w->index[h], &from->index[h]);
+    }
+    for (unsigned s = 0; s < BR_ARRAY_LEN(w->second); s++) {
+        t_index_copy(&w->second[s], &from->second[s]);
     }
 }
 
@@ -455,6 +470,337 @@ static void a_prune_may_stop_for_as_long_as_it_likes(void **state)
     each_within("prune", prunes_stop, 1, 3);
 }
 
+// Three at once ------------------------------------------------------------------------------------------------------------------------
+
+struct packs {
+    char names[64][BR_OBJECT_NAME_BYTES];
+    unsigned count;
+};
+
+static int take_pack(void *ctx, const char *name)
+{
+    struct packs *packs = ctx;
+
+    assert_true(packs->count < BR_ARRAY_LEN(packs->names));
+    snprintf(packs->names[packs->count++], BR_OBJECT_NAME_BYTES, "%s", name);
+    return 0;
+}
+
+struct third_run {
+    struct world *w;
+    bool happened;
+    struct t_repo repo; // of the run that has just begun
+    struct br_lease lease;
+    struct packs counted_on;
+};
+
+// A run begins, and counts on what is there; then a prune dooms what the newest points don't need.
+static void begin_and_doom(void *ctx)
+{
+    struct third_run *run = ctx;
+    struct world *w = run->w;
+    struct br_prune_result result;
+    struct br_err err = {0};
+    struct packs all = {.count = 0};
+
+    run->happened = true;
+    must(w, !t_repo_open(w->sim, &w->index[1], &run->repo, &err), "opening the repository", &err);
+    run->lease = (struct br_lease){.run = br_ring_new_uuid(run->repo.ring),
+                                   .volume = w->known[0].point.volume,
+                                   .point = br_ring_new_uuid(run->repo.ring)};
+    must(w, !br_lease_take(run->repo.repo, &run->lease, &err), "taking a lease", &err);
+    must(w, !run->repo.store.ops->list(run->repo.store.ctx, "packs/", take_pack, &all, &err), "listing packs", &err);
+    for (unsigned i = 0; i < all.count; i++) {
+        uint8_t salt[BR_SALT_BYTES];
+
+        assert_true(br_name_parse_pack(all.names[i], salt));
+        if (!br_index_avoids(br_repo_index_of(run->repo.repo), salt)) {
+            take_pack(&run->counted_on, all.names[i]);
+        }
+    }
+    must(w, !prune(w, 2, ALL, UINT64_MAX, &result, &err), "a prune within", &err);
+}
+
+static void a_run_keeps_what_was_there_when_it_began(void **state)
+{
+    uint64_t kept = 0;
+
+    (void)state;
+    for (uint64_t number = 7000; number < 7000 + t_scaled(2); number++) {
+        struct world from;
+        bool happened = true;
+
+        world_open(&from, number, "three");
+        for (uint64_t n = 1; happened && n < 200; n++) {
+            struct world w;
+            struct br_prune_result result;
+            struct br_err err;
+            uint64_t bytes;
+
+            world_fork(&from, n, &w);
+            struct third_run run = {.w = &w};
+            t_repo_hook(n, begin_and_doom, &run);
+            must(&w, !prune(&w, 0, n % 2 ? NONE : SOME, UINT64_MAX, &result, &err), "the prune that was stopped", &err);
+            t_repo_hook(0, NULL, NULL);
+            happened = run.happened;
+            for (unsigned i = 0; i < run.counted_on.count; i++) {
+                must(&w, !run.repo.store.ops->size(run.repo.store.ctx, run.counted_on.names[i], &bytes, &err),
+                     "a pack is gone that a run counts on", &err);
+                kept++;
+            }
+            if (happened) {
+                br_lease_drop(run.repo.repo, &run.lease);
+                t_repo_close(&run.repo);
+            }
+            check(&w, "a point was lost");
+            world_free_parts(&w);
+        }
+        world_close(&from);
+    }
+    assert_true(kept > 50);
+}
+
+// Copies -------------------------------------------------------------------------------------------------------------------------------
+
+#define COPIED 3u // the first points of the history, two of them of one volume
+
+enum meanwhile { GIVEN_UP, COPIED_TOO, COPIED_AND_PRUNED, GIVEN_UP_AND_COPIED, MEANWHILES };
+
+struct copying {
+    struct world *w;
+    enum meanwhile meanwhile;
+    unsigned which;
+    bool happened;
+};
+
+// From "repo", or from "third", which has copies of the same points. @n: the operation of the target's store at which @hook happens; 0 none
+static int copy(struct world *w, unsigned who, bool from_third, unsigned which, uint64_t n, void (*hook)(void *),
+                void *hook_ctx, struct br_copy_result *result, struct br_err *err)
+{
+    struct t_repo first, third = {0}, second = {0};
+    struct t_index index;
+    struct br_point point = w->known[which].point;
+
+    *err = (struct br_err){0};
+    t_index_new(&index);
+    int rc = t_repo_open(w->sim, &w->index[who], &first, err);
+    if (!rc && from_third) { // where it is in another domain
+        rc = t_repo_open_beside(&first, "third", &index, &third, err);
+        rc = rc < 0 ? rc : br_repo_point(third.repo, &point.volume, &point.id, &point, NULL, err);
+    }
+    t_repo_hook(n, hook, hook_ctx);
+    rc = rc < 0 ? rc : t_repo_open_beside(&first, "second", &w->second[who], &second, err);
+    const struct br_copy_params params = {
+        .from = from_third ? third.repo : first.repo, .to = second.repo, .point = &point, .level = 1};
+    rc = rc < 0 ? rc : br_copy_point(&params, result, err);
+    t_repo_hook(0, NULL, NULL);
+    t_repo_close_beside(&second);
+    t_repo_close_beside(&third);
+    t_repo_close(&first);
+    t_index_free(&index);
+    return rc;
+}
+
+static void copy_to_third(struct world *w)
+{
+    struct t_repo first, third;
+    struct t_index index;
+    struct br_copy_result result;
+    struct br_err err = {0};
+
+    t_index_new(&index);
+    must(w, !t_repo_open(w->sim, &w->index[0], &first, &err), "opening the repository", &err);
+    must(w, !t_repo_open_beside(&first, "third", &index, &third, &err), "opening the third", &err);
+    for (unsigned which = 0; which < COPIED; which++) {
+        const struct br_copy_params params = {
+            .from = first.repo, .to = third.repo, .point = &w->known[which].point, .level = 1};
+
+        must(w, !br_copy_point(&params, &result, &err), "a copy to the third", &err);
+    }
+    t_repo_close_beside(&third);
+    t_repo_close(&first);
+    t_index_free(&index);
+}
+
+struct all_points {
+    struct br_point points[KNOWN_MAX];
+    size_t count;
+};
+
+static int take_any(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct all_points *all = ctx;
+
+    (void)err;
+    assert_int_equal(rc, 0);
+    assert_true(all->count < KNOWN_MAX);
+    all->points[all->count++] = *point;
+    return 0;
+}
+
+static void prune_second(struct world *w, unsigned who, bool all_go, uint64_t grace_ns)
+{
+    struct t_repo first, second;
+    struct all_points all = {.count = 0};
+    struct br_prune_result result;
+    struct br_err err = {0};
+
+    must(w, !t_repo_open(w->sim, &w->index[who], &first, &err), "opening the repository", &err);
+    must(w, !t_repo_open_beside(&first, "second", &w->second[who], &second, &err), "opening the second", &err);
+    must(w, !br_repo_points(second.repo, NULL, take_any, &all, &err), "listing the second's points", &err);
+    const struct br_prune_params params = {.repo = second.repo,
+                                           .remove = all.points,
+                                           .remove_count = all_go ? all.count : 0,
+                                           .grace_ns = grace_ns,
+                                           .level = 1};
+    must(w, !br_prune(&params, &result, &err), "a prune of the second", &err);
+    t_repo_close_beside(&second);
+    t_repo_close(&first);
+}
+
+static void meanwhile(void *ctx)
+{
+    struct copying *copying = ctx;
+    struct world *w = copying->w;
+    struct br_copy_result result;
+    struct br_err err;
+
+    copying->happened = true;
+    if (copying->meanwhile == GIVEN_UP || copying->meanwhile == GIVEN_UP_AND_COPIED) {
+        prune_second(w, 1, false, 0);
+    }
+    if (copying->meanwhile != GIVEN_UP) {
+        int rc = copy(w, 1, copying->meanwhile == COPIED_AND_PRUNED, copying->which, 0, NULL, NULL, &result, &err);
+        must(w, !rc, "a copy within", &err);
+    }
+    if (copying->meanwhile == COPIED_AND_PRUNED || copying->meanwhile == GIVEN_UP_AND_COPIED) {
+        prune_second(w, 1, false, UINT64_MAX);
+        prune_second(w, 1, true, UINT64_MAX);
+        prune_second(w, 1, false, UINT64_MAX);
+    }
+}
+
+// Every point of the second reads as the one that it is a copy of; gives which of them it has.
+static void check_second(struct world *w, bool has[COPIED], const char *when)
+{
+    struct t_index index;
+    struct t_repo first, second;
+    struct all_points all = {.count = 0};
+    struct br_err err = {0};
+    uint8_t *got = malloc(SIZE_BYTES);
+
+    assert_non_null(got);
+    memset(has, 0, COPIED * sizeof(*has));
+    t_index_new(&index);
+    must(w, !t_repo_open(w->sim, &w->index[2], &first, &err), "opening the repository", &err);
+    must(w, !t_repo_open_beside(&first, "second", &index, &second, &err), "opening the second", &err);
+    must(w, !second.refreshed.damaged, "a pack of the second is damaged", NULL);
+    must(w, !br_repo_points(second.repo, NULL, take_any, &all, &err), "listing the second's points", &err);
+    for (size_t i = 0; i < all.count; i++) {
+        unsigned which = 0;
+
+        while (which < COPIED && !br_hash_equal(&all.points[i].root, &w->known[which].point.root)) {
+            which++;
+        }
+        must(w, which < COPIED, "a copy of nothing", NULL);
+        must(w, !t_repo_read(&second, &all.points[i], got, &err), when, &err);
+        must(w, !memcmp(got, w->images[w->known[which].image], SIZE_BYTES), "a copy reads otherwise", NULL);
+        has[which] = true;
+    }
+    t_repo_close_beside(&second);
+    t_repo_close(&first);
+    t_index_free(&index);
+    free(got);
+}
+
+static void nothing_is_left_of_runs(struct world *w)
+{
+    struct t_repo first, second;
+    struct br_err err = {0};
+    unsigned left = 0;
+
+    must(w, !t_repo_open(w->sim, &w->index[2], &first, &err), "opening the repository", &err);
+    must(w, !t_repo_open_beside(&first, "second", &w->second[0], &second, &err), "opening the second", &err);
+    assert_int_equal(second.store.ops->list(second.store.ctx, "leases/", count_name, &left, NULL), 0);
+    assert_int_equal(second.store.ops->list(second.store.ctx, "doomed/", count_name, &left, NULL), 0);
+    must(w, !left, "a lease or a list is left in the second", NULL);
+    t_repo_close_beside(&second);
+    t_repo_close(&first);
+}
+
+// Whatever was given up and pruned: whoever wants a point copies it again.
+static void copy_all_again(struct world *w)
+{
+    struct br_copy_result result;
+    struct br_err err;
+    bool has[COPIED];
+
+    for (unsigned which = 0; which < COPIED; which++) {
+        must(w, !copy(w, 0, false, which, 0, NULL, NULL, &result, &err), "copying again", &err);
+    }
+    check_second(w, has, "a copy can't be read, behind all");
+    for (unsigned which = 0; which < COPIED; which++) {
+        must(w, has[which], "a point that was copied again is not there", NULL);
+        must(w, !copy(w, 1, false, which, 0, NULL, NULL, &result, &err) && result.was_there,
+             "a point that is there is not found", &err);
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        prune_second(w, n % 2, false, 0);
+    }
+    check_second(w, has, "a copy can't be read, behind the prunes");
+    must(w, has[0] && has[1] && has[2], "a prune of no points removed one", NULL);
+    nothing_is_left_of_runs(w);
+}
+
+// @which: not the first one, which is there.
+static void copies_stop(struct world *from, enum meanwhile what, unsigned which)
+{
+    bool happened = true;
+    uint64_t done = 0;
+
+    for (uint64_t n = 1; happened && n < 200; n++) {
+        struct world w;
+        struct br_copy_result result = {0};
+        struct br_err err;
+        bool has[COPIED];
+
+        world_fork(from, n, &w);
+        struct copying copying = {.w = &w, .meanwhile = what, .which = which};
+        int rc = copy(&w, 0, false, copying.which, n, meanwhile, &copying, &result, &err);
+        must(&w, !rc || may_say(rc) || rc == -BR_E_EXISTS, "the copy that was stopped", &err);
+        check_second(&w, has, "a copy can't be read");
+        // Behind its commit it may have been pruned with all others.
+        bool pruned = what == COPIED_AND_PRUNED || what == GIVEN_UP_AND_COPIED;
+        must(&w, rc || pruned || has[which], "exit 0, and no copy", NULL);
+        copy_all_again(&w);
+        world_free_parts(&w);
+        happened = copying.happened;
+        done++;
+    }
+    assert_true(done > 3);
+}
+
+static void a_copy_may_stop_and_be_made_again(void **state)
+{
+    (void)state;
+    for (uint64_t number = 8000; number < 8000 + t_scaled(1); number++) {
+        for (enum meanwhile what = 0; what < MEANWHILES; what++) {
+            struct world w;
+            struct br_copy_result result;
+            struct br_err err = {0};
+
+            world_open(&w, number * MEANWHILES + what, "copy");
+            must(&w, !t_repo_init_in(w.sim, "second", &err), "init", &err);
+            must(&w, !t_repo_init_in(w.sim, "third", &err), "init", &err);
+            copy_to_third(&w);
+            must(&w, !copy(&w, 0, false, 0, 0, NULL, NULL, &result, &err), "a copy of the history", &err);
+            copies_stop(&w, what, 1);
+            copies_stop(&w, what, 2);
+            world_close(&w);
+        }
+    }
+}
+
 // A lying index ------------------------------------------------------------------------------------------------------------------------
 
 // Takes every other place of a chunk out of an index, behind the back of who keeps it.
@@ -512,18 +858,19 @@ static void harm_prunes(const char *what, void set(struct br_sim *, uint64_t), u
 
     for (uint64_t number = 5000; number < 5000 + t_scaled(worlds); number++) {
         struct world from;
-        int rc = 1;
+        unsigned through = 0; // not each operation that fails is one that a prune needs
 
         world_open(&from, number, what);
-        for (uint64_t n = 1; rc && n < 400; n += 1 + t_rand_below(&from.rand, most)) {
+        for (uint64_t n = 1; through < 3 && n < 400; n += 1 + t_rand_below(&from.rand, most)) {
             struct world w;
             struct br_prune_result result;
             struct br_err err;
 
             world_fork(&from, n, &w);
             set(w.sim, n);
-            rc = prune(&w, 0, ALL, 0, &result, &err);
+            int rc = prune(&w, 0, ALL, 0, &result, &err);
             harmed += rc != 0;
+            through += !rc;
             set(w.sim, 0);
             br_sim_crash_resolve(w.sim);
             if (n % 2) {
@@ -536,7 +883,7 @@ static void harm_prunes(const char *what, void set(struct br_sim *, uint64_t), u
             check(&w, "a point was lost by the backup behind");
             world_free_parts(&w);
         }
-        must(&from, !rc, "no prune got through", NULL);
+        must(&from, through, "no prune got through", NULL);
         world_close(&from);
     }
     assert_true(harmed > 5);
@@ -580,6 +927,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_backup_may_stop_for_as_long_as_it_likes),
         cmocka_unit_test(a_prune_may_stop_for_as_long_as_it_likes),
+        cmocka_unit_test(a_run_keeps_what_was_there_when_it_began),
+        cmocka_unit_test(a_copy_may_stop_and_be_made_again),
         cmocka_unit_test(an_index_that_lacks_chunks_has_nothing_deleted),
         cmocka_unit_test(a_power_cut_in_a_prune_loses_no_point),
         cmocka_unit_test(a_kill_in_a_prune_loses_no_point),
