@@ -161,25 +161,30 @@ if t_kill_can; then
         killed=$((killed + (rc == 137)))
         [[ -e $(object "$repo" 1) ]] || gone=$((gone + 1))
     }
-    kill_at 0
-    steps=()
-    low=1 high=$(cat "$T/count")
-    for at in $low $((high / 2)) $((high - 2)); do steps+=("$at"); done
-    while [[ $((high - low)) -gt 1 ]]; do
-        at=$(((low + high) / 2))
-        kill_at $at
-        if cmp -s "$K/harmed" "$(object "$repo" 1)"; then low=$at; else high=$at; fi
+    killed_all=0 gone_all=0
+    for round in 1 2 3; do # the step is not always the same: what waits makes more of them
+        kill_at 0
+        steps=()
+        low=1 high=$(cat "$T/count")
+        for at in $low $((high / 2)) $((high - 2)); do steps+=("$at"); done
+        while [[ $((high - low)) -gt 1 ]]; do
+            at=$(((low + high) / 2))
+            kill_at $at
+            if cmp -s "$K/harmed" "$(object "$repo" 1)"; then low=$at; else high=$at; fi
+        done
+        for ((at = high - 3; at < high + 9; at++)); do steps+=("$at"); done
+        killed=0 gone=0
+        for at in "${steps[@]}"; do
+            kill_at "$at"
+            repair
+            t_status 0
+            facts "$repo" >"$T/facts.now"
+            diff "$T/facts" "$T/facts.now" >&2 || t_fail "after a kill at $at of round $round a point is not what it was"
+        done
+        killed_all=$((killed_all + killed)) gone_all=$((gone_all + gone))
+        [[ $killed_all -lt 10 || $gone_all -lt 1 ]] || break
     done
-    for ((at = high - 3; at < high + 9; at++)); do steps+=("$at"); done
-    killed=0 gone=0
-    for at in "${steps[@]}"; do
-        kill_at "$at"
-        repair
-        t_status 0
-        facts "$repo" >"$T/facts.now"
-        diff "$T/facts" "$T/facts.now" >&2 || t_fail "after a kill at $at a point is not what it was"
-    done
-    [[ $killed -ge 10 && $gone -ge 1 ]] || t_fail "$killed were killed, $gone between the old record and the new one"
+    [[ $killed_all -ge 10 && $gone_all -ge 1 ]] || t_fail "$killed_all were killed, $gone_all between the old record and the new one"
     whole
 fi
 
