@@ -99,7 +99,7 @@ rm -r "$T/small"
 # stopped for longer than a grace: it is given up, and the point comes all the same, found by whoever copies, repairs or receives
 given=$T/given
 t_ok blkrep init "$given" --encryption none
-t_random "$T/once" 24M 17
+t_random "$T/once" 16M 17
 t_ok blkrep backup "$T/once" "$repo" --json
 once=$(t_json point)
 t_background stopped "$BLKREP" copy "$repo" "$given" "$once" --volume once --compress 19 # which takes seconds
