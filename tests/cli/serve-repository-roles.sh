@@ -41,7 +41,7 @@ mallory=$(of mallory)
 [[ ${#alice} -eq 32 && ${#mallory} -eq 32 && $alice != "$mallory" ]] || t_fail "a writer sees more than its own: $alice, $mallory"
 point=$(cd "$T/main" && ls -d points/"$alice"/*)
 pack=$(cd "$T/main" && find packs -type f | head -n 1)
-key=$(cd "$T/main" && ls keys/*)
+key=$(cd "$T/main" && find keys -name "*[0-9a-f]" ! -name "*-*") sum=$key-sum
 own=$(cd "$T/main" && ls -d points/"$mallory"/*)
 new=points/$alice/0123456789abcdef0123456789abcdef
 
@@ -60,13 +60,13 @@ said 1 AUTH
 
 # a writer adds, and that is all
 as mallory writer "remove $point" "remove $pack" "remove $own" "remove config" "remove $key" "put $point $T/small" "put config $T/small" \
-    "put $new $T/main/$own" "put $new $T/small" "get $point 0 100" "size $point" "arrived $point" "put keys/$(printf 'a%.0s' {1..32}) $T/main/$key" \
+    "put $new $T/main/$own" "put $new $T/small" "get $point 0 100" "size $point" "arrived $point" "put keys/$(printf 'a%.0s' {1..32}) $T/main/$key" "remove $sum" "put epochs/00000001-shredded $T/small" \
     "put epochs/00000002 $T/small" "put doomed/1 $T/small" "put holds/1 $T/small" "put $own $T/main/$own" "write $pack $T/b.img" "list points/"
 said 1 OPENED
-for i in {2..17}; do said "$i" AUTH; done
-said 18 EXISTS
-said 19 EXISTS
-said 20 "$own"
+for i in {2..19}; do said "$i" AUTH; done
+said 20 EXISTS
+said 21 EXISTS
+said 22 "$own"
 as mallory operator
 said 1 AUTH
 as mallory admin
