@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=source=32M disk=area=64M disk=home=64M tools=dmsetup,mke2fs,e2fsck modules=dm-snapshot,dm-era cpus=1 timeout=240
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # A device that is given for snapshots and metadata is looked at first: one that holds a file system, or is mounted, is refused and not touched; one
 # that holds an older store of blkrep's own is taken. So is the device itself: one that a process has open for writing would be written to past the

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all cpus=1 disk=source=24M disk=area=64M disk=home=64M disk=often=24M disk=seldom=24M disk=other=24M tools=dmsetup,mke2fs,jq,lvm,thin_check,thin_delta,thin_dump modules=dm-snapshot,dm-era,dm-thin-pool timeout=300
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # Several consumers of one volume: a replica that is synced each time, one that is synced every third time, and a stream of `send` that `receive`
 # makes a third of. Each reads what changed since its own mark and not since another's, each is the volume in the end, and a stream that starts

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all cpus=1 disk=source=16M disk=area=40M disk=second=16M disk=area2=40M disk=home=64M disk=target=16M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era timeout=300
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # What lies in the place of metadata and stores is not what was left there: noise, nothing, flipped bytes, or what another volume's tracker
 # left. Each time the volume is there after an attach and takes writes, what was lost is named and in the audit log, the next run compares everything

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # vm: kernels=all disk=data=16M disk=logs=16M disk=area_data=48M disk=area_logs=48M disk=home=32M disk=to_data=16M disk=to_logs=16M tools=dmsetup,mke2fs,jq modules=dm-snapshot,dm-era timeout=240
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # A snapshot of two volumes at once, one with tracker era and one with cow, while one writer goes from one to the other: one cut point explains
 # every sector of both, and of the replicas made of them. A group that can't be had whole leaves nothing.

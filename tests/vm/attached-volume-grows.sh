@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # vm: kernels=all disk=source=128M disk=area=192M disk=home=176M tools=dmsetup,mke2fs,e2fsck,resize2fs modules=dm-snapshot,dm-era cpus=1 timeout=300
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # The disk of an attached volume grows under its mounted file system, and `attach NAME` gives the stack the new size at once. With era that goes as
 # far as its dm-era was made for; beyond, it says what to type, and the stack has the size when that was done. The next run ships the growth

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=source=48M disk=area=160M disk=pv=640M disk=home=32M disk=to_plain=48M disk=to_db=96M tools=dmsetup,lvm,mke2fs,e2fsck,resize2fs,timeout modules=dm-snapshot,dm-era cpus=1 timeout=600
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # A device of device-mapper that is mounted and written to gets the stack slipped under it: it keeps its path, no write fails, runs ship what
 # changed, and a detach gives it its own table back, under the writer's hands. So does a logical volume, by the command that `blkrep doctor`

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=leg=24M disk=second=24M disk=area=80M disk=home=32M disk=target=24M tools=dmsetup,mke2fs modules=dm-snapshot,dm-era,dm-multipath,dm-round-robin,sd_mod cpus=1 timeout=240
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # A multipath device and SCSI disks (as iSCSI makes them), attached: one that has another name after a "boot" is found by its WWID, with its
 # tracking whole; one that has been swapped for another is refused, by name, and nothing is built over it; a path of a multipath

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # vm: kernels=all disk=parts=192M disk=whole=64M disk=spare=16M tools=dmsetup,mke2fs,jq cpus=1 timeout=240
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # What `blkrep doctor` says of a real kernel is what then really works: rows of the support matrix against targets and drivers that are
 # created, ways against tables that are changed under a mount, TRIM, freezing, and devices that do not answer. And it loads no module.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015,SC2016 # "A && B || fail": fail ends the test; what eval waits for is evaluated while it waits
 # vm: kernels=all disk=a=96M tools=nbdkit,nbd-client,mke2fs,mkfs.xfs,sfdisk,timeout modules=xfs,ext4 timeout=400 mem=768M
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # The kernel's own NBD client on an exported point: the same bytes as the source, its partitions, its ext4 and XFS mounted read-only. Through
 # --writable it takes writes, and the point stays as it was. When the server is killed or does not answer, reads are errors within the client's

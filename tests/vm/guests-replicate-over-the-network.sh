@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # vm: guests=server,client kernels=all disk=source=64M disk=area=96M disk=home=96M disk=target=64M tools=dmsetup,mke2fs,e2fsck modules=dm-snapshot,dm-era timeout=240 power-cut
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # Two machines on a network of their own: an attached volume of one is kept, delta by delta, on a disk of the other, whose power is cut while
 # the client writes and syncs. The client's runs fail with the status for a lost peer until the server is back, then go on; in the end the

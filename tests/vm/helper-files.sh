@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=6.1,6.12 disk=a=32M disk=fs=96M disk=xfs=320M disk=spare=4M tools=dmsetup,mke2fs,mkfs.xfs,e2fsck,xfs_repair cpus=1 timeout=240
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # A file as a store: what blkrep-dm-helper makes and maps, and what it refuses.
 set -u

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all cpus=1 disk=data=16M disk=logs=16M disk=area_data=32M disk=area_logs=32M disk=home=32M disk=pv=48M disk=target=16M disk=lv_target=8M tools=dmsetup,mke2fs,lvm modules=dm-snapshot,dm-era timeout=400
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # Hooks before and after a snapshot: they run around the window and never in it, of a group all before and all after. One that fails or hangs
 # ends the run before anything is frozen: its time is up after hook-timeout, what it started is gone, writes to the volume went on meanwhile,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=pv=160M disk=home=32M disk=target=32M disk=other=32M tools=dmsetup,lvm,mke2fs,e2fsck modules=dm-snapshot cpus=1 timeout=240
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # A logical volume, mounted and written to, with tracker cow by LVM's own snapshots: it keeps its path and table, each run reads and ships what
 # changed and the replica is the view; taking the group down and up is no gap; a snapshot that is not the one that was made is noticed; a store

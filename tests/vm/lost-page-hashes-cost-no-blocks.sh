@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=source=32M disk=area=96M disk=pv=192M disk=home=96M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs modules=dm-snapshot,dm-thin-pool cpus=1 timeout=300
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # This side loses the tree of what a replica holds, and with it the hashes of its pages: the next run ships the pages that changed and not their blocks, since
 # cow (blkrep's own snapshots, LVM's) and thin still hold what they were. The run after that needs no old data for blocks that it has read, and

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=pv=240M disk=own=16M disk=area=96M disk=home=32M disk=to_alpha=16M disk=to_beta=16M disk=to_gamma=16M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs,jq modules=dm-snapshot,dm-era,dm-thin-pool timeout=400
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # A snapshot of three volumes at once, a thin and a linear logical volume whose snapshots are LVM's own and one with a stack of blkrep's, while one
 # writer goes from one to the other: one cut point explains every sector of all, and the marks that such snapshots become are worth as much as

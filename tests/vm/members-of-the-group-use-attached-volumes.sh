@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015,SC2143 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=source=32M disk=area=96M disk=home=96M disk=alien=16M tools=dmsetup,mke2fs,e2fsck,setpriv,systemd-socket-activate modules=dm-snapshot,dm-era timeout=240
+# everyday: 6.1, what is tested is code of ours that is the same on both
 #
 # A user in group blkrep, through the service as systemd starts it, syncs a volume that root attached, makes, lists and removes a snapshot, and
 # asks for its status; he can't attach anything. One who is not in the group is told so and gets nothing, and root's runs go on beside his.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # vm: kernels=all disk=source=32M disk=area=64M disk=home=96M disk=target=32M tools=dmsetup,mke2fs,e2fsck,jq modules=dm-snapshot,dm-era cpus=1 timeout=300
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # `status` says of an attached volume what is so: tracker, since when every write is proven to have gone through it, why it was lost before, the
 # place and its forecast, consumers by name with their marks, the stack's state whatever it is, the device by its WWID. A replica that is forgotten

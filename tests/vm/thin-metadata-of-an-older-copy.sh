@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the test
 # vm: kernels=all disk=pv=96M disk=home=32M disk=target=16M tools=dmsetup,lvm,thin_check,thin_delta,thin_dump,mke2fs modules=dm-snapshot,dm-thin-pool cpus=1 timeout=240
+# everyday: 6.12, what is tested is code of ours that is the same on both
 #
 # A thin pool's metadata comes back from an older copy, with LVM's own of then, as after a repair: the thin volume is what the older metadata make of
 # it, which no tracker can tell from the last version. It is named, is in the audit log, everything is compared, and the replica is the volume.
