@@ -147,6 +147,7 @@ static int go(struct copying *copying, const struct br_backup_params *backup, st
     if (copying->far.ops) {
         copying->far.ops->close(copying->far.ctx);
     }
+    copying->far = (struct br_endpoint){0};
     return rc;
 }
 
@@ -253,8 +254,7 @@ static int renew_whole(const struct br_copy_params *params, const struct br_poin
     struct br_repo_verify_result looked;
 
     lease.run = br_ring_new_uuid(br_repo_ring_of(params->to));
-    lease.point =
-        br_ring_new_uuid(br_repo_ring_of(params->to)); // none: the name of one that is there would have ended it
+    lease.point = br_ring_new_uuid(br_repo_ring_of(params->to)); // that of one that is there would have ended it
     int rc = br_lease_take(params->to, &lease, reterr);
     if (rc < 0) {
         return rc;
@@ -266,7 +266,7 @@ static int renew_whole(const struct br_copy_params *params, const struct br_poin
     return rc < 0 ? rc : all;
 }
 
-static int repair(struct copying *copying, struct br_backup_params *backup, struct br_copy_result *result,
+static int repair(struct copying *copying, const struct br_backup_params *params_of_copy, struct br_copy_result *result,
                   struct br_err *reterr)
 {
     const struct br_copy_params *params = copying->params;
@@ -288,13 +288,14 @@ static int repair(struct copying *copying, struct br_backup_params *backup, stru
         }
     }
     const struct br_point as = *here;
-    backup->type = as.type;
-    backup->as = &as;
-    backup->domain = as.domain;
-    backup->alone = true;
-    backup->repair = params->repair;
-    backup->renew = params->renew;
-    return go(copying, backup, result, reterr);
+    struct br_backup_params backup = *params_of_copy;
+    backup.type = as.type;
+    backup.as = &as;
+    backup.domain = as.domain;
+    backup.alone = true;
+    backup.repair = params->repair;
+    backup.renew = params->renew;
+    return go(copying, &backup, result, reterr);
 }
 
 int br_copy_point(const struct br_copy_params *params, struct br_copy_result *ret_result, struct br_err *reterr)

@@ -100,7 +100,7 @@ static int take_noted(void *ctx, const char *name)
         before->last = noted.last;
         return 0;
     }
-    if (list->count == list->room) {
+    if (!list->runs || list->count == list->room) {
         size_t room = BR_MAX(2 * list->room, (size_t)64);
         void *more = reallocarray(list->runs, room, sizeof(*list->runs));
 

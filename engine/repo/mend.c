@@ -487,7 +487,7 @@ int br_mend(const struct br_mend_params *params, struct br_mend_result *ret_resu
         m->progress.size_bytes += params->points[i].size_bytes;
     }
     lease.run = br_ring_new_uuid(m->ring);
-    lease.point = br_ring_new_uuid(m->ring); // there will be none: with the name of one that is there the lease had ended
+    lease.point = br_ring_new_uuid(m->ring); // that of one that is there would have ended it
     int rc = br_lease_take(params->repo, &lease, reterr);
     bool leased = !rc;
     rc = rc < 0 ? rc : open_all(m, &lease, reterr);
