@@ -292,7 +292,9 @@ static int get_folder(struct files_run *run, const struct tree_entry *entry, str
     if (error == -BR_E_EXISTS) {
         return br_err_prefix(reterr, "a run that was killed left it, remove it");
     }
-    error = error ? error : get_name(run, reterr);
+    if (!error && (error = get_name(run, reterr))) {
+        return br_err_prefix(reterr, "all of it came, and stays in %s", run->written);
+    }
     if (!error && first.code) {
         *reterr = first;
         error =

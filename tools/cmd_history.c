@@ -101,7 +101,6 @@ static int take_note(void *ctx, const struct br_uuid *run, unsigned note, const 
     if (note != BR_HISTORY_END) {
         json_object_set_new(entry, "outcome", json_string("open"));
     }
-    // The last note comes behind the first.
     json_object_set_new(history->runs, id, entry);
     return 0;
 }

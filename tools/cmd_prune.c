@@ -32,7 +32,8 @@ static const struct cli_option prune_options[] = {
      "Go by when a point was taken, as its writer says, and not by when the repository took it. For a repository that was filled by blkrep copy; "
      "a writer that lies can so push out older points of its own volumes."},
     {"remove-damaged", CLI_FLAG, NULL,
-     "Also remove points that don't open (see blkrep points). As long as there is one, no pack is deleted: nobody knows what it needs."},
+     "Also remove points that don't open (see blkrep points), and give up those that are gone since their repair was cut. As long as there is one, no pack "
+     "is deleted: nobody knows what it needs."},
     {"grace", CLI_DURATION, "TIME",
      "A backup that began longer ago, and has not ended, is taken for dead: if it isn't, it fails when it wants to end, and harms nothing. Default 7d."},
     {"max-unused", CLI_NUMBER, "N",
@@ -69,6 +70,8 @@ struct pruner {
     struct br_retention_point *judged; // all of points, in another order
     struct br_point *damaged;          // volume and id
     size_t damaged_count;
+    struct br_uuid *cut; // points that are gone since their repair was cut
+    size_t cut_count;
     struct br_point *remove;
     size_t remove_count;
     struct br_prune_result result;
@@ -236,6 +239,14 @@ static int prune_damaged(struct pruner *pruner, struct br_err *reterr)
 
     pruner->reterr = reterr;
     int error = br_repo_points(pruner->repository.repo, NULL, take_damaged, pruner, reterr);
+    error = error ? error : br_repo_cut_renewals(pruner->repository.repo, &pruner->cut, &pruner->cut_count, reterr);
+    if (!error && pruner->cut_count && !cli_flag(pruner->cli, "remove-damaged")) {
+        return br_err_set(
+            reterr, BR_E_CORRUPT,
+            "%s: %zu points are gone since their repair was cut, and what they need is kept: bring them back with "
+            "verify --repair REPO2 or copy, or give them up with --remove-damaged",
+            pruner->repository.path, pruner->cut_count);
+    }
     if (!error && pruner->damaged_count && !cli_flag(pruner->cli, "remove-damaged")) {
         return br_err_set(
             reterr, BR_E_CORRUPT,
@@ -391,7 +402,7 @@ static int prune_history(struct pruner *pruner, struct br_err *reterr)
     struct br_err err = {0};
     int error = br_history_prune(&params, &pruner->notes_removed, &pruner->notes_kept, &err);
 
-    if (br_store_is_lost(error)) {
+    if (br_store_is_lost(error) || error == -BR_E_CANCELLED) {
         *reterr = err;
         return error;
     }
@@ -428,6 +439,9 @@ static int prune_go(struct pruner *pruner, struct br_err *reterr)
     if (!error && !params.dry_run) {
         run_log_stage(pruner->log, "history");
     }
+    for (size_t i = 0; !error && !params.dry_run && i < pruner->cut_count; i++) {
+        error = br_repo_forget_renewal(pruner->repository.repo, &pruner->cut[i], reterr);
+    }
     error = error ? error : prune_history(pruner, reterr);
     progress_end(&pruner->progress);
     if (!params.dry_run) {
@@ -463,6 +477,7 @@ static int prune_run(struct cli *cli, struct br_err *reterr)
     repository_points_free(&pruner.points);
     free(pruner.judged);
     free(pruner.damaged);
+    free(pruner.cut);
     free(pruner.remove);
     repository_close(&pruner.repository);
     br_ring_close(pruner.ring);

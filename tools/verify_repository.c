@@ -272,22 +272,36 @@ static int take_unopened(void *ctx, const struct br_point *point, int rc, const 
     return 0;
 }
 
-// Is its object damaged, or gone since a run that renewed it was cut? 1 or 0
-static int is_to_renew(struct verify *verify, const struct unopened *unopened, const struct br_point *there,
-                       struct br_err *reterr)
+// Is it gone since a run that renewed it was cut? 1 or 0
+static int is_cut(struct verify *verify, const struct br_point *there, struct br_err *reterr)
 {
     struct br_repo *repo = verify->repository.repo;
     struct br_point point;
-
-    for (size_t i = 0; i < unopened->count; i++) {
-        if (br_uuid_equal(&unopened->points[i].id, &there->id) &&
-            br_uuid_equal(&unopened->points[i].volume, &there->volume)) {
-            return 1;
-        }
-    }
     int renewing = br_repo_renewing(repo, &there->id, reterr);
     return renewing <= 0 ? renewing
                          : br_repo_point(repo, &there->volume, &there->id, &point, NULL, NULL) == -BR_E_NOT_FOUND;
+}
+
+// One whose object does not open. @there: what of the other repository is meant.
+static int renew_unopened(struct verify *verify, const struct br_point *point, const struct repository_points *there,
+                          struct br_err *reterr)
+{
+    struct br_point copy;
+    struct br_err err = {0};
+    char id[BR_UUID_TEXT_BYTES];
+    int error = find_other(verify, point, &copy, &err);
+
+    br_uuid_text(&point->id, id);
+    if (error == -BR_E_NOT_FOUND) {
+        cli_warn(verify->cli, "%s has no copy of point %.8s", verify->other.path, id);
+        return 0;
+    }
+    for (size_t i = 0; !error && i < there->count; i++) {
+        if (br_uuid_equal(&there->points[i].id, &copy.id)) {
+            return repair_from(verify, &point->id, &copy, true, reterr);
+        }
+    }
+    return error ? repair_passed(verify, point, error, &err, reterr) : 0;
 }
 
 // Points whose object does not open are made anew from the other repository's.
@@ -298,8 +312,11 @@ static int renew_points(struct verify *verify, struct br_err *reterr)
     int error = br_repo_points(verify->repository.repo, NULL, take_unopened, &unopened, reterr);
 
     error = error ? error : repository_points(verify->cli, &verify->other, &there, reterr);
+    for (size_t i = 0; !error && i < unopened.count; i++) {
+        error = renew_unopened(verify, &unopened.points[i], &there, reterr);
+    }
     for (size_t i = 0; !error && i < there.count; i++) {
-        int renew = is_to_renew(verify, &unopened, &there.points[i], reterr);
+        int renew = is_cut(verify, &there.points[i], reterr);
 
         error = renew <= 0 ? renew : repair_from(verify, &there.points[i].id, &there.points[i], true, reterr);
     }
@@ -350,15 +367,41 @@ static int mend_points(struct verify *verify, const struct repository_points *po
     return error;
 }
 
-// Is every point whole without what is damaged?
-static int look_again(struct verify *verify, const struct repository_points *points,
-                      struct br_repo_verify_result *result, struct br_err *reterr)
+// Points that a run of this host removed to renew them, and was cut: they count as damaged ones.
+static int note_cut(struct verify *verify, struct repository_points *points, struct br_err *reterr)
+{
+    struct br_uuid *ids = NULL;
+    size_t count = 0;
+    char id[BR_UUID_TEXT_BYTES];
+    int error = br_repo_cut_renewals(verify->repository.repo, &ids, &count, reterr);
+
+    for (size_t i = 0; i < count; i++) {
+        br_uuid_text(&ids[i], id);
+        cli_warn(verify->cli,
+                 "point %.8s is gone since its repair was cut: verify --repair REPO2 or copy brings it back, prune "
+                 "--remove-damaged forgets it",
+                 id);
+    }
+    points->damaged += count;
+    free(ids);
+    return error;
+}
+
+// Is every point whole without what is damaged? Of all volumes, since a pack may be of any.
+static int look_again(struct verify *verify, struct repository_points *all, struct br_repo_verify_result *result,
+                      struct br_err *reterr)
 {
     struct br_index *index = br_repo_index_of(verify->repository.repo);
+    int error = repository_points_of(verify->cli, &verify->repository, NULL, all, reterr);
+
+    if (!error && all->count) {
+        qsort(all->points, all->count, sizeof(*all->points), by_volume);
+    }
+    error = error ? error : note_cut(verify, all, reterr);
     const struct br_repo_verify_params params = {
         .repo = verify->repository.repo,
-        .points = points->points,
-        .point_count = points->count,
+        .points = all->points,
+        .point_count = all->count,
         .every = true,
         .lasting = true,
         .bad = verify_bad,
@@ -367,7 +410,6 @@ static int look_again(struct verify *verify, const struct repository_points *poi
     };
     struct br_repo_verify_result again;
     struct br_index_pack pack;
-    int error = 0;
 
     br_index_avoid_none(index);
     for (size_t i = 0; !error && i < verify->damaged_count; i++) {
@@ -413,7 +455,7 @@ static int repair_look(struct verify *verify, struct br_err *reterr)
     return S_ISDIR(st.st_mode) ? br_err_set(reterr, BR_E_NOT_FOUND, "%s: there is no repository", address.path) : 0;
 }
 
-static int repair_all(struct verify *verify, struct repository_points *points, struct br_err *reterr)
+static int repair_all(struct verify *verify, const struct repository_points *points, struct br_err *reterr)
 {
     struct cli *cli = verify->cli;
     const char *word = cli_text(cli, "repair");
@@ -430,14 +472,6 @@ static int repair_all(struct verify *verify, struct repository_points *points, s
     progress_end(&verify->progress);
     if (!error && points->damaged && verify->from_source) {
         cli_warn(cli, "what a point is no source says: those that don't open come back from another repository alone");
-    }
-    // With those that were made anew.
-    if (!error && !verify->from_source) {
-        repository_points_free(points);
-        error = repository_points(cli, &verify->repository, points, reterr);
-        if (!error && points->count) {
-            qsort(points->points, points->count, sizeof(*points->points), by_volume);
-        }
     }
     return error;
 }
@@ -480,6 +514,7 @@ static int verify_repair(struct verify *verify, struct repository_points *points
         return error;
     }
     error = repair_all(verify, points, reterr);
+    repository_points_free(points); // those that were made anew come to them
     error = error ? error : look_again(verify, points, result, reterr);
     error = repair_remember(verify, result, error, reterr);
     if (error) {
@@ -498,12 +533,11 @@ static int verify_repair(struct verify *verify, struct repository_points *points
 }
 
 // Is there anything for --repair to do?
-static int wants_repair(struct verify *verify, const struct repository_points *points,
-                        const struct br_repo_verify_result *result, struct br_err *reterr)
+static bool wants_repair(const struct verify *verify, const struct repository_points *points,
+                         const struct br_repo_verify_result *result)
 {
-    return result->points_incomplete || result->packs_damaged || points->damaged || verify->repository.refreshed.damaged
-               ? 1
-               : br_repo_renewing(verify->repository.repo, NULL, reterr);
+    return result->points_incomplete || result->packs_damaged || points->damaged ||
+           verify->repository.refreshed.damaged;
 }
 
 static int verify_all(struct verify *verify, struct br_err *reterr)
@@ -517,6 +551,7 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
     if (!error && points.count) {
         qsort(points.points, points.count, sizeof(*points.points), by_volume);
     }
+    error = error ? error : note_cut(verify, &points, reterr);
     const struct br_repo_verify_params params = {
         .repo = verify->repository.repo,
         .points = points.points,
@@ -533,9 +568,8 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
         error ? error : br_objects_check(verify->repository.repo, data, verify_bad, verify, &verify->objects, reterr);
     error = error ? error : br_repo_verify(&params, &result, reterr);
     progress_end(&verify->progress);
-    if (!error && repair) {
-        error = wants_repair(verify, &points, &result, reterr);
-        error = error > 0 ? verify_repair(verify, &points, &result, reterr) : error;
+    if (!error && repair && wants_repair(verify, &points, &result)) {
+        error = verify_repair(verify, &points, &result, reterr);
     }
     // Both have been warned of.
     result.points += points.damaged;

@@ -663,7 +663,8 @@ static int commit(struct backup *backup, const struct br_delta_end *end, struct 
         return rc;
     }
     if (backup->params.repair) {
-        rc = backup->params.renew ? br_repo_renew_point(backup->params.repo, backup->params.as, reterr) : 0;
+        rc = br_lease_held(backup->params.repo, &backup->lease, reterr);
+        rc = rc || !backup->params.renew ? rc : br_repo_renew_point(backup->params.repo, backup->params.as, reterr);
         backup->made = *backup->params.as;
         backup->has_made = !rc;
         return rc;

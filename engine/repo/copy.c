@@ -49,13 +49,12 @@ static int take_parent(void *ctx, const struct br_point *point, int rc, const st
     struct br_point here;
 
     (void)err;
-    if (rc < 0 || !br_uuid_equal(&point->domain, &copying->domain) || !is_in(params, point, &here) ||
-        !br_hash_equal(&here.root, &point->root)) {
-        return 0;
-    }
     bool before = point->counter < wanted->counter, had_before = copying->there.counter < wanted->counter;
-    if (!copying->has_parent || (before && !had_before) ||
-        (before == had_before && point->counter > copying->there.counter)) {
+    bool better = !copying->has_parent || (before && !had_before) ||
+                  (before == had_before && point->counter > copying->there.counter);
+    // The source is asked last, and of few.
+    if (rc >= 0 && better && br_uuid_equal(&point->domain, &copying->domain) && is_in(params, point, &here) &&
+        br_hash_equal(&here.root, &point->root)) {
         copying->there = *point;
         copying->here = here;
         copying->has_parent = true;
@@ -261,7 +260,8 @@ static int renew_whole(const struct br_copy_params *params, const struct br_poin
     }
     rc = br_repo_verify(&whole, &looked, reterr);
     bool all = !rc && !looked.points_incomplete && !looked.packs_damaged;
-    rc = all ? br_repo_renew_point(params->to, here, reterr) : rc;
+    rc = all ? br_lease_held(params->to, &lease, reterr) : rc;
+    rc = !rc && all ? br_repo_renew_point(params->to, here, reterr) : rc;
     br_lease_drop(params->to, &lease);
     return rc < 0 ? rc : all;
 }

@@ -638,19 +638,39 @@ int br_index_counts(struct br_index *index, uint64_t *ret_packs, uint64_t *ret_c
 
 // Writing -----------------------------------------------------------------------------------------------------------------------------
 
-// The number behind the last one; 1 in an empty index.
+static int put_number(struct br_index *index, MDB_txn *txn, const void *key_bytes, size_t key_len, uint64_t number)
+{
+    uint8_t bytes[8];
+    MDB_val key = value_of(key_bytes, key_len), value = value_of(bytes, sizeof(bytes));
+
+    br_put_u64(bytes, number);
+    return mdb_put(txn, index->tables[INFO], &key, &value, 0);
+}
+
+#define LAST_NUMBER "last number" // that any pack ever had
+
+// A number that no pack ever had: another process may be dropping, in steps, what an earlier one had under it.
 static int next_number(struct br_index *index, MDB_txn *txn, uint32_t *ret_number)
 {
     MDB_cursor *cursor;
-    MDB_val key, value;
-    int rc = mdb_cursor_open(txn, index->tables[PACKS], &cursor);
+    MDB_val key, value, last_key = value_of(LAST_NUMBER, sizeof(LAST_NUMBER) - 1);
+    uint64_t last = 0;
+    int rc = mdb_get(txn, index->tables[INFO], &last_key, &value);
 
+    if (!rc && value.mv_size == 8) {
+        last = br_get_u64(value.mv_data);
+    }
+    rc = rc == MDB_NOTFOUND ? 0 : rc;
+    rc = rc ? rc : mdb_cursor_open(txn, index->tables[PACKS], &cursor);
     if (rc) {
         return rc;
     }
     rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
-    *ret_number = rc || key.mv_size != 4 ? 1 : get_be32(key.mv_data) + 1;
+    if (!rc && key.mv_size == 4) { // of an index that is older than this note
+        last = BR_MAX(last, (uint64_t)get_be32(key.mv_data));
+    }
     mdb_cursor_close(cursor);
+    *ret_number = (uint32_t)last + 1;
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
@@ -739,8 +759,9 @@ static int add_pack(struct br_index *index, MDB_txn *txn, const struct br_index_
     if (rc) {
         return rc == MDB_KEYEXIST ? 0 : rc;
     }
+    rc = put_number(index, txn, LAST_NUMBER, sizeof(LAST_NUMBER) - 1, number);
     MDB_val key = value_of(number_bytes, sizeof(number_bytes)), value = value_of(bytes, sizeof(bytes));
-    rc = mdb_put(txn, index->tables[PACKS], &key, &value, 0);
+    rc = rc ? rc : mdb_put(txn, index->tables[PACKS], &key, &value, 0);
     rc = rc ? rc : put_frames(index, txn, number, directory);
     return rc ? rc : put_chunks(index, txn, number, directory);
 }
@@ -916,15 +937,6 @@ static int drop_large(struct br_index *index, enum table table, const uint32_t *
     return rc;
 }
 
-static int put_number(struct br_index *index, MDB_txn *txn, const void *key_bytes, size_t key_len, uint64_t number)
-{
-    uint8_t bytes[8];
-    MDB_val key = value_of(key_bytes, key_len), value = value_of(bytes, sizeof(bytes));
-
-    br_put_u64(bytes, number);
-    return mdb_put(txn, index->tables[INFO], &key, &value, 0);
-}
-
 static int get_number(struct br_index *index, const void *key_bytes, size_t key_len, uint64_t *ret_number,
                       struct br_err *reterr)
 {
@@ -958,6 +970,34 @@ int br_index_noted(struct br_index *index, char letter, const struct br_uuid *id
 
     note_key(letter, id, key);
     return get_number(index, key, sizeof(key), ret_number, reterr);
+}
+
+int br_index_each_noted(struct br_index *index, char letter,
+                        int (*fn)(void *ctx, const struct br_uuid *id, uint64_t number), void *ctx,
+                        struct br_err *reterr)
+{
+    MDB_val key = value_of(&letter, 1), value;
+    MDB_cursor *cursor;
+    struct br_uuid id;
+    int rc = reading_begin(index, reterr), stop = 0;
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = mdb_cursor_open(index->reading, index->tables[INFO], &cursor);
+    if (!rc) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        while (!rc && !stop && *(const char *)key.mv_data == letter) {
+            if (key.mv_size == 1 + BR_UUID_BYTES && value.mv_size == 8) {
+                memcpy(id.bytes, (const uint8_t *)key.mv_data + 1, BR_UUID_BYTES);
+                stop = fn(ctx, &id, br_get_u64(value.mv_data));
+            }
+            rc = stop ? 0 : mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+        }
+        mdb_cursor_close(cursor);
+    }
+    reading_end(index);
+    return stop ? stop : rc && rc != MDB_NOTFOUND ? index_error(rc, "reading notes", reterr) : 0;
 }
 
 int br_index_note(struct br_index *index, char letter, const struct br_uuid *id, uint64_t number, struct br_err *reterr)

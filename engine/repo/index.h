@@ -130,6 +130,10 @@ BR_MUST_CHECK int br_index_empty(struct br_index *index, struct br_err *reterr);
 BR_MUST_CHECK int br_index_losses(struct br_index *index, uint64_t *ret_losses, struct br_err *reterr);
 BR_MUST_CHECK int br_index_note(struct br_index *index, char letter, const struct br_uuid *id, uint64_t number,
                                 struct br_err *reterr);
+/** br_index_each_noted - each number that was noted under the letter, 0 too; @fn must not use the index; non-zero stops and is returned */
+BR_MUST_CHECK int br_index_each_noted(struct br_index *index, char letter,
+                                      int (*fn)(void *ctx, const struct br_uuid *id, uint64_t number), void *ctx,
+                                      struct br_err *reterr);
 BR_MUST_CHECK int br_index_noted(struct br_index *index, char letter, const struct br_uuid *id, uint64_t *ret_number,
                                  struct br_err *reterr);
 /** br_index_counts - packs and chunks in it */

@@ -4,6 +4,15 @@
 #include <errno.h>
 #include <stdio.h>
 
+int br_lease_held(struct br_repo *repo, const struct br_lease *lease, struct br_err *reterr)
+{
+    int rc = br_lease_ended(repo, lease, reterr);
+
+    return rc > 0 ? br_err_set(reterr, BR_E_BUSY,
+                               "a prune took this run for dead, since it stood still for so long: run it again")
+                  : rc;
+}
+
 #define NAMES_MAX 255u // of one point
 
 static int put(struct br_repo *repo, const char *name, int rc, struct br_buf *bytes, struct br_err *reterr)
@@ -115,8 +124,19 @@ int br_lease_tombstone_of(struct br_repo *repo, const struct br_uuid *volume, co
     if (br_store_is_lost(rc) && reterr) {
         *reterr = err;
     }
-    // What is there and yet no point that could be found is one.
-    return br_store_is_lost(rc) ? rc : rc == -BR_E_NOT_FOUND ? br_lease_ended(repo, &lease, reterr) : 0;
+    if (rc != -BR_E_NOT_FOUND) {
+        return br_store_is_lost(rc) ? rc : 0;
+    }
+    // What is there and yet no point that could be found is one, unless the point was put in between.
+    rc = br_lease_ended(repo, &lease, reterr);
+    if (rc > 0) {
+        rc = br_repo_point(repo, volume, point, &there, NULL, &err);
+        if (br_store_is_lost(rc) && reterr) {
+            *reterr = err;
+        }
+        rc = br_store_is_lost(rc) ? rc : rc == -BR_E_NOT_FOUND;
+    }
+    return rc;
 }
 
 static struct br_uuid name_behind(const struct br_uuid *id, unsigned n)

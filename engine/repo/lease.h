@@ -58,6 +58,11 @@ BR_MUST_CHECK int br_lease_find_point(struct br_repo *repo, const struct br_uuid
 BR_MUST_CHECK int br_lease_given_id(struct br_repo *repo, const struct br_uuid *volume, const struct br_uuid *id,
                                     struct br_uuid *ret_given, struct br_err *reterr);
 /**
+ * br_lease_held - for a run that puts no point of its own, before it ends: 0 nobody has given it up, so all that it counted on is there
+ * Errors: -BR_E_BUSY a prune took it for dead: it begins anew
+ */
+BR_MUST_CHECK int br_lease_held(struct br_repo *repo, const struct br_lease *lease, struct br_err *reterr);
+/**
  * br_lease_give_up - a tombstone at the name of its point: the run can't commit any more
  * Returns 1 when it is there now, 0 when the run had committed, or was given up before.    Durable: yes
  */

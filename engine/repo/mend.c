@@ -495,6 +495,7 @@ int br_mend(const struct br_mend_params *params, struct br_mend_result *ret_resu
         rc = mend_point(m, &params->points[i], i ? &params->points[i - 1] : NULL, reterr);
     }
     rc = rc < 0 ? rc : br_writer_settle(m->writer, reterr);
+    rc = rc < 0 ? rc : br_lease_held(params->repo, &lease, reterr);
     close_all(m);
     if (leased) {
         br_lease_drop(params->repo, &lease);

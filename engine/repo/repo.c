@@ -793,6 +793,7 @@ struct directory_read {
     struct br_store_get gets[2];
     struct br_pack_trailer trailer;
     struct br_pack_key key;
+    bool alone;                    // begins before the end that was read
     struct br_directory directory; // the caller's to free, when result is 0
     struct br_index_pack pack;
     int result;
@@ -816,9 +817,9 @@ static void begin_directory(struct directory_read *read, const struct br_store_a
     read->gets[1] = (struct br_store_get){.buf = read->end.data, .len_bytes = end, .offset_bytes = read->bytes - end};
 }
 
-static void take_gets(struct directory_read *read, unsigned count)
+static void take_gets(struct directory_read *read)
 {
-    for (unsigned g = 0; !read->result && g < count; g++) {
+    for (unsigned g = 0; !read->result && g < 2; g++) {
         read->result = read->gets[g].result;
         read->err = read->gets[g].err;
     }
@@ -850,7 +851,6 @@ static size_t sealed_bytes(const struct directory_read *read)
     return read->trailer.directory_bytes + BR_SEAL_TAG_BYTES;
 }
 
-// Returns 1 when the directory must be read by itself, since it begins before the end that was read.
 static int look_at_ends(const struct br_repo *repo, struct directory_read *read, struct br_err *reterr)
 {
     size_t end = read->gets[1].len_bytes;
@@ -862,33 +862,43 @@ static int look_at_ends(const struct br_repo *repo, struct directory_read *read,
     if (rc < 0 || read->trailer.directory_at >= read->bytes - end) {
         return rc;
     }
-    if (!br_buf_reserve(&read->end, sealed_bytes(read))) {
-        return br_err_set(reterr, BR_E_NOMEM, "a directory");
-    }
-    read->gets[0] = (struct br_store_get){
-        .buf = read->end.data, .len_bytes = sealed_bytes(read), .offset_bytes = read->trailer.directory_at};
-    return 1;
+    read->alone = true;
+    return 0;
 }
 
-static void open_directory(struct directory_read *read, bool alone)
+static int read_alone(const struct br_repo *repo, struct directory_read *read, struct br_err *reterr)
 {
-    size_t from = alone ? 0 : (size_t)(read->trailer.directory_at - (read->bytes - read->gets[1].len_bytes));
+    br_buf_reset(&read->end);
+    return br_buf_reserve(&read->end, sealed_bytes(read))
+               ? br_store_read(&repo->store, read->name, read->trailer.directory_at, read->end.data, sealed_bytes(read),
+                               reterr)
+               : br_err_set(reterr, BR_E_NOMEM, "a directory");
+}
 
+// What read_ends() left of it to do, for one after another: what a trailer says of a directory's length is not proven, and may be very much.
+static void open_directory(const struct br_repo *repo, struct directory_read *read)
+{
+    if (!read->result && read->alone) {
+        read->result = read_alone(repo, read, &read->err);
+    }
     if (!read->result) {
+        size_t from = read->alone ? 0 : (size_t)(read->trailer.directory_at - (read->bytes - read->gets[1].len_bytes));
+
         read->result =
             br_directory_open(&read->trailer, &read->key, read->end.data + from, &read->directory, &read->err);
     }
     if (read->result < 0) {
         br_err_prefix(&read->err, "%s", read->name);
     }
+    br_key_wipe(&read->key.key);
+    br_buf_free(&read->end);
 }
 
-// Of each, its result.
-static void read_directories(const struct br_repo *repo, struct directory_read *reads, size_t count)
+// Of each, its result. Each is given to open_directory() behind it.
+static void read_ends(const struct br_repo *repo, struct directory_read *reads, size_t count)
 {
     struct br_store_ask sizes[DIRECTORIES];
     struct br_store_get *gets[2 * DIRECTORIES];
-    bool alone[DIRECTORIES] = {false};
     size_t asked = 0;
 
     memset(sizes, 0, sizeof(sizes));
@@ -904,24 +914,9 @@ static void read_directories(const struct br_repo *repo, struct directory_read *
         }
     }
     br_store_read_each(&repo->store, gets, asked);
-    asked = 0;
     for (size_t i = 0; i < count; i++) {
-        take_gets(&reads[i], 2);
-        int rc = reads[i].result ? 0 : look_at_ends(repo, &reads[i], &reads[i].err);
-
-        alone[i] = rc > 0;
-        reads[i].result = reads[i].result ? reads[i].result : BR_MIN(rc, 0);
-        if (alone[i]) {
-            memcpy(reads[i].gets[0].name, reads[i].name, sizeof(reads[i].name));
-            gets[asked++] = &reads[i].gets[0];
-        }
-    }
-    br_store_read_each(&repo->store, gets, asked);
-    for (size_t i = 0; i < count; i++) {
-        take_gets(&reads[i], alone[i]);
-        open_directory(&reads[i], alone[i]);
-        br_key_wipe(&reads[i].key.key);
-        br_buf_free(&reads[i].end);
+        take_gets(&reads[i]);
+        reads[i].result = reads[i].result ? reads[i].result : look_at_ends(repo, &reads[i], &reads[i].err);
     }
 }
 
@@ -934,7 +929,8 @@ int br_repo_directory(struct br_repo *repo, const char *name, struct br_director
         return br_err_set(reterr, BR_E_NOMEM, "a directory");
     }
     snprintf(read->name, sizeof(read->name), "%s", name);
-    read_directories(repo, read, 1);
+    read_ends(repo, read, 1);
+    open_directory(repo, read);
     int rc = read->result;
     if (rc < 0 && reterr) {
         *reterr = read->err;
@@ -1014,10 +1010,11 @@ static int take_new(struct refreshing *refreshing)
 {
     int rc = 0;
 
-    read_directories(refreshing->repo, refreshing->reads, refreshing->read_count);
+    read_ends(refreshing->repo, refreshing->reads, refreshing->read_count);
     for (size_t i = 0; i < refreshing->read_count; i++) {
         struct directory_read *read = &refreshing->reads[i];
 
+        open_directory(refreshing->repo, read);
         rc = rc < 0 ? rc : take_directory(refreshing, read);
         if (!read->result) {
             br_directory_free(&read->directory);
@@ -1363,24 +1360,78 @@ int br_repo_put_point(struct br_repo *repo, const struct br_point *point, struct
     return rc < 0 ? rc : still_there(repo, epoch, reterr);
 }
 
-#define RENEW_LETTER     'n'           // in the index: of nobody 1, when any point has one
+#define RENEW_LETTER     'n'           // in the index: of a point that is renewed 1
 #define RENEW_FREE_BYTES (1024 * 1024) // many times what a point is long
 
 static int note_renewing(struct br_repo *repo, const struct br_uuid *id, uint64_t number, struct br_err *reterr)
 {
-    static const struct br_uuid nobody;
-    int rc = br_index_note(repo->index, RENEW_LETTER, id, number, reterr);
-
-    return rc < 0 ? rc : br_index_note(repo->index, RENEW_LETTER, &nobody, number, reterr);
+    return br_index_note(repo->index, RENEW_LETTER, id, number, reterr);
 }
 
 int br_repo_renewing(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr)
 {
-    static const struct br_uuid nobody;
     uint64_t number = 0;
-    int rc = br_index_noted(repo->index, RENEW_LETTER, id ? id : &nobody, &number, reterr);
+    int rc = br_index_noted(repo->index, RENEW_LETTER, id, &number, reterr);
 
     return rc < 0 ? rc : number > 0;
+}
+
+struct cut_renewals {
+    struct br_uuid *ids;
+    size_t count;
+    struct br_err *reterr;
+};
+
+static int take_renewal(void *ctx, const struct br_uuid *id, uint64_t number)
+{
+    struct cut_renewals *cut = ctx;
+
+    if (!number) {
+        return 0;
+    }
+    struct br_uuid *more = reallocarray(cut->ids, cut->count + 1, sizeof(*more));
+    if (!more) {
+        return br_err_set(cut->reterr, BR_E_NOMEM, "the points that were renewed");
+    }
+    cut->ids = more;
+    cut->ids[cut->count++] = *id;
+    return 0;
+}
+
+// One that is there again, or still, is none that is gone.
+static int take_there(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
+{
+    struct cut_renewals *cut = ctx;
+
+    (void)rc;
+    (void)err;
+    for (size_t i = 0; i < cut->count; i++) {
+        if (br_uuid_equal(&cut->ids[i], &point->id)) {
+            cut->ids[i] = cut->ids[--cut->count];
+            break;
+        }
+    }
+    return 0;
+}
+
+int br_repo_cut_renewals(struct br_repo *repo, struct br_uuid **ret_ids, size_t *ret_count, struct br_err *reterr)
+{
+    struct cut_renewals cut = {.reterr = reterr};
+    int rc = br_index_each_noted(repo->index, RENEW_LETTER, take_renewal, &cut, reterr);
+
+    rc = rc < 0 || !cut.count ? rc : br_repo_points(repo, NULL, take_there, &cut, reterr);
+    if (rc < 0) {
+        free(cut.ids);
+        cut = (struct cut_renewals){.ids = NULL};
+    }
+    *ret_ids = cut.ids;
+    *ret_count = cut.count;
+    return BR_MIN(rc, 0);
+}
+
+int br_repo_forget_renewal(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr)
+{
+    return note_renewing(repo, id, 0, reterr);
 }
 
 // Where there is no room for a point, its damaged one is not removed.

@@ -175,11 +175,19 @@ BR_MUST_CHECK int br_repo_put_point(struct br_repo *repo, const struct br_point 
 /**
  * br_repo_renew_point - a point whose object is damaged gets a new one, of which all that it needs is durable already
  * A store puts nothing over anything, so the damaged one is removed first. That is noted in the index before: a run that is cut between the two leaves
- * no point there, and br_repo_renewing() says so. The new object has another hash, which who remembers the old one takes for another (heads.h).
+ * no point there, and br_repo_cut_renewals() says so. The new object has another hash, which who remembers the old one takes for another (heads.h).
  * Errors: as br_repo_put_point(), and those of removing; nothing was changed when it was not allowed, or there is no room
- * br_repo_renewing - 1 a run of this host was cut while it renewed @id (NULL: any point), 0 not
+ * br_repo_renewing - 1 a run of this host was cut while it renewed @id, 0 not
  */
 BR_MUST_CHECK int br_repo_renew_point(struct br_repo *repo, const struct br_point *point, struct br_err *reterr);
 BR_MUST_CHECK int br_repo_renewing(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr);
+/**
+ * br_repo_cut_renewals - points that are gone since a run of this host was cut while it renewed them
+ * @ret_ids  the caller's to free; NULL none
+ * br_repo_forget_renewal - the point is not missed any more
+ */
+BR_MUST_CHECK int br_repo_cut_renewals(struct br_repo *repo, struct br_uuid **ret_ids, size_t *ret_count,
+                                       struct br_err *reterr);
+BR_MUST_CHECK int br_repo_forget_renewal(struct br_repo *repo, const struct br_uuid *id, struct br_err *reterr);
 
 #endif

@@ -99,10 +99,10 @@ rm -r "$T/small"
 # stopped for longer than a grace: it is given up, and the point comes all the same, found by whoever copies, repairs or receives
 given=$T/given
 t_ok blkrep init "$given" --encryption none
-t_random "$T/once" 16M 17
+seq 4500000 >"$T/once" && truncate -s 32M "$T/once" # at level 19 this takes its time
 t_ok blkrep backup "$T/once" "$repo" --json
 once=$(t_json point)
-t_background stopped "$BLKREP" copy "$repo" "$given" "$once" --volume once --compress 19 # which takes seconds
+t_background stopped "$BLKREP" copy "$repo" "$given" "$once" --volume once --compress 19
 t_wait_for 20 bash -c "find '$given/leases' -type f ! -name 'tmp-*' | grep -q ."
 kill -STOP "$T_PID"
 t_ok blkrep prune "$given" --grace 0s

@@ -87,7 +87,7 @@ t_nothing_changed "$out"
 
 # an ordinary user: his own, no set-id bits, and devices are named and left out
 if [[ $owner ]] && command -v setpriv >/dev/null; then
-    chmod 755 "$T"
+    chmod 711 "$(dirname "$T")" && chmod 755 "$T"
     chmod -R a+rX "$repo"
     mkdir -p "$T/his/state"
     chown -R 12345 "$T/his"

@@ -71,6 +71,19 @@ for encryption in none key; do
     is bytes_read_source 0
     is source null
 
+    # a damaged pack of another volume: no repair of this one says that it is needed no more
+    again
+    t_random "$K/another" 1M 99
+    t_ok blkrep backup "$K/another" "$repo" "${key[@]}" --json
+    flip "$(find "$repo/packs" -type f -newer "$K/good/config" -size +900k -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)" 3000
+    repair "$K/source" --volume disk.img
+    t_status 4
+    is points_incomplete 1
+    repair "$K/another"
+    t_status 0
+    is blocks_from_source 16
+    rm -rf "$K/another" "$K/another.blkrep"
+
     # one frame: its 16 blocks are read in the source, all others of the pack are kept
     again
     flip "$repo/${packs[0]}" 3000

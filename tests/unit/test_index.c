@@ -181,6 +181,16 @@ static void a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes
     br_index_close(index);
 }
 
+static uint32_t number_of(struct br_index *index, uint8_t salt_byte)
+{
+    uint8_t salt[BR_SALT_BYTES];
+    uint32_t number = 0;
+
+    memset(salt, salt_byte, sizeof(salt));
+    assert_int_equal(br_index_has_pack(index, salt, &number, NULL), 1);
+    return number;
+}
+
 // What is doomed says so, and is found behind what is not, but before what is not proven.
 static void doomed_packs_are_known_and_come_later(void **state)
 {
@@ -195,16 +205,39 @@ static void doomed_packs_are_known_and_come_later(void **state)
     add(index, 1, 0, 1, BR_CHUNK_BLOCK, false);
     add(index, 2, 0, 1, BR_CHUNK_BLOCK, true);
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
-    assert_true(chunk.pack == 2 && chunk.doomed && chunk.proven);
+    assert_true(chunk.pack == number_of(index, 2) && chunk.doomed && chunk.proven);
     add(index, 4, 0, 1, BR_CHUNK_BLOCK, true);
     add(index, 3, 0, 1, BR_CHUNK_BLOCK, true);
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
-    assert_true(chunk.pack == 3 && !chunk.doomed);
+    assert_true(chunk.pack == number_of(index, 4) && !chunk.doomed);
     assert_true(br_index_avoids(index, salts[0]) && br_index_avoid_count(index) == 2);
     br_index_avoid_none(index);
     assert_false(br_index_avoids(index, salts[0]));
     assert_int_equal(br_index_find(index, &id, &chunk, NULL), 1);
-    assert_true(chunk.pack == 4 && !chunk.doomed);
+    assert_true(chunk.pack == number_of(index, 3) && !chunk.doomed);
+    br_index_close(index);
+}
+
+// A number is never given again: another process may be forgetting, in steps, what had it.
+static void no_number_comes_twice(void **state)
+{
+    (void)state;
+    struct br_index *index = open_index(3);
+    uint32_t first, second, third;
+    add(index, 1, 0, 5, BR_CHUNK_BLOCK, true);
+    first = number_of(index, 1);
+    add(index, 1, 0, 5, BR_CHUNK_BLOCK, true); // known
+    assert_int_equal(br_index_drop(index, &first, 1, NULL), 0);
+    add(index, 2, 0, 5, BR_CHUNK_BLOCK, true);
+    second = number_of(index, 2);
+    assert_int_equal(second, first + 1);
+    assert_int_equal(br_index_drop(index, &second, 1, NULL), 0);
+    br_index_close(index);
+    index = open_index(3);
+    assert_int_equal(br_index_empty(index, NULL), 0);
+    add(index, 3, 0, 5, BR_CHUNK_BLOCK, true);
+    third = number_of(index, 3);
+    assert_int_equal(third, second + 1);
     br_index_close(index);
 }
 
@@ -241,16 +274,15 @@ static void what_other_packs_have_stays_when_some_go(void **state)
 
 #define LARGE_FRAMES 15000u // two chunks each: several transactions
 
-// A child that forgets pack 2, and is killed after a while.
-static void drop_and_be_killed(unsigned after_us)
+// A child that forgets a pack, and is killed after a while.
+static void drop_and_be_killed(uint32_t number, unsigned after_us)
 {
     pid_t child = fork();
     assert_true(child >= 0);
     if (!child) {
         struct br_index *index = open_index(1);
-        const uint32_t two = 2;
         usleep(1000);
-        _exit(br_index_drop(index, &two, 1, NULL) ? 1 : 0);
+        _exit(br_index_drop(index, &number, 1, NULL) ? 1 : 0);
     }
     usleep(after_us);
     kill(child, SIGKILL);
@@ -259,10 +291,18 @@ static void drop_and_be_killed(unsigned after_us)
     assert_true(WIFSIGNALED(status) || !WEXITSTATUS(status));
 }
 
+struct copies {
+    uint32_t kept, dropped;
+    bool in_kept;
+};
+
 static int any_copy(void *ctx, const struct br_index_chunk *chunk)
 {
-    assert_true(chunk->pack == 1 || chunk->pack == 2);
-    return *(unsigned *)ctx |= chunk->pack, 0;
+    struct copies *copies = ctx;
+
+    assert_true(chunk->pack == copies->kept || chunk->pack == copies->dropped);
+    copies->in_kept = copies->in_kept || chunk->pack == copies->kept;
+    return 0;
 }
 
 // Wherever it is cut: what it began to forget is not known by its salt, all of the other pack is there, and forgetting it again ends it.
@@ -273,13 +313,14 @@ static void a_drop_that_is_cut_is_gone_on_with(void **state)
     for (unsigned round = 0; round < 400 && partly < 3; round++) {
         struct br_index *index = open_index(1);
         uint64_t packs, chunks;
-        const uint32_t both[2] = {1, 2};
-        uint32_t number;
+        uint32_t both[2], number;
         assert_int_equal(br_index_empty(index, NULL), 0);
         add(index, 0xa1, 0, 50, BR_CHUNK_BLOCK, true);
         add(index, 0xb2, 50, LARGE_FRAMES, BR_CHUNK_BLOCK, true); // half of the first one's ids, too
+        both[0] = number_of(index, 0xa1);
+        both[1] = number_of(index, 0xb2);
         br_index_close(index);
-        drop_and_be_killed(round % 200 * 500);
+        drop_and_be_killed(both[1], round % 200 * 500);
         index = open_index(1);
         assert_int_equal(br_index_counts(index, &packs, &chunks, NULL), 0);
         uint8_t salt[BR_SALT_BYTES];
@@ -289,9 +330,9 @@ static void a_drop_that_is_cut_is_gone_on_with(void **state)
         partly += packs == 2 && chunks > 100 && chunks < 100 + 2 * LARGE_FRAMES;
         for (unsigned n = 0; n < 100; n++) {
             struct br_chunk_id id = id_of(n);
-            unsigned in = 0;
-            assert_int_equal(br_index_each_copy(index, &id, any_copy, &in, NULL), 0);
-            assert_true(in & 1);
+            struct copies copies = {.kept = both[0], .dropped = both[1]};
+            assert_int_equal(br_index_each_copy(index, &id, any_copy, &copies, NULL), 0);
+            assert_true(copies.in_kept);
         }
         assert_int_equal(br_index_drop(index, both + 1, 1, NULL), 0);
         expect_counts(index, 1, 100);
@@ -438,6 +479,7 @@ int main(void)
         cmocka_unit_test(what_is_in_a_pack_is_found_also_by_the_next_process),
         cmocka_unit_test(a_block_is_found_before_an_overlay_and_what_is_left_when_a_pack_goes),
         cmocka_unit_test(doomed_packs_are_known_and_come_later),
+        cmocka_unit_test(no_number_comes_twice),
         cmocka_unit_test(what_other_packs_have_stays_when_some_go),
         cmocka_unit_test(a_drop_that_is_cut_is_gone_on_with),
         cmocka_unit_test(packs_are_numbered_and_listed_in_order),

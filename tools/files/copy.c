@@ -205,7 +205,7 @@ static int finish(const struct copy *copy, const struct tree_entry *entry, int f
     int os_errno = copy->root && fchownat(fd, name, entry->uid, entry->gid, flags) ? errno : 0;
 
     mode &= os_errno ? 01777 : 07777;
-    if ((!S_ISLNK(entry->mode) && (*name ? fchmodat(fd, name, mode, 0) : fchmod(fd, mode))) ||
+    if ((!S_ISLNK(entry->mode) && (*name ? fchmodat(fd, name, mode, AT_SYMLINK_NOFOLLOW) : fchmod(fd, mode))) ||
         (*name ? utimensat(fd, name, times, AT_SYMLINK_NOFOLLOW) : futimens(fd, times))) {
         os_errno = errno;
     }
@@ -405,11 +405,9 @@ static int finish_folders(struct copy *copy)
 // Only what this run made is in these folders.
 static void remove_folders(const struct copy *copy, const char *to)
 {
-    // What can't be entered can't be emptied, and stays.
-    for (size_t i = 0; i < copy->folder_count; i++) {
-        if (fchmodat(copy->root_fd, i ? copy->folders[i].path : ".", 0700, 0)) {
-            continue;
-        }
+    // What can't be entered can't be emptied, and stays. Root enters all; folders that have got their owners could be exchanged under its path.
+    for (size_t i = 0; !copy->root && i < copy->folder_count; i++) {
+        (void)!fchmodat(copy->root_fd, i ? copy->folders[i].path : ".", 0700, 0);
     }
     for (size_t i = copy->folder_count; i-- > 0;) {
         int fd = open_below(copy, copy->folders[i].path);
@@ -433,6 +431,7 @@ static void remove_folders(const struct copy *copy, const char *to)
 
 static int make_root(struct copy *copy, const struct tree_entry *dir, const char *to, struct br_err *reterr)
 {
+    struct stat st;
     bool fresh;
 
     if (mkdir(to, 0700)) {
@@ -440,6 +439,11 @@ static int make_root(struct copy *copy, const struct tree_entry *dir, const char
                                : br_err_os(reterr, errno, "making %s", to);
     }
     copy->root_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    // Whoever owns the folder that it lies in may have put another one there: what goes into that could be exchanged for a link.
+    if (copy->root_fd >= 0 && (fstat(copy->root_fd, &st) || st.st_uid != geteuid() || st.st_mode & 077)) {
+        return br_err_set(reterr, BR_E_REFUSED, "%s is not the folder that was just made: somebody else has changed it",
+                          to);
+    }
     if (copy->root_fd < 0 || !see(copy, dir, NULL, &fresh) || keep_folder(copy, dir, "")) {
         int rc = copy->root_fd < 0 ? br_err_os(reterr, errno, "opening %s", to)
                                    : br_err_set(reterr, BR_E_NOMEM, "a list of folders");
