@@ -7,6 +7,7 @@
 #include "engine/repo/lease.h"
 #include "tools/audit.h"
 #include "tools/repository.h"
+#include "tools/run_log.h"
 
 static const struct cli_option hold_options[] = {
     {"why", CLI_TEXT, "TEXT", "For people: what it is held for."},
@@ -40,6 +41,8 @@ static int hold_or_not(struct cli *cli, bool hold, struct br_err *reterr)
     struct br_ring *ring = NULL;
     struct repository repository = {0};
     struct br_point point;
+    struct run_log *log = NULL;
+    bool so_already = false;
     char repo[PATH_MAX], word[256], id[BR_UUID_TEXT_BYTES] = "";
     int error = repository_word(cli->args[0], repo, word, reterr);
 
@@ -54,10 +57,12 @@ static int hold_or_not(struct cli *cli, bool hold, struct br_err *reterr)
         json_t *details = json_object();
 
         br_uuid_text(&point.id, id);
+        log = run_log_begin(cli, ring, &repository, true);
+        run_log_stage(log, hold ? "hold" : "unhold");
         error = hold ? put_hold(cli, &repository, &point, reterr)
                      : br_hold_remove(repository.repo, &point.volume, &point.id, reterr);
         if (error == -BR_E_EXISTS || error == -BR_E_NOT_FOUND) {
-            cli_say(cli, "%s: point %.8s is %s", repository.path, id, hold ? "held already" : "not held");
+            so_already = true;
             error = 0;
         }
         json_object_set_new(details, "point", json_string(id));
@@ -72,10 +77,14 @@ static int hold_or_not(struct cli *cli, bool hold, struct br_err *reterr)
     }
     if (!error && !cli->json) {
         cli_print(cli, "%s: point %.8s of %s %s", repository.path, id, point.label,
-                  hold ? "is held: no prune removes it" : "is held no longer");
+                  so_already ? hold ? "is held already" : "is not held"
+                  : hold     ? "is held: no prune removes it"
+                             : "is held no longer");
     }
     cli_report_text(cli, "repository", repository.path[0] ? repository.path : cli->args[0]);
     cli_report_text(cli, "point", *id ? id : NULL);
+    cli_report_bool(cli, "changed", !error && !so_already);
+    run_log_end(log, error);
     repository_close(&repository);
     br_ring_close(ring);
     return error;
@@ -94,6 +103,7 @@ static int unhold_run(struct cli *cli, struct br_err *reterr)
 static const struct cli_field hold_fields[] = {
     {"repository", "text", "Its path."},
     {"point", "text|null", "The id of the point."},
+    {"changed", "boolean", "It was not so already."},
     {NULL, NULL, NULL},
 };
 

@@ -18,6 +18,7 @@ struct key_verb {
     struct cli *cli;
     struct br_ring *ring;
     struct repository repository;
+    struct run_log *log; // of what changes keys; NULL none yet
 };
 
 static int key_open(struct cli *cli, bool read_only, struct key_verb *verb, struct br_err *reterr)
@@ -36,8 +37,15 @@ static int key_open(struct cli *cli, bool read_only, struct key_verb *verb, stru
     return error;
 }
 
-static void key_close(struct key_verb *verb)
+// A run that will write, for the history.
+static void key_begins(struct key_verb *verb)
 {
+    verb->log = run_log_begin(verb->cli, verb->ring, &verb->repository, true);
+}
+
+static void key_close(struct key_verb *verb, int error)
+{
+    run_log_end(verb->log, error);
     repository_close(&verb->repository);
     br_ring_close(verb->ring);
 }
@@ -121,7 +129,7 @@ static int key_list_run(struct cli *cli, struct br_err *reterr)
     cli_report_json(cli, "keys", list.keys);
     cli_report_json(cli, "epochs", error ? json_array() : list_epochs(&verb));
     cli_report_number(cli, "epoch", error ? 0 : br_repo_epoch(verb.repository.repo));
-    key_close(&verb);
+    key_close(&verb, error);
     return error;
 }
 
@@ -194,13 +202,29 @@ static void sheet_text(const struct key_verb *verb, const char *recovery, struct
                   uuid, verb->repository.path, today, recovery, recovery + 36);
 }
 
+// Each line is one of the output: a line end within one would be quoted.
+static void sheet_print(const struct cli *cli, const struct br_buf *text)
+{
+    const char *at = (const char *)text->data, *end = at + text->len;
+
+    while (at < end) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        int len = (int)((stop ? stop : end) - at);
+
+        cli_print(cli, "%.*s", len, at);
+        at += len + 1;
+    }
+}
+
 static int sheet_write(const char *path, const struct br_buf *text, struct br_err *reterr)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int error = 0;
 
     if (fd < 0) {
-        return br_err_os(reterr, errno, "making %s", path);
+        return errno == EEXIST
+                   ? br_err_set(reterr, BR_E_EXISTS, "%s: the sheet with a key is written to a new file", path)
+                   : br_err_os(reterr, errno, "making %s", path);
     }
     if (write(fd, text->data, text->len) != (ssize_t)text->len || fsync(fd)) {
         error = br_err_os(reterr, errno ? errno : EIO, "writing %s", path);
@@ -228,10 +252,11 @@ static int add_recovery(struct key_verb *verb, const struct br_repo_new_key *how
         error = br_err_set(reterr, BR_E_NOMEM, "the recovery sheet");
     }
     error = error || !sheet ? error : sheet_write(sheet, &page, reterr);
+    run_log_stage(error ? NULL : verb->log, "key");
     error = error ? error : br_repo_add_key(verb->repository.repo, &key, ret_id, reterr);
     if (!error && !sheet) {
         cli_report_text(verb->cli, "recovery_key", text);
-        cli_print(verb->cli, "%.*s", (int)page.len, (const char *)page.data);
+        sheet_print(verb->cli, &page);
     }
     if (page.data) {
         br_wipe(page.data, page.capacity);
@@ -246,9 +271,10 @@ static int add_secret(struct key_verb *verb, const struct br_repo_new_key *how, 
 {
     struct repository_secret secret = {0};
     struct br_repo_new_key key = *how;
-    int error = repository_new_secret(verb->cli, &secret, reterr);
+    int error = repository_new_secret(verb->cli, &verb->repository, &secret, reterr);
 
     key.secret = secret.secret;
+    run_log_stage(error ? NULL : verb->log, "key");
     error = error ? error : br_repo_add_key(verb->repository.repo, &key, ret_id, reterr);
     repository_secret_free(&secret);
     return error;
@@ -275,6 +301,9 @@ static int key_add_run(struct cli *cli, struct br_err *reterr)
                     ? br_err_set(reterr, BR_E_USAGE, "a label of at most %u bytes", BR_LABEL_BYTES - 1)
                     : 0;
     error = error ? error : key_open(cli, false, &verb, reterr);
+    if (!error) {
+        key_begins(&verb);
+    }
     error = error ? error : recovery ? add_recovery(&verb, &key, &id, reterr) : add_secret(&verb, &key, &id, reterr);
     if (!error) {
         br_uuid_text(&id, text);
@@ -287,7 +316,7 @@ static int key_add_run(struct cli *cli, struct br_err *reterr)
     } else if (!error && !recovery) {
         cli_print(cli, "%s: key %.8s", verb.repository.path, text);
     }
-    key_close(&verb);
+    key_close(&verb, error);
     return error;
 }
 
@@ -360,14 +389,24 @@ static int search_key(void *ctx, const struct br_repo_key *key, int rc, const st
 static int key_remove_run(struct cli *cli, struct br_err *reterr)
 {
     struct key_search search = {.text = cli->args[1]};
-    struct key_verb verb;
+    struct key_verb verb = {.cli = cli};
     char id[BR_UUID_TEXT_BYTES] = "";
-    int error = key_open(cli, false, &verb, reterr);
+    bool few = strlen(search.text) < 4;
+    int error =
+        few ? br_err_set(reterr, BR_E_USAGE, "a key is named by at least 4 digits of its id: '%s'", search.text) : 0;
 
+    error = error ? error : key_open(cli, false, &verb, reterr);
+    if (error && few) {
+        cli_report_text(cli, "repository", cli->args[0]);
+    }
     error = error ? error : br_repo_keys(verb.repository.repo, search_key, &search, reterr);
-    if (!error && (search.found != 1 || strlen(search.text) < 4)) {
+    if (!error && search.found != 1) {
         error = br_err_set(reterr, search.found > 1 ? BR_E_USAGE : BR_E_NOT_FOUND, "%s key begins with %s",
                            search.found > 1 ? "more than one" : "no", search.text);
+    }
+    if (!error) {
+        key_begins(&verb);
+        run_log_stage(verb.log, "key");
     }
     error = error ? error : br_repo_remove_key(verb.repository.repo, &search.id, reterr);
     if (!error) {
@@ -379,7 +418,7 @@ static int key_remove_run(struct cli *cli, struct br_err *reterr)
         error = key_audit(&verb, "key-remove", id, reterr);
     }
     cli_report_text(cli, "id", *id ? id : NULL);
-    key_close(&verb);
+    key_close(&verb, error);
     return error;
 }
 
@@ -420,6 +459,10 @@ static int key_rotate_run(struct cli *cli, struct br_err *reterr)
     char text[16];
     int error = key_open(cli, false, &verb, reterr);
 
+    if (!error) {
+        key_begins(&verb);
+        run_log_stage(verb.log, "key");
+    }
     error = error ? error : br_repo_rotate(verb.repository.repo, &epoch, reterr);
     if (!error) {
         snprintf(text, sizeof(text), "%" PRIu32, epoch);
@@ -428,7 +471,7 @@ static int key_rotate_run(struct cli *cli, struct br_err *reterr)
         error = key_audit(&verb, "key-rotate", text, reterr);
     }
     cli_report_number(cli, "epoch", error ? 0 : epoch);
-    key_close(&verb);
+    key_close(&verb, error);
     return error;
 }
 
@@ -654,11 +697,19 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
     shredding.reterr = reterr;
     error = error || dry_run ? error : br_hold_each(shredding.verb.repository.repo, refuse_held, &shredding, reterr);
     error = error || dry_run ? error : shred_confirm(&shredding, reterr);
-    struct run_log *log =
-        error || dry_run ? NULL : run_log_begin(cli, shredding.verb.ring, &shredding.verb.repository, true);
-    run_log_stage(log, "shred");
+    if (!error && !dry_run) {
+        key_begins(&shredding.verb);
+    }
+    run_log_stage(shredding.verb.log, "shred");
     error = error || dry_run ? error : shred_do(&shredding, reterr);
     if (shredding.done) {
+        struct br_repo_refreshed gone;
+        struct br_err none = {0};
+
+        // That its packs are gone is no news for the next run.
+        if (br_repo_refresh(shredding.verb.repository.repo, &gone, &none)) {
+            cli_warn(cli, "looking for packs: %s", none.text);
+        }
         repository_removed(cli, &shredding.verb.repository);
     }
     cli_report_number(cli, "epoch", shredding.epoch);
@@ -667,7 +718,6 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
     cli_report_json(cli, "points_lost", error && !shredding.done ? json_array() : shred_tell(&shredding));
     cli_report_number(cli, "packs_removed", shredding.packs_removed);
     cli_report_number(cli, "bytes_removed", shredding.bytes_removed);
-    run_log_end(log, error);
     if (!error && !dry_run) {
         cli_bytes(cli, shredding.bytes_removed, bytes, sizeof(bytes));
         cli_print(cli, "%s: the key of epoch %" PRIu32 " is gone; %zu points with it, %s removed",
@@ -677,7 +727,7 @@ static int key_shred_run(struct cli *cli, struct br_err *reterr)
     }
     free(shredding.lost);
     repository_points_free(&shredding.points);
-    key_close(&shredding.verb);
+    key_close(&shredding.verb, error);
     return error;
 }
 

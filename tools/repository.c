@@ -399,11 +399,10 @@ static int secret_of_key_file(struct cli *cli, const char *path, bool make, stru
     return error;
 }
 
-static int ask_passphrase(bool make, char *line, struct br_err *reterr)
+static int ask_passphrase(const char *question, bool make, char *line, struct br_err *reterr)
 {
     char again[PASSPHRASE_BYTES];
-    int error =
-        secret_from_terminal(make ? "passphrase for the new repository" : "passphrase of the repository", line, reterr);
+    int error = secret_from_terminal(question, line, reterr);
 
     if (!error && make) {
         error = secret_from_terminal("the same again", again, reterr);
@@ -432,7 +431,13 @@ struct secret_source {
     const char *key_file;
     const char *passphrase_file;
     const char *environment;
+    const char *question; // else, on the terminal
 };
+
+#define QUESTION_BYTES (PATH_MAX + 40)
+
+// What was typed for the repository that is open, wiped when one is closed: it may open the one that is written to, too.
+static char typed[PASSPHRASE_BYTES];
 
 static int take_passphrase(struct cli *cli, const struct secret_source *source, bool make,
                            struct repository_secret *secret, struct br_err *reterr)
@@ -452,10 +457,12 @@ static int take_passphrase(struct cli *cli, const struct secret_source *source, 
                     : 0;
         snprintf(secret->passphrase, PASSPHRASE_BYTES, "%s", environment);
     } else {
-        error = ask_passphrase(make, secret->passphrase, reterr);
+        error = ask_passphrase(source->question, make, secret->passphrase, reterr);
+        secret->typed = !error;
     }
     if (!error && !*secret->passphrase) {
-        error = br_err_set(reterr, BR_E_KEY, "the passphrase is empty");
+        error = make ? br_err_set(reterr, BR_E_USAGE, "an empty passphrase would open it to everybody")
+                     : br_err_set(reterr, BR_E_KEY, "the passphrase is empty");
     }
     secret->secret.passphrase = secret->passphrase;
     secret->secret.passphrase_len = strlen(secret->passphrase);
@@ -477,10 +484,11 @@ static int take_secret(struct cli *cli, const struct secret_source *source, bool
                             : take_passphrase(cli, source, make, secret, reterr);
 }
 
-int repository_secret(struct cli *cli, const char *section, bool make, struct repository_secret *ret_secret,
-                      struct br_err *reterr)
+static int secret_for(struct cli *cli, const char *section, const char *question, bool make,
+                      struct repository_secret *ret_secret, struct br_err *reterr)
 {
     struct secret_source source = {
+        .question = question,
         .key_file = cli_text(cli, "key-file"),
         .passphrase_file = cli_text(cli, "passphrase-file"),
         .environment = getenv("BLKREP_PASSPHRASE"),
@@ -493,14 +501,34 @@ int repository_secret(struct cli *cli, const char *section, bool make, struct re
     return take_secret(cli, &source, make, ret_secret, reterr);
 }
 
-int repository_new_secret(struct cli *cli, struct repository_secret *ret_secret, struct br_err *reterr)
+int repository_secret(struct cli *cli, const char *section, bool make, struct repository_secret *ret_secret,
+                      struct br_err *reterr)
 {
+    return secret_for(cli, section, make ? "passphrase for the new repository" : "passphrase of the repository", make,
+                      ret_secret, reterr);
+}
+
+// It goes to a terminal.
+static void ask_of(const char *path, const char *what, char question[QUESTION_BYTES])
+{
+    char quoted[QUESTION_BYTES - 20];
+
+    br_quote(path, quoted, sizeof(quoted));
+    snprintf(question, QUESTION_BYTES, "%s of %s", what, quoted);
+}
+
+int repository_new_secret(struct cli *cli, const struct repository *repository, struct repository_secret *ret_secret,
+                          struct br_err *reterr)
+{
+    char question[QUESTION_BYTES];
     const struct secret_source source = {
+        .question = question,
         .key_file = cli_text(cli, "new-key-file"),
         .passphrase_file = cli_text(cli, "new-passphrase-file"),
         .environment = getenv("BLKREP_NEW_PASSPHRASE"),
     };
 
+    ask_of(repository->path, "new passphrase", question);
     return take_secret(cli, &source, true, ret_secret, reterr);
 }
 
@@ -555,7 +583,7 @@ int repository_secret_hand_on(struct cli *cli, struct br_ring *ring, const char 
     int error = repository_path(cli, word, given, reterr);
 
     *ret_fd = -1;
-    error = error ? error : repository_store(ring, given, false, true, &store, reterr);
+    error = error ? error : repository_store_at(cli, ring, given, false, true, &store, reterr);
     if (error) {
         return error;
     }
@@ -567,7 +595,9 @@ int repository_secret_hand_on(struct cli *cli, struct br_ring *ring, const char 
     if (!config.encrypted) {
         return 0;
     }
-    error = repository_secret(cli, strchr(word, '/') ? NULL : word, false, &secret, reterr);
+    char question[QUESTION_BYTES];
+    ask_of(given, "passphrase", question);
+    error = secret_for(cli, strchr(word, '/') ? NULL : word, question, false, &secret, reterr);
     error = error ? error : secret_to_memory(&secret, ret_fd, reterr);
     if (!error) {
         snprintf(path, sizeof(path), "/proc/self/fd/%d", *ret_fd);
@@ -659,10 +689,13 @@ static bool secret_given(struct cli *cli, const char *section, bool target)
            secret_file(cli, section, "passphrase-file");
 }
 
-static int target_secret(struct cli *cli, const char *section, struct repository_secret *secret, struct br_err *reterr)
+// @ret_same  what was typed for the first repository; untouched: another one
+static int target_secret(struct cli *cli, const char *section, const char *question, struct repository_secret *secret,
+                         bool *ret_same, struct br_err *reterr)
 {
     const struct conf *conf;
     struct secret_source source = {
+        .question = question,
         .key_file = cli_text(cli, "to-key-file"),
         .passphrase_file = cli_text(cli, "to-passphrase-file"),
         .environment = getenv("BLKREP_TO_PASSPHRASE"),
@@ -674,7 +707,27 @@ static int target_secret(struct cli *cli, const char *section, struct repository
         source.passphrase_file = source.key_file ? NULL : conf_get(conf, "repository", section, "passphrase-file");
     }
     bool own = source.key_file || source.passphrase_file || source.environment;
-    return own ? take_secret(cli, &source, false, secret, reterr) : repository_secret(cli, NULL, false, secret, reterr);
+    if (!own && *typed) {
+        own = *ret_same = true;
+        source.environment = typed;
+    }
+    return own ? take_secret(cli, &source, false, secret, reterr)
+               : secret_for(cli, NULL, question, false, secret, reterr);
+}
+
+// With another secret than the one that failed. Takes @params->index_fd.
+static int open_asked(struct cli *cli, const char *question, struct br_repo_params *params,
+                      struct repository *repository, struct repository_secret *secret, struct br_err *reterr)
+{
+    repository_secret_free(secret);
+    int error = secret_for(cli, NULL, question, false, secret, reterr);
+
+    if (error) {
+        close(params->index_fd);
+        return error;
+    }
+    params->secret = secret->secret;
+    return br_repo_open(params, &repository->repo, reterr);
 }
 
 static int open_with_secret(struct cli *cli, const char *word, bool target, struct repository *repository,
@@ -683,28 +736,44 @@ static int open_with_secret(struct cli *cli, const char *word, bool target, stru
     struct repository_secret secret = {0};
     struct br_repo_config config;
     struct br_repo_params params = {.store = repository->store, .index_fd = -1};
-    bool was_encrypted = false;
+    bool was_encrypted = false, same = false;
     int error = br_repo_look(&repository->store, &config, reterr);
 
     error = error ? error : open_states(cli, repository, &config, &was_encrypted, &params.index_fd, reterr);
     const char *section = strchr(word, '/') ? NULL : word;
     bool given = secret_given(cli, section, target);
+    char question[QUESTION_BYTES];
     if (!error && was_encrypted && !config.encrypted) {
         close(params.index_fd);
         error = br_err_set(reterr, BR_E_KEY, "it says that it is not encrypted, and it was when this host saw it last");
+    } else if (!error && !config.encrypted && !target && getenv("BLKREP_PASSPHRASE")) {
+        close(params.index_fd);
+        error = br_err_set(reterr, BR_E_KEY,
+                           "$BLKREP_PASSPHRASE is set, and the repository says that it is not encrypted: unset it, if "
+                           "that is meant");
     } else if (!error && (config.encrypted || given)) {
-        error = target ? target_secret(cli, section, &secret, reterr)
-                       : repository_secret(cli, section, false, &secret, reterr);
+        ask_of(repository->path, "passphrase", question);
+        error = target ? target_secret(cli, section, question, &secret, &same, reterr)
+                       : secret_for(cli, section, question, false, &secret, reterr);
         if (error) {
             close(params.index_fd);
         }
     }
+    int again_fd = same ? fcntl(params.index_fd, F_DUPFD_CLOEXEC, 0) : -1;
     if (!error) {
         params.secret = secret.secret;
         error = br_repo_open(&params, &repository->repo, reterr);
     }
+    if (error == -BR_E_KEY && again_fd >= 0) {
+        params.index_fd = again_fd;
+        error = open_asked(cli, question, &params, repository, &secret, reterr);
+    } else if (again_fd >= 0) {
+        close(again_fd);
+    }
     if (error) {
         br_err_prefix(reterr, "%s", repository->path);
+    } else if (secret.typed) {
+        snprintf(typed, sizeof(typed), "%s", secret.passphrase);
     }
     repository_secret_free(&secret);
     return error;
@@ -875,6 +944,7 @@ void repository_close(struct repository *repository)
     if (repository->store.ops) {
         repository->store.ops->close(repository->store.ctx);
     }
+    br_wipe(typed, sizeof(typed));
     *repository = (struct repository){0};
 }
 
@@ -952,7 +1022,13 @@ int repository_points_of(struct cli *cli, struct repository *repository, const c
 int repository_points(struct cli *cli, struct repository *repository, struct repository_points *ret_points,
                       struct br_err *reterr)
 {
-    return repository_points_of(cli, repository, cli_text(cli, "volume"), ret_points, reterr);
+    const char *volume = cli_text(cli, "volume");
+    int error = repository_points_of(cli, repository, volume, ret_points, reterr);
+
+    // One that does not open may be that volume's.
+    return error || !volume || ret_points->count || ret_points->damaged
+               ? error
+               : br_err_set(reterr, BR_E_NOT_FOUND, "no volume %s in %s", volume, repository->path);
 }
 
 void repository_points_free(struct repository_points *points)

@@ -69,6 +69,7 @@ struct repository_secret {
     struct br_repo_secret secret;
     char *passphrase;
     struct br_key key;
+    bool typed; // on the terminal
 };
 /**
  * repository_secret - from where the options, the environment, the section @section (NULL none) or a person on the terminal give it
@@ -76,8 +77,9 @@ struct repository_secret {
  */
 BR_MUST_CHECK int repository_secret(struct cli *cli, const char *section, bool make,
                                     struct repository_secret *ret_secret, struct br_err *reterr);
-/** repository_new_secret - of a key to be added: --new-key-file, --new-passphrase-file, $BLKREP_NEW_PASSPHRASE, or asked for twice */
-BR_MUST_CHECK int repository_new_secret(struct cli *cli, struct repository_secret *ret_secret, struct br_err *reterr);
+/** repository_new_secret - of a key to be added to @repository: --new-key-file, --new-passphrase-file, $BLKREP_NEW_PASSPHRASE, or asked for twice */
+BR_MUST_CHECK int repository_new_secret(struct cli *cli, const struct repository *repository,
+                                        struct repository_secret *ret_secret, struct br_err *reterr);
 void repository_secret_free(struct repository_secret *secret);
 #define REPOSITORY_RECOVERY_BYTES 80
 /** repository_recovery_draw - a recovery key, and how it is printed: it is given where a passphrase is asked for */
@@ -128,10 +130,10 @@ struct repository_points {
     size_t count;
     size_t damaged; // that do not open
 };
-/** repository_points - those that --volume allows, by the time when they were taken; a damaged one is a warning */
+/** repository_points - those that --volume allows, by the time when they were taken; a damaged one is a warning; -BR_E_NOT_FOUND --volume names none */
 BR_MUST_CHECK int repository_points(struct cli *cli, struct repository *repository,
                                     struct repository_points *ret_points, struct br_err *reterr);
-/** repository_points_of - the same of the volume that @volume names, NULL all, whatever --volume says */
+/** repository_points_of - the same of the volume that @volume names, NULL all, whatever --volume says; there may be none */
 BR_MUST_CHECK int repository_points_of(struct cli *cli, struct repository *repository, const char *volume,
                                        struct repository_points *ret_points, struct br_err *reterr);
 void repository_points_free(struct repository_points *points);

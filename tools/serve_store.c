@@ -111,6 +111,14 @@ static int store_records(struct serve_store *store, const struct br_uuid *reposi
     return error ? error : br_dir_wrap(store->ring, fd, ret_dir, reterr);
 }
 
+// Where it would be is the server's business.
+static int not_made(const struct serve_store *store, struct br_err *reterr)
+{
+    return br_err_set(reterr, BR_E_NOT_FOUND,
+                      "repository %s is not made yet: a client that is an admin here does that (blkrep init)",
+                      store->name);
+}
+
 static int store_open_it(struct serve_store *store, bool write, struct br_store *ret_store, struct br_err *reterr)
 {
     const struct conf *conf = store->serve->conf;
@@ -131,11 +139,11 @@ static int store_open_it(struct serve_store *store, bool write, struct br_store 
 
     error = error ? error : repository_store(store->ring, path, false, !write, &params.store, reterr);
     if (error) {
-        return error;
+        return error == -BR_E_NOT_FOUND && path ? not_made(store, reterr) : error;
     }
     error = br_repo_look(&params.store, &config, reterr);
     if (error == -BR_E_NOT_FOUND) { // none yet: an admin may make one
-        error = 0;
+        error = params.role < BR_ROLE_ADMIN ? not_made(store, reterr) : 0;
     }
     params.repository = config.repository;
     error = error ? error : store_records(store, &config.repository, &params.records, reterr);

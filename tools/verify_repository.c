@@ -311,7 +311,8 @@ static int renew_points(struct verify *verify, struct br_err *reterr)
     struct repository_points there = {0};
     int error = br_repo_points(verify->repository.repo, NULL, take_unopened, &unopened, reterr);
 
-    error = error ? error : repository_points(verify->cli, &verify->other, &there, reterr);
+    error = error ? error
+                  : repository_points_of(verify->cli, &verify->other, cli_text(verify->cli, "volume"), &there, reterr);
     for (size_t i = 0; !error && i < unopened.count; i++) {
         error = renew_unopened(verify, &unopened.points[i], &there, reterr);
     }

@@ -259,6 +259,8 @@ struct unlocking {
     struct br_key master;
     unsigned tried; // keys of a way that the secret is for
     struct br_uuid opened_by;
+    bool damaged; // a key, the first such is
+    struct br_uuid damaged_id;
     struct br_err err;
 };
 
@@ -295,8 +297,13 @@ static int unlock_with(void *ctx, const char *name)
     if (br_store_is_lost(got)) {
         return got;
     }
-    if (got < 0 || br_repo_key_look(name, unlocking->bytes.data, unlocking->bytes.len, &key, &unlocking->err) < 0 ||
-        !br_uuid_equal(&key.repository, unlocking->repository)) {
+    int looked =
+        got < 0 ? got : br_repo_key_look(name, unlocking->bytes.data, unlocking->bytes.len, &key, &unlocking->err);
+    if (looked < 0 && looked != -BR_E_VERSION && looked != -BR_E_NOT_FOUND && !unlocking->damaged) {
+        unlocking->damaged = true;
+        unlocking->damaged_id = id;
+    }
+    if (looked < 0 || !br_uuid_equal(&key.repository, unlocking->repository)) {
         return 0;
     }
     if (!secret_is_for(unlocking->secret, key.way)) {
@@ -331,11 +338,17 @@ static int unlock(struct br_repo *repo, const struct br_repo_config *look, const
         repo->opened_by = unlocking.opened_by;
         rc = 0;
     } else if (!rc) {
-        rc = br_err_set(reterr, BR_E_KEY, "%s",
+        char damaged[BR_UUID_TEXT_BYTES] = "";
+
+        if (unlocking.damaged) {
+            br_uuid_text(&unlocking.damaged_id, damaged);
+        }
+        rc = br_err_set(reterr, BR_E_KEY, "%s%s%.8s%s",
                         unlocking.tried        ? "the passphrase or key file is not one of its keys"
                         : secret->key_file     ? "it has no key that a key file opens"
                         : unlocking.bytes.data ? "it has no key that a passphrase opens"
-                                               : "its keys are gone");
+                                               : "its keys are gone",
+                        *damaged ? "; and key " : "", damaged, *damaged ? " is damaged" : "");
     } else if ((rc == -BR_E_NOMEM || br_store_is_lost(rc)) && unlocking.err.code == -rc && reterr) {
         *reterr = unlocking.err;
     }

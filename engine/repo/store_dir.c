@@ -165,7 +165,7 @@ static int place_of(struct store_dir *store, const char *name, bool make, size_t
     const char *slash = strrchr(name, '/');
 
     if (!name_ok(name)) {
-        return br_err_set(reterr, BR_E_INTERNAL, "not the name of an object: '%s'", name);
+        return br_err_set(reterr, BR_E_USAGE, "not the name of an object: '%s'", name);
     }
     snprintf(path, sizeof(path), "%.*s", slash ? (int)(slash - name) : 0, name);
     *ret_last = slash ? slash + 1 : name;

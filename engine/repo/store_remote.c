@@ -318,7 +318,7 @@ static int set_name(struct br_store_wire *message, const char *name, struct br_e
 {
     return snprintf(message->name, sizeof(message->name), "%s", name) < (int)sizeof(message->name)
                ? 0
-               : br_err_set(reterr, BR_E_INTERNAL, "not the name of an object: '%.100s'", name);
+               : br_err_set(reterr, BR_E_USAGE, "not the name of an object: '%.100s'", name);
 }
 
 static int ask_about(struct remote *remote, enum br_store_wire_type type, const char *name,

@@ -78,6 +78,10 @@ t_json_is objects_damaged 1
 t_stderr_has "keys/${envelope##*/}: is not what it was"
 opens "$recovery"
 t_status 1
+printf x | dd of="$envelope" bs=1 seek=0 conv=notrunc status=none
+opens 'no key of it'
+t_status 1
+t_stderr_has "; and key $(basename "$envelope" | cut -c 1-8) is damaged"
 rm "$envelope"
 t_run blkrep verify "$repo"
 t_status 4
@@ -97,7 +101,8 @@ t_stderr_has "open it with another one"
 t_run blkrep key remove "$repo" 0123456789
 t_status 1
 t_run blkrep key remove "$repo" "${second:0:3}"
-t_status 1
+t_status 2
+t_stderr_has "at least 4 digits"
 t_ok blkrep key remove "$repo" "${second:0:8}"
 t_ok blkrep verify "$repo"
 t_ok blkrep key remove "$repo" "$file"
@@ -114,8 +119,18 @@ t_status 2
 t_run blkrep key add "$repo" --sheet "$T/x"
 t_status 2
 t_run blkrep key add "$repo" --recovery --sheet "$T/sheet"
-t_status 1
+t_status 3
 [[ $("$BLKREP" key list "$repo" | grep -vc ^epoch) -eq 2 ]] || t_fail "a key was added without its sheet"
+# without a sheet it is printed, a line of the page a line
+t_ok blkrep key add "$repo" --recovery
+recovery=$(awk '/recovery key  / { print $3; getline; print $1 }' "$T/out" | tr -d '\n')
+grep -qxE '([0-9a-z]{5}-){10}[0-9a-z]{5}' <<<"$recovery" || t_fail "no recovery key is printed: $recovery"
+opens "$recovery"
+t_status 0
+# each of these is a run for the history
+t_ok blkrep history "$repo" --json
+[[ $(jq -r 'select(.type == "run" and .outcome == "done") | .verb' "$T/out" | grep ^key | sort | uniq -c | xargs) == "4 key add 2 key remove 1 key rotate" ]] ||
+    t_fail "the history lacks what was done to keys"
 BLKREP_PASSPHRASE='wrong' BLKREP_NEW_PASSPHRASE=x t_run blkrep key add "$repo"
 t_status 1
 unset BLKREP_PASSPHRASE
@@ -125,3 +140,6 @@ t_status 1
 t_stderr_has "is not encrypted"
 t_run blkrep key rotate "$T/open"
 t_status 1
+BLKREP_PASSPHRASE=x t_run blkrep points "$T/open"
+t_status 1
+t_stderr_has "unset it, if that is meant"

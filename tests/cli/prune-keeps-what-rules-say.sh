@@ -80,9 +80,17 @@ t_status 2
 t_ok blkrep prune "$repo@${id[11]}" --yes
 [[ $(ids | wc -l) -eq 5 ]] || t_fail "the named point did not go, or others did"
 t_ok blkrep hold "$repo@${id[2]}"
-t_stderr_has "held already"
+t_stdout_has "held already"
 t_ok blkrep unhold "$repo@${id[2]}"
-t_ok blkrep unhold "$repo@${id[2]}"
+t_ok blkrep unhold "$repo@${id[2]}" --json
+t_json_is changed false
+t_ok blkrep history "$repo" --json
+[[ $(jq -r 'select(.type == "run") | .verb' "$T/out" | grep hold | xargs) == "hold hold unhold unhold" ]] || t_fail "the history lacks holds"
+for verb in verify prune points; do
+    t_run blkrep $verb "$repo" --volume disc.img
+    t_status 1
+    t_stderr_has "no volume disc.img in $repo"
+done
 t_ok blkrep prune "$repo" --volume disk.img --keep-last 3
 [[ $(ids | tr '\n' ' ') == "${id[13]} ${id[14]} ${id[15]} " ]] || t_fail "a point that is held no longer stayed"
 all_read

@@ -12,6 +12,10 @@ s_pair boss --role=admin
 s_pair writer
 R=$S_URL/main
 
+s_as writer t_run blkrep init "$R"
+t_status 1
+t_stderr_has "not made yet: a client that is an admin"
+! grep -qF "$T/main" "$T/err" || t_fail "the server's path is told"
 s_as boss t_ok blkrep init "$R"
 s_as boss t_run blkrep init "$R"
 t_status 3
@@ -62,6 +66,7 @@ s_as boss t_ok blkrep key shred "$R" 1 --yes
 for who in boss writer; do # the note is there for whoever asks
     s_as "$who" t_ok blkrep points --json "$R"
     t_json_is points 1
+    [[ $who == writer ]] || t_stderr_lacks "not there any more" # who shredded knows
     s_as "$who" t_ok blkrep verify --data "$R"
 done
 
