@@ -203,7 +203,8 @@ const struct cli_verb cmd_export = {
         "the repository, and every block is proven to be what the source held before it is given out. A block that is missing, damaged, or was "
         "unreadable when the point was made is an I/O error for the client, never zeros. Needs nbdkit.\n\n"
         "It runs until a signal, or the end of --run, and prints READY and the address on a line when clients can come. When it ends, or is killed, they "
-        "lose it, and get errors. A socket is its owner's alone. A port without TLS is on 127.0.0.1, unless --plain says otherwise.\n\n"
+        "lose it, and get errors. A repository behind `blkrep serve` is read as this host's "
+        "client: when its server goes, reads fail until it is there again. A socket is its owner's alone. A port without TLS is on 127.0.0.1, unless --plain says otherwise.\n\n"
         "The plugin, nbdkit-blkrep-plugin.so, can be used by nbdkit alone, with its other filters and options: `nbdkit PLUGIN REPO@POINT`; it takes "
         "the secret from $BLKREP_PASSPHRASE, passphrase-file=FILE or key-file=FILE. In a shell a pair of blkrep and nbdkit ends together, also when "
         "blkrep is killed.",

@@ -164,7 +164,8 @@ const struct cli_verb cmd_mount = {
     .description =
         "Of a file system its files are in DIR, which must be an empty folder; of a disk with partitions those of partition N in DIR/N. Read only unless "
         "--writable; set-id bits and devices count for nothing. The journal of a file system that was in use is replayed as after a power cut, into a "
-        "temporary file: nothing is written to the point, in no case. Only what is looked at is read from the repository, and a damaged block is an I/O error.\n\n"
+        "temporary file: nothing is written to the point, in no case. Only what is looked at is read from the repository, and a damaged block is an I/O error; so "
+        "is everything while the server of a repository behind `blkrep serve` is gone.\n\n"
         "It runs until a signal or `blkrep mount --unmount DIR`, and prints READY and DIR when the files are there. Needs root, nbdkit, nbdfuse (package "
         "libnbd-bin), FUSE and loop devices; no NBD in the kernel. What a mount leaves that was killed is taken away by the next one.",
     .options = mount_options,

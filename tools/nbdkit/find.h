@@ -8,7 +8,7 @@
 #include "tools/repository.h"
 
 struct point_found {
-    char repository[PATH_MAX]; // real path, "" not found
+    char repository[PATH_MAX]; // real path or address, "" not found
     struct br_point point;
     int secret_fd;        // see repository_secret_hand_on()
     struct layout layout; // when it was wanted

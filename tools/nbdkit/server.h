@@ -16,7 +16,7 @@
 #define NBD_SERVER_URI_BYTES (3 * PATH_MAX + 64) // every byte of a path may be %XX
 
 struct nbd_server_params {
-    const char *repository; // its real path
+    const char *repository; // its real path, or address
     const struct br_point *point;
     bool writable; // clients may write; what they write goes to a file that nobody else sees, and is gone at the end
     bool cut_off;  // when blkrep is killed clients lose it at once; else it stays while one is connected
