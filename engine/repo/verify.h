@@ -44,11 +44,13 @@ struct br_repo_verify_result {
     uint64_t points_incomplete; // lack at least one node or chunk
     uint64_t chunks;            // looked up
     uint64_t chunks_missing;
-    uint64_t packs; // read
+    uint64_t trees_lacking; // points of which a node is missing, so that nobody knows how many chunks below it are
+    uint64_t packs;         // read
     uint64_t packs_damaged;
     uint64_t frames_damaged;
     uint64_t packs_proven; // that this host did not write, and of which each chunk was now found to be what its id says
     uint64_t bytes_read;   // of packs
+    uint64_t bytes_stored; // in all packs, read or not
 };
 
 /**
