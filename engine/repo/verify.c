@@ -452,7 +452,7 @@ int br_repo_verify(const struct br_repo_verify_params *params, struct br_repo_ve
     int rc = check_points(&v, reterr);
 
     rc = rc < 0 ? rc : br_index_each_pack(v.index, sum_pack, &v, reterr);
-    if (!rc && !params->data && !params->without_epoch) {
+    if (!rc && !params->data && !params->points_only && !params->without_epoch) {
         rc = br_index_each_pack(v.index, measure_pack, &v, reterr);
     }
     rc = rc < 0 || !params->data ? rc : read_packs(&v, reterr);

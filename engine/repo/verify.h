@@ -24,6 +24,7 @@ struct br_repo_verify_params {
     size_t point_count;
     bool data;            // read packs
     uint64_t share_bytes; // with data: so much of them at least, from where the last such run stopped; 0 all
+    bool points_only;     // of packs not even the length is looked at
     bool every;           // name all that a point lacks, not the first of it alone
     bool lasting;         // what is only in packs that a prune means to delete is missing (br_doomed_avoid())
     uint32_t

@@ -64,6 +64,12 @@ t_status 4
 t_stderr_has "0 of 1 point incomplete, 1 pack and 0 other objects damaged"
 t_stderr_has "blkrep prune removes it"
 rm -rf "$T/unneeded"
+# one that is too short is found without reading, and told of once
+truncate -s -100 "$first_pack"
+t_run blkrep verify "$repo" --json
+t_status 4
+t_json_is points_incomplete 3
+[[ $(grep -c "is not as long as it was" "$T/err") -eq 1 ]] || t_fail "told of more than once, or not at all"
 for point in "$first" "$third"; do
     t_run blkrep verify "$repo@$point"
     t_status 4
