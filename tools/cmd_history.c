@@ -255,7 +255,7 @@ static void run_line(const struct cli *cli, const struct entry *entry)
     if (verify && *text_of(note, "source")) {
         br_quote(text_of(note, "source"), source, sizeof(source));
     }
-    bool read = verify && number_of(json_object_get(note, "figures"), "bytes_read") > 0;
+    bool read = verify && !*source && number_of(json_object_get(note, "figures"), "bytes_read") > 0;
     cli_print(cli, "%-20s  %-10s %-8s %-8s %-8s %8s  %-12s  %s%s%s%s%s%s%s%s", when, verb, outcome, stage, point, took,
               host, subject, read ? " (data read)" : "", *source ? " from " : "", source,
               *text_of(note, "target") ? " -> " : "", *text_of(note, "target") ? target : "",
@@ -349,7 +349,7 @@ const struct cli_verb cmd_history = {
         "blkrep prune removes the notes of old runs, by default those of more than a year ago and all but the 10,000 newest of a host.\n\n"
         "Without REPO, the runs that this host still keeps itself: those that only read, those that go on, and those that died since the last one that "
         "wrote. No run fails, or waits, because it could not be noted.\n\n"
-        "POINT is the first 8 digits of the point that a run was about, - where there was none; STAGE - of one that failed before its first. A verify that "
+        "POINT is the first 8 digits of the point that a run was about, - where there was none; STAGE - of one that failed before its first. A verify without --repair that "
         "read data, and not trees alone, says so behind its subject.",
     .options = history_options,
     .examples = history_examples,
