@@ -19,7 +19,8 @@ static const struct cli_option backup_options[] = {
     {"type", CLI_CHOICE, "incremental|differential|full",
      "full: read and store everything anew, sharing nothing with any other point, so that no damage to these reaches it. differential: all is read, and "
      "what differs from the newest full point is stored, which is its parent then; the first one of a volume is full. Default incremental: "
-     "what differs from the volume's newest point is stored. The new point is whole in any case, and needs no other to be kept."},
+     "what differs from the volume's newest point is stored; the first one of a volume has no parent, and counts as a full one for later differential "
+     "ones, though it may share data with other volumes. The new point is whole in any case, and needs no other to be kept."},
     {"volume", CLI_TEXT, "VOLUME",
      "Continue this volume of the repository: its source's path or the last part of it, or the first digits of its uuid. For a source whose state on this "
      "host was lost, or whose host is a new one: everything is compared once, and what is there already is not stored again. Refused for a source "
@@ -31,10 +32,10 @@ static const struct cli_option backup_options[] = {
     {"extents", CLI_PATH, "FILE",
      "Read only the ranges that FILE names, a line `OFFSET LENGTH` in bytes for each: what something else, a hypervisor "
      "say, knows to have changed since the point that --since names. A share of the rest is read and proven all the "
-     "same (--recheck)."},
+     "same (--recheck). A range that begins behind the source's end is refused."},
     {"since", CLI_TEXT, "POINT",
      "With --extents: the id of the point, or its first digits, that the ranges are changes to. When the volume's "
-     "newest point is another one, everything is compared."},
+     "newest point is another one, everything is compared, with a warning."},
     {"verify", CLI_FLAG, NULL,
      "Afterwards read the source again and the point back, and compare both with what was stored."},
     {"dry-run", CLI_FLAG, NULL, "Read and compare, print what would be stored, change nothing."},
@@ -267,6 +268,12 @@ static int backup_engine(struct backup_run *run, struct br_err *reterr)
         !strcmp(run->result.fallback_reason, "replica-moved")) {
         run->result.fallback_reason = "differential";
     }
+    if (run->result.fallback_reason && !strcmp(run->result.fallback_reason, "extents-of-another-point")) {
+        cli_warn(run->cli,
+                 "point %s is not the one that this one is compared with: the ranges were left aside, all of the "
+                 "source was read",
+                 cli_text(run->cli, "since"));
+    }
     run->counts = br_backup_counts(&run->far);
     run->made = br_backup_point(&run->far) != NULL;
     if (run->made) {
@@ -311,9 +318,10 @@ static void backup_say(const struct backup_run *run)
         return;
     }
     br_uuid_text(&run->point.id, id);
-    cli_print(cli, "%s: point %.8s; %s changed, %s stored, %s read in %s%s%s", run->repository.path, id, changed,
-              stored, read, took, r->verified ? ", verified" : "",
-              r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "");
+    bool first = run->point.type == BR_POINT_INCREMENTAL && br_uuid_is_nil(&run->point.parent);
+    cli_print(cli, "%s: point %.8s%s; %s changed, %s stored, %s read in %s%s%s", run->repository.path, id,
+              first ? ", which has no parent and counts as a full one" : "", changed, stored, read, took,
+              r->verified ? ", verified" : "", r->consistency == BR_CONSISTENCY_NONE ? "; consistency: none" : "");
 }
 
 static int backup_remember(struct backup_run *run, int result, struct br_err *reterr)
@@ -355,7 +363,7 @@ static int backup_extents(struct backup_run *run, struct br_err *reterr)
         return br_err_set(reterr, BR_E_USAGE, "%s has a tracker of its own: --extents is out of place",
                           run->cli->args[0]);
     }
-    return extents_open(path, since, &run->extents, reterr);
+    return extents_open(path, since, run->source.place.object.size_bytes, &run->extents, reterr);
 }
 
 static int backup_open(struct backup_run *run, bool dry_run, struct br_err *reterr)

@@ -266,7 +266,6 @@ static int copy_open(struct copy_run *run, struct br_err *reterr)
     error = error ? error : progress_begin(&run->progress, cli, reterr);
     error = error || dry_run ? error : audit_ready(cli, reterr);
     error = error ? error : place_ring(cli, &run->ring, reterr);
-    run->begun_ns = run->ring ? br_ring_now_ns(run->ring) : 0;
     error = error ? error : repository_open(cli, run->ring, from, true, &run->from, reterr);
     if (error) {
         return error;
@@ -285,6 +284,9 @@ static int copy_run(struct cli *cli, struct br_err *reterr)
     int error = copy_open(&run, reterr);
     bool opened = !error;
 
+    // Behind the opening, which may have waited for passphrases.
+    run.begun_ns = run.ring ? br_ring_now_ns(run.ring) : 0;
+
     run.log = error || cli_flag(cli, "dry-run") ? NULL : run_log_begin(cli, run.ring, &run.to, true);
     error = error ? error : copy_choose(&run, reterr);
     if (!error) {
@@ -300,8 +302,15 @@ static int copy_run(struct cli *cli, struct br_err *reterr)
         char stored[32];
 
         cli_bytes(cli, run.counts.stored_bytes, stored, sizeof(stored));
-        cli_say(cli, "%s: %" PRIu64 " of %zu points copied, %" PRIu64 " were there; %s stored", run.to.path, run.copied,
-                run.count, run.present, stored);
+        if (cli_flag(cli, "dry-run")) {
+            cli_say(cli, "%s: %" PRIu64 " of %zu point%s would be copied, %" PRIu64 " %s there; nothing was stored",
+                    run.to.path, run.count - run.present, run.count, run.count == 1 ? "" : "s", run.present,
+                    run.present == 1 ? "is" : "are");
+        } else {
+            cli_say(cli, "%s: %" PRIu64 " of %zu point%s copied, %" PRIu64 " %s there; %s stored", run.to.path,
+                    run.copied, run.count, run.count == 1 ? "" : "s", run.present, run.present == 1 ? "was" : "were",
+                    stored);
+        }
     }
     free(run.points);
     repository_close(&run.to);

@@ -231,8 +231,10 @@ static void run_line(const struct cli *cli, const struct entry *entry)
 {
     const json_t *note = entry->note;
     uint64_t begun = number_of(note, "begun_unix_ns"), ended = number_of(note, "ended_unix_ns");
+    struct br_uuid id;
     char when[40], took[32] = "", host[100], subject[BR_LABEL_BYTES], source[BR_LABEL_BYTES] = "",
-                   target[BR_LABEL_BYTES] = "", outcome[32], stage[32], verb[32];
+                   target[BR_LABEL_BYTES] = "", outcome[32], stage[32] = "-", verb[32], point[9] = "-";
+    bool verify = !strcmp(text_of(note, "verb"), "verify");
 
     br_time_text(begun, when, sizeof(when));
     if (ended > begun) {
@@ -243,14 +245,21 @@ static void run_line(const struct cli *cli, const struct entry *entry)
     br_quote(text_of(note, "subject"), subject, sizeof(subject));
     br_quote(text_of(note, "target"), target, sizeof(target));
     br_quote(text_of(note, "outcome"), outcome, sizeof(outcome));
-    br_quote(text_of(note, "stage"), stage, sizeof(stage));
+    if (*text_of(note, "stage")) {
+        br_quote(text_of(note, "stage"), stage, sizeof(stage));
+    }
+    if (br_uuid_parse(text_of(note, "point"), &id) && !br_uuid_is_nil(&id)) {
+        snprintf(point, sizeof(point), "%.8s", text_of(note, "point"));
+    }
     br_quote(text_of(note, "verb"), verb, sizeof(verb));
-    if (!strcmp(verb, "verify")) {
+    if (verify && *text_of(note, "source")) {
         br_quote(text_of(note, "source"), source, sizeof(source));
     }
-    cli_print(cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s%s%s%s%s%s%s", when, verb, outcome, stage, took, host, subject,
-              *source ? " from " : "", source, *text_of(note, "target") ? " -> " : "",
-              *text_of(note, "target") ? target : "", *text_of(note, "error") ? "  " : "", text_of(note, "error"));
+    bool read = verify && !*source && number_of(json_object_get(note, "figures"), "bytes_read") > 0;
+    cli_print(cli, "%-20s  %-10s %-8s %-8s %-8s %8s  %-12s  %s%s%s%s%s%s%s%s", when, verb, outcome, stage, point, took,
+              host, subject, read ? " (data read)" : "", *source ? " from " : "", source,
+              *text_of(note, "target") ? " -> " : "", *text_of(note, "target") ? target : "",
+              *text_of(note, "error") ? "  " : "", text_of(note, "error"));
 }
 
 static int history_print(struct history_run *run, struct br_err *reterr)
@@ -271,8 +280,8 @@ static int history_print(struct history_run *run, struct br_err *reterr)
     }
     if (n) {
         qsort(entries, n, sizeof(*entries), begun_order);
-        cli_print(run->cli, "%-20s  %-10s %-8s %-8s %8s  %-12s  %s", "BEGUN", "VERB", "OUTCOME", "STAGE", "TOOK",
-                  "HOST", "SUBJECT");
+        cli_print(run->cli, "%-20s  %-10s %-8s %-8s %-8s %8s  %-12s  %s", "BEGUN", "VERB", "OUTCOME", "STAGE", "POINT",
+                  "TOOK", "HOST", "SUBJECT");
     }
     for (size_t i = 0; i < n; i++) {
         run_line(run->cli, &entries[i]);
@@ -295,7 +304,7 @@ static int history_since(struct history_run *run, struct br_err *reterr)
     }
     // A time is its last moment, a day its end; since means from the beginning.
     run->since_unix_ns -= BR_MIN(run->since_unix_ns, (uint64_t)BR_NS_PER_S - 1);
-    if (strlen(since) == strlen("2026-11-24")) {
+    if (!strchr(since, ':')) {
         run->since_unix_ns -= BR_MIN(run->since_unix_ns, (uint64_t)86399 * BR_NS_PER_S);
     }
     return 0;
@@ -339,7 +348,9 @@ const struct cli_verb cmd_history = {
         "A restore onto a device, or over a file, that was killed leaves a part of the point there: it is shown as died, with its target, on the host that ran it. "
         "blkrep prune removes the notes of old runs, by default those of more than a year ago and all but the 10,000 newest of a host.\n\n"
         "Without REPO, the runs that this host still keeps itself: those that only read, those that go on, and those that died since the last one that "
-        "wrote. No run fails, or waits, because it could not be noted.",
+        "wrote. No run fails, or waits, because it could not be noted.\n\n"
+        "POINT is the first 8 digits of the point that a run was about, - where there was none; STAGE - of one that failed before its first. A verify without --repair that "
+        "read data, and not trees alone, says so behind its subject.",
     .options = history_options,
     .examples = history_examples,
     .see_also = "blkrep-points(1), blkrep-status(1), blkrep-backup(1), blkrep-restore(1), blkrep-prune(1)",

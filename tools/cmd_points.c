@@ -201,9 +201,10 @@ static int points_print(struct cli *cli, const struct repository_points *points,
                                                  : points_time(cli, "since", 0, &since, reterr);
 
     error = error ? error : points_time(cli, "until", UINT64_MAX, &until, reterr);
-    // A day alone means its end; since a day means its beginning.
-    if (!error && since && strlen(cli_text(cli, "since")) == strlen("2026-11-24")) {
-        since -= BR_MIN(since, (uint64_t)86400 * BR_NS_PER_S - 1);
+    // A time is its last moment, a day its end; since means from the beginning.
+    since -= BR_MIN(since, (uint64_t)BR_NS_PER_S - 1);
+    if (!error && since && !strchr(cli_text(cli, "since"), ':')) {
+        since -= BR_MIN(since, (uint64_t)86399 * BR_NS_PER_S);
     }
     for (size_t i = 0; !error && i < points->count; i++) {
         const struct br_point *point = &points->points[i];

@@ -293,10 +293,20 @@ static int prune_choose(struct pruner *pruner, const char *word, struct br_err *
 
 // Telling -----------------------------------------------------------------------------------------------------------------------------
 
+static void print_point(const struct cli *cli, const struct br_retention_point *judged, const char *what)
+{
+    char id[BR_UUID_TEXT_BYTES], when[40], label[BR_LABEL_BYTES];
+
+    br_uuid_text(&judged->point->id, id);
+    br_time_text(judged->when_unix_ns, when, sizeof(when));
+    br_quote(judged->point->label, label, sizeof(label));
+    cli_print(cli, "%-7s  %.8s  %-20s  %s  (%s)", what, id, when, label, judged->rule);
+}
+
 static void show_point(const struct pruner *pruner, const struct br_retention_point *judged)
 {
     struct cli *cli = pruner->cli;
-    char id[BR_UUID_TEXT_BYTES], when[40], label[BR_LABEL_BYTES];
+    char id[BR_UUID_TEXT_BYTES], when[40];
     json_t *event = json_object();
 
     br_uuid_text(&judged->point->id, id);
@@ -308,9 +318,20 @@ static void show_point(const struct pruner *pruner, const struct br_retention_po
     json_object_set_new(event, "keep", json_boolean(judged->keep));
     json_object_set_new(event, "rule", cli_json_text(judged->rule));
     cli_event(cli, event);
-    if (!judged->keep || cli_flag(cli, "dry-run")) {
-        br_quote(judged->point->label, label, sizeof(label));
-        cli_print(cli, "%-6s  %.8s  %-20s  %s  (%s)", judged->keep ? "keep" : "remove", id, when, label, judged->rule);
+    if (cli_flag(cli, "dry-run")) {
+        print_point(cli, judged, judged->keep ? "keep" : "remove");
+    }
+}
+
+// Of a prune that fails, too: what is gone. They go in the order of their choice.
+static void show_removed(const struct pruner *pruner)
+{
+    uint64_t gone = 0;
+
+    for (size_t i = 0; i < pruner->points.count; i++) {
+        if (!pruner->judged[i].keep && gone++ < pruner->result.points_removed) {
+            print_point(pruner->cli, &pruner->judged[i], "removed");
+        }
     }
 }
 
@@ -445,6 +466,7 @@ static int prune_go(struct pruner *pruner, struct br_err *reterr)
     error = error ? error : prune_history(pruner, reterr);
     progress_end(&pruner->progress);
     if (!params.dry_run) {
+        show_removed(pruner);
         error = prune_audit(pruner, error, reterr);
         if (pruner->result.points_removed) {
             repository_removed(cli, &pruner->repository);
@@ -466,10 +488,10 @@ static int prune_run(struct cli *cli, struct br_err *reterr)
     error = error ? error : progress_begin(&pruner.progress, cli, reterr);
     error = error || cli_flag(cli, "dry-run") ? error : audit_ready(cli, reterr);
     error = error ? error : place_ring(cli, &pruner.ring, reterr);
-    if (!error) {
-        pruner.begun_ns = br_ring_now_ns(pruner.ring);
-        error = repository_open(cli, pruner.ring, repo, cli_flag(cli, "dry-run"), &pruner.repository, reterr);
-    }
+    error =
+        error ? error : repository_open(cli, pruner.ring, repo, cli_flag(cli, "dry-run"), &pruner.repository, reterr);
+    // Behind the opening, which may have waited for a passphrase.
+    pruner.begun_ns = pruner.ring ? br_ring_now_ns(pruner.ring) : 0;
     error = error ? error : prune_choose(&pruner, point, reterr);
     error = error ? error : prune_go(&pruner, reterr);
     prune_report(&pruner);

@@ -18,9 +18,12 @@ static const struct cli_option restore_options[] = {
     {"length", CLI_SIZE, "SIZE", "So much of it, rounded up to 64 KiB. Default: to the end."},
     {"delta", CLI_FLAG, NULL,
      "Read TARGET and write only the pages that differ. For a target that holds another version of the same volume."},
-    {"overwrite", CLI_FLAG, NULL, "Accept the loss of what TARGET holds."},
+    {"overwrite", CLI_FLAG, NULL,
+     "Accept the loss of what TARGET holds. Of a file nothing else is asked, at a terminal neither; of a device on which something is recognized, a "
+     "file system say, see --yes."},
     {"dry-run", CLI_FLAG, NULL, "Check what the restore itself would check, print the plan, write nothing."},
-    {"yes", CLI_FLAG, NULL, "Don't ask before a loss that --overwrite names; for scripts."},
+    {"yes", CLI_FLAG, NULL,
+     "With --overwrite onto a device on which something is recognized: don't ask for its name first, which needs a terminal; for scripts."},
     REPOSITORY_OPTIONS,
     {"progress", CLI_NUMBER, "FD", "Write progress as newline-delimited JSON to this open descriptor."},
     {NULL, CLI_FLAG, NULL, NULL},
@@ -292,21 +295,44 @@ static void restore_report(struct restore_run *run, uint64_t ns)
     cli_report_text(cli, "root", known ? text : NULL);
 }
 
+// "128 KiB at 1 MiB of ", or "" of all of the point.
+static void restore_range(const struct restore_run *run, char *text, size_t text_bytes)
+{
+    const struct cli *cli = run->cli;
+    uint64_t from = cli_size(cli, "offset", 0), rest = run->point.size_bytes - from;
+    uint64_t len = BR_MIN(cli_size(cli, "length", UINT64_MAX), rest);
+    char bytes[32], at[32];
+
+    len = BR_MIN(len + (BR_BLOCK_BYTES - len % BR_BLOCK_BYTES) % BR_BLOCK_BYTES, rest);
+    cli_bytes(cli, len, bytes, sizeof(bytes));
+    cli_bytes(cli, from, at, sizeof(at));
+    *text = 0;
+    if (len < run->point.size_bytes) {
+        snprintf(text, text_bytes, "%s at %s of ", bytes, at);
+    }
+}
+
 static void restore_say(const struct restore_run *run, uint64_t ns)
 {
     struct cli *cli = run->cli;
-    char id[BR_UUID_TEXT_BYTES], taken[40], size[32], took[32], data[32];
+    char id[BR_UUID_TEXT_BYTES], taken[40], size[32], took[32], data[32], range[80];
 
     br_uuid_text(&run->point.id, id);
     br_time_text(run->point.taken_unix_ns, taken, sizeof(taken));
     cli_bytes(cli, run->point.size_bytes, size, sizeof(size));
     cli_bytes(cli, run->result.read.data_bytes, data, sizeof(data));
     br_duration_text(ns, took, sizeof(took));
+    restore_range(run, range, sizeof(range));
     if (cli_flag(cli, "dry-run")) {
-        cli_print(cli, "%s: would become point %.8s of %s, taken %s, %s; nothing was written", cli->args[1], id,
-                  run->point.label, taken, size);
+        cli_print(cli, "%s: would %s %spoint %.8s of %s, taken %s, %s; nothing was written",
+                  run->to_stdout ? "standard output" : cli->args[1], run->to_stdout || *range ? "get" : "become", range,
+                  id, run->point.label, taken, size);
+    } else if (*range && !run->to_stdout) {
+        cli_print(cli, "%s: holds %spoint %.8s of %s, taken %s, %s of it data, in %s", run->target, range, id,
+                  run->point.label, taken, data, took);
     } else if (run->to_stdout) {
-        cli_say(cli, "point %.8s of %s, taken %s: %s in %s", id, run->point.label, taken, size, took);
+        cli_say(cli, "%spoint %.8s of %s, taken %s: %s in %s", range, id, run->point.label, taken, *range ? data : size,
+                took);
     } else {
         cli_print(cli, "%s: is point %.8s of %s, taken %s: %s, %s of it data, in %s", run->target, id, run->point.label,
                   taken, size, data, took);

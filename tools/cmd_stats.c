@@ -276,8 +276,9 @@ static int stats_run(struct cli *cli, struct br_err *reterr)
     }
     error = error ? error : progress_begin(&run.progress, cli, reterr);
     error = error ? error : place_ring(cli, &run.ring, reterr);
-    run.begun_ns = run.ring ? br_ring_now_ns(run.ring) : 0;
     error = error ? error : repository_open(cli, run.ring, repo, true, &run.repository, reterr);
+    // Behind the opening, which may have waited for a passphrase.
+    run.begun_ns = run.ring ? br_ring_now_ns(run.ring) : 0;
     error = error ? error : stats_engine(&run, reterr);
     // Shares are rounded down, so the rest can only be too large by a little.
     uint64_t unneeded =

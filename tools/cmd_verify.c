@@ -11,7 +11,7 @@ static const struct cli_option verify_options[] = {
     {"data", CLI_FLAG, NULL,
      "Of a repository: also read all that is stored, and prove that it is what was written. Without it is looked whether everything is there."},
     {"share", CLI_SIZE, "SIZE",
-     "Of a repository: read only so much of what is stored, from where the last such run stopped, so that some runs prove all of it."},
+     "Of a repository: read only so much of what is stored, from where the last such run stopped, so that some runs prove all of it. It goes by whole packs, the last of which may go beyond SIZE. Not with --data, which reads all."},
     {"repair", CLI_TEXT, "FROM",
      "Of a repository: read all of it, and store anew what is missing or damaged. FROM is REPO2, another repository that has copies of its points "
      "(blkrep-copy(1)): what is read there is proven before it is stored, and a point whose own record is damaged is made anew from its copy. Or it is SOURCE, a "
@@ -187,11 +187,12 @@ static const struct cli_field verify_fields[] = {
      "Ranges that the source could not read, the first 64, as objects of offset_bytes and len_bytes; null when there are none, and of a "
      "replica behind a server, whose error text names them."},
     {"seconds", "number", "It took."},
-    {"complete", "boolean", "Of a repository: everything is there that its points need."},
+    {"complete", "boolean",
+     "Of a repository: everything is there that its points need, in packs that are not known to be damaged."},
     {"intact", "boolean|null",
-     "Of a repository: all that was read is what was written; null when nothing was (without --data)."},
+     "Of a repository: all that was read is what was written; null when nothing was (without --data and --share)."},
     {"points", "number", "Of a repository: that were looked at."},
-    {"points_incomplete", "number", "Of them, that lack something, or don't open."},
+    {"points_incomplete", "number", "Of them, that lack something, need anything of a damaged pack, or don't open."},
     {"chunks", "number", "Of a repository: that were looked for."},
     {"chunks_missing", "number", "Of them, that are in no pack."},
     {"packs", "number", "Of a repository: in it."},
@@ -202,6 +203,8 @@ static const struct cli_field verify_fields[] = {
      "Of a repository: keys, epochs, leases, holds, lists, with --data also notes of runs, that were looked at."},
     {"objects_damaged", "number", "Of them, that are not what was written, or gone; each is also a warning."},
     {"bytes_read", "number", "Of a repository: from its packs."},
+    {"bytes_stored", "number", "Of a repository: in all its packs, read or not."},
+    {"share", "boolean", "Of a repository: only a share of that was read."},
     {"bytes_repaired", "number", "Of a repository: stored anew, with --repair."},
     {"source", "text|null",
      "Where --repair took that from: the path of SOURCE, or of REPO2; null when nothing had to be repaired."},
@@ -232,7 +235,7 @@ const struct cli_verb cmd_verify = {
         "A replica behind blkrep serve is read by its server, as long as both keep the connection; the date of that proof is not kept.\n\n"
         "`blkrep sync --verify` also reads the source again.\n\n"
         "Of a repository it is looked whether all is there that its points need (complete); with --data all of it is read too, and whether it is what "
-        "was written is told apart (intact). Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
+        "was written is told apart (intact); a point that needs anything of a pack that turned out to be damaged is incomplete, and named. Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
         "does. Keys, epochs, leases, holds and lists are looked at too, with --data also the notes of history: a recovery key that does not open any "
         "more is told of by whichever key opens the repository. Exit status 4 when anything is missing or damaged, each point, pack and object named. After --repair it is 0 when every point is whole again; damaged "
         "packs, which no point needs any more, go with the next blkrep prune. What could not be repaired is named, by point and range.\n\n"

@@ -73,7 +73,7 @@ static int parse_line(char *line, uint64_t *ret_offset, uint64_t *ret_len)
     return errno || *end || *ret_offset > INT64_MAX || *ret_len > INT64_MAX ? -1 : 1;
 }
 
-static int read_lines(FILE *file, const char *path, struct extents *extents, struct br_err *reterr)
+static int read_lines(FILE *file, const char *path, uint64_t size_bytes, struct extents *extents, struct br_err *reterr)
 {
     char *line = NULL;
     size_t room = 0;
@@ -87,6 +87,10 @@ static int read_lines(FILE *file, const char *path, struct extents *extents, str
         number++;
         if (found < 0) {
             rc = br_err_set(reterr, BR_E_USAGE, "%s: line %lu is not OFFSET LENGTH in bytes", path, number);
+        } else if (found && len && offset >= size_bytes) {
+            rc = br_err_set(reterr, BR_E_USAGE,
+                            "%s: line %lu begins behind the source's end: are these the ranges of another disk?", path,
+                            number);
         } else if (found && len) {
             rc = br_extent_map_mark(&extents->map, offset, len, reterr);
         }
@@ -98,7 +102,8 @@ static int read_lines(FILE *file, const char *path, struct extents *extents, str
     return rc;
 }
 
-int extents_open(const char *path, const char *since, struct extents **ret_extents, struct br_err *reterr)
+int extents_open(const char *path, const char *since, uint64_t size_bytes, struct extents **ret_extents,
+                 struct br_err *reterr)
 {
     static const struct br_tracker_ops ops = {
         .changed = extents_changed, .mark = extents_mark, .settle = extents_settle, .distrust = extents_distrust};
@@ -113,7 +118,7 @@ int extents_open(const char *path, const char *since, struct extents **ret_exten
     } else {
         extents->tracker = (struct br_tracker){.name = "extents", .ops = &ops, .ctx = extents};
         snprintf(extents->since, sizeof(extents->since), "%s", since);
-        rc = read_lines(file, path, extents, reterr);
+        rc = read_lines(file, path, size_bytes, extents, reterr);
     }
     if (file) {
         fclose(file);

@@ -14,10 +14,11 @@ struct extents;
  * extents_open - read the file
  * @since  the version (a point's id, or its first digits) that the ranges are changes to; with any other one everything is compared, for the
  *         reason "extents-of-another-point"
- * Errors: -BR_E_USAGE names the line that is no range; those of the file
+ * @size_bytes  of the source: a range that begins behind it is another disk's
+ * Errors: -BR_E_USAGE names the line that is no range, or none of this source; those of the file
  * Owner: extents_close()
  */
-BR_MUST_CHECK int extents_open(const char *path, const char *since, struct extents **ret_extents,
+BR_MUST_CHECK int extents_open(const char *path, const char *since, uint64_t size_bytes, struct extents **ret_extents,
                                struct br_err *reterr);
 /** extents_close - NULL is fine */
 void extents_close(struct extents *extents);

@@ -29,6 +29,8 @@ struct verify {
     struct source_end source; // the same
     uint32_t *damaged;        // packs, ascending
     size_t damaged_count;
+    const struct br_point *points; // that are looked at
+    bool *lacking;                 // of each of them, before damaged packs are left out
     struct br_objects_checked objects;
     uint64_t repaired_bytes;
     uint64_t renewed;           // points whose object was damaged
@@ -50,6 +52,14 @@ static void verify_bad(void *ctx, const char *what)
     }
 }
 
+static void verify_bad_without(void *ctx, const char *what)
+{
+    char text[700];
+
+    snprintf(text, sizeof(text), "%.600s, when damaged packs don't count", what);
+    verify_bad(ctx, text);
+}
+
 static void verify_show(struct verify *verify, const char *phase, uint64_t done, uint64_t total)
 {
     struct progress_sample sample = {
@@ -68,6 +78,15 @@ static void verify_on_progress(void *ctx, const struct br_repo_verify_progress *
     if (at->reading) {
         verify_show(ctx, "read", at->done, at->total);
     }
+}
+
+// Of what was named, the rest in one line.
+static void verify_named(struct verify *verify)
+{
+    if (verify->named > VERIFY_NAMED) {
+        cli_warn(verify->cli, "and %u more", verify->named - VERIFY_NAMED);
+    }
+    verify->named = 0;
 }
 
 // What was mended, and from where; null and 0 where nothing was.
@@ -107,35 +126,61 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
     cli_report_number(cli, "objects", verify->objects.objects);
     cli_report_number(cli, "objects_damaged", verify->objects.damaged);
     cli_report_number(cli, "bytes_read", result->bytes_read);
+    cli_report_number(cli, "bytes_stored", result->bytes_stored);
+    cli_report_bool(cli, "share", cli_text(cli, "share") != NULL);
     cli_report_number(cli, "bytes_repaired", verify->repaired_bytes);
     repair_report(verify);
     cli_report_number(cli, "rolled_back", verify->repository.rolled_back);
+}
+
+static int verify_failed(const struct verify *verify, const struct br_repo_verify_result *result, struct br_err *reterr)
+{
+    uint64_t packs = result->packs_damaged, others = verify->objects.damaged;
+    char lack[120] = "", cure[120] = "";
+
+    if (result->chunks_missing || result->trees_lacking) {
+        snprintf(lack, sizeof(lack), " (%" PRIu64 " block%s, and parts of %" PRIu64 " tree%s, are missing or damaged)",
+                 result->chunks_missing, result->chunks_missing == 1 ? "" : "s", result->trees_lacking,
+                 result->trees_lacking == 1 ? "" : "s");
+    }
+    if (result->points_incomplete && !cli_text(verify->cli, "repair")) {
+        snprintf(cure, sizeof(cure), "; blkrep verify --repair REPO2, which has copies, or --repair SOURCE mends it");
+    } else if (!result->points_incomplete && packs && !cli_text(verify->cli, "volume")) {
+        snprintf(cure, sizeof(cure), "; no point needs what is damaged: blkrep prune removes it");
+    }
+    return br_err_set(reterr, BR_E_VERIFY,
+                      "%.150s: %" PRIu64 " of %" PRIu64 " point%s incomplete%s, %" PRIu64 " pack%s and %" PRIu64
+                      " other object%s damaged%s",
+                      verify->repository.path, result->points_incomplete, result->points,
+                      result->points == 1 ? "" : "s", lack, packs, packs == 1 ? "" : "s", others,
+                      others == 1 ? "" : "s", cure);
 }
 
 static int verify_verdict(struct verify *verify, const struct br_repo_verify_result *result, bool data, uint64_t ns,
                           struct br_err *reterr)
 {
     struct cli *cli = verify->cli;
-    const char *path = verify->repository.path;
     bool complete = !result->points_incomplete, intact = !result->packs_damaged;
-    char took[32], read[32];
+    bool part = cli_text(cli, "share") && result->bytes_read < result->bytes_stored;
+    char took[32], read[32], stored[32], what[150];
 
     verify_report(verify, result, complete, data, intact, ns);
-    if (verify->named > VERIFY_NAMED) {
-        cli_warn(cli, "and %u more", verify->named - VERIFY_NAMED);
-    }
+    verify_named(verify);
     if (!complete || !intact || verify->objects.damaged) {
-        return br_err_set(reterr, BR_E_VERIFY,
-                          "%s: %" PRIu64 " of %" PRIu64 " points are incomplete (%" PRIu64 " blocks missing), %" PRIu64
-                          " packs and %" PRIu64 " other objects damaged",
-                          path, result->points_incomplete, result->points, result->chunks_missing,
-                          result->packs_damaged, verify->objects.damaged);
+        return verify_failed(verify, result, reterr);
     }
     br_duration_text(ns, took, sizeof(took));
     cli_bytes(cli, result->bytes_read, read, sizeof(read));
-    cli_print(cli, "%s: %" PRIu64 " point%s complete%s%s%s, in %s", path, result->points,
-              result->points == 1 ? "" : "s", data ? "; all that is stored, " : "; not read (see --data)",
-              data ? read : "", data ? ", is intact" : "", took);
+    cli_bytes(cli, result->bytes_stored, stored, sizeof(stored));
+    if (!data) {
+        snprintf(what, sizeof(what), "not read (see --data)");
+    } else if (part) {
+        snprintf(what, sizeof(what), "%s of %s of packs read, intact; the next share goes on from there", read, stored);
+    } else {
+        snprintf(what, sizeof(what), "all that is stored, %s, is intact", read);
+    }
+    cli_print(cli, "%s: %" PRIu64 " point%s complete; %s, in %s", verify->repository.path, result->points,
+              result->points == 1 ? "" : "s", what, took);
     return 0;
 }
 
@@ -388,11 +433,27 @@ static int note_cut(struct verify *verify, struct repository_points *points, str
     return error;
 }
 
+// What is in packs that are damaged does not last.
+static int avoid_damaged(struct verify *verify, struct br_err *reterr)
+{
+    struct br_index *index = br_repo_index_of(verify->repository.repo);
+    struct br_index_pack pack;
+    int error = 0;
+
+    br_index_avoid_none(index);
+    for (size_t i = 0; !error && i < verify->damaged_count; i++) {
+        const uint8_t(*salt)[BR_SALT_BYTES] = (const uint8_t(*)[BR_SALT_BYTES])pack.salt;
+
+        error = br_index_pack_of(index, verify->damaged[i], &pack, reterr);
+        error = error ? error : br_index_avoid(index, salt, 1, reterr);
+    }
+    return error;
+}
+
 // Is every point whole without what is damaged? Of all volumes, since a pack may be of any.
 static int look_again(struct verify *verify, struct repository_points *all, struct br_repo_verify_result *result,
                       struct br_err *reterr)
 {
-    struct br_index *index = br_repo_index_of(verify->repository.repo);
     int error = repository_points_of(verify->cli, &verify->repository, NULL, all, reterr);
 
     if (!error && all->count) {
@@ -410,22 +471,57 @@ static int look_again(struct verify *verify, struct repository_points *all, stru
         .cancel = &cli_cancel,
     };
     struct br_repo_verify_result again;
-    struct br_index_pack pack;
 
-    br_index_avoid_none(index);
-    for (size_t i = 0; !error && i < verify->damaged_count; i++) {
-        const uint8_t(*salt)[BR_SALT_BYTES] = (const uint8_t(*)[BR_SALT_BYTES])pack.salt;
-
-        error = br_index_pack_of(index, verify->damaged[i], &pack, reterr);
-        error = error ? error : br_index_avoid(index, salt, 1, reterr);
-    }
-    verify->named = 0;
+    error = error ? error : avoid_damaged(verify, reterr);
+    verify_named(verify);
     error = error ? error : br_repo_verify(&params, &again, reterr);
     if (!error) {
         result->points = again.points;
         result->points_incomplete = again.points_incomplete;
         result->chunks_missing = again.chunks_missing;
+        result->trees_lacking = again.trees_lacking;
     }
+    return error;
+}
+
+static void verify_lacking(void *ctx, const struct br_point *point)
+{
+    struct verify *verify = ctx;
+
+    verify->lacking[point - verify->points] = true;
+}
+
+// Which of the other points need a damaged pack? Nothing is read for this but trees.
+static int look_without(struct verify *verify, struct repository_points *points, struct br_repo_verify_result *result,
+                        struct br_err *reterr)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < points->count; i++) {
+        if (!verify->lacking[i]) {
+            points->points[kept++] = points->points[i];
+        }
+    }
+    points->count = kept;
+    const struct br_repo_verify_params params = {
+        .repo = verify->repository.repo,
+        .points = points->points,
+        .point_count = points->count,
+        .points_only = true,
+        .lasting = true,
+        .bad = verify_bad_without,
+        .ctx = verify,
+        .cancel = &cli_cancel,
+    };
+    struct br_repo_verify_result without = {0};
+
+    verify_named(verify);
+    int error =
+        verify->short_of_memory ? br_err_set(reterr, BR_E_NOMEM, "the damaged packs") : avoid_damaged(verify, reterr);
+    error = error ? error : br_repo_verify(&params, &without, reterr);
+    result->points_incomplete += without.points_incomplete;
+    result->chunks_missing += without.chunks_missing;
+    result->trees_lacking += without.trees_lacking;
     return error;
 }
 
@@ -553,13 +649,19 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
         qsort(points.points, points.count, sizeof(*points.points), by_volume);
     }
     error = error ? error : note_cut(verify, &points, reterr);
+    verify->points = points.points;
+    verify->lacking = calloc(points.count + 1, sizeof(*verify->lacking));
+    if (!error && !verify->lacking) {
+        error = br_err_set(reterr, BR_E_NOMEM, "the points");
+    }
     const struct br_repo_verify_params params = {
         .repo = verify->repository.repo,
         .points = points.points,
         .point_count = points.count,
         .data = data,
         .share_bytes = cli_text(cli, "share") ? BR_MAX(cli_size(cli, "share", 0), 1u) : 0,
-        .damaged = repair ? verify_damaged : NULL,
+        .incomplete = verify_lacking,
+        .damaged = verify_damaged,
         .bad = verify_bad,
         .progress = verify_on_progress,
         .ctx = verify,
@@ -571,6 +673,8 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
     progress_end(&verify->progress);
     if (!error && repair && wants_repair(verify, &points, &result)) {
         error = verify_repair(verify, &points, &result, reterr);
+    } else if (!error && verify->damaged_count) {
+        error = look_without(verify, &points, &result, reterr);
     }
     // Both have been warned of.
     result.points += points.damaged;
@@ -631,9 +735,7 @@ static int verify_point(struct verify *verify, const char *word, struct br_err *
     result.chunks_missing = bad_blocks;
     result.bytes_read = progress.store_bytes;
     verify_report(verify, &result, whole, true, whole, ns);
-    if (verify->named > VERIFY_NAMED) {
-        cli_warn(cli, "and %u more", verify->named - VERIFY_NAMED);
-    }
+    verify_named(verify);
     br_uuid_text(&point.id, id);
     if (error == -BR_E_CORRUPT || error == -BR_E_NOT_FOUND || error == -BR_E_TRUNCATED) {
         char why[sizeof(reterr->text)];
@@ -668,6 +770,9 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
     if (!error && repair && cli_text(cli, "share")) {
         error = br_err_set(reterr, BR_E_USAGE, "a repair reads all: --share is out of place");
     }
+    if (!error && cli_flag(cli, "data") && cli_text(cli, "share")) {
+        error = br_err_set(reterr, BR_E_USAGE, "--data reads all, --share a part of it: give one of them");
+    }
     error = error ? error : repair_look(&verify, reterr);
     error = error ? error : place_ring(cli, &verify.ring, reterr);
     error = error ? error : repository_open(cli, verify.ring, repo, !repair, &verify.repository, reterr);
@@ -688,6 +793,7 @@ int verify_repository(struct cli *cli, const char *repo, const char *point, stru
     }
     run_log_end(verify.log, error);
     free(verify.damaged);
+    free(verify.lacking);
     source_end_close(&verify.source, false);
     repository_close(&verify.other);
     repository_close(&verify.repository);

@@ -36,7 +36,8 @@ enum br_exit {
     X(USAGE, EINVAL, BR_EXIT_USAGE, "wrong usage", "see blkrep VERB --help")                                        \
     X(CONFIG, EINVAL, BR_EXIT_USAGE, "configuration error", "correct what is named; see blkrep.conf(5)")            \
     X(NOT_FOUND, ENOENT, BR_EXIT_FAILED, "not found", "check the name")                                             \
-    X(PERMISSION, EACCES, BR_EXIT_FAILED, "permission denied", "run as a user that may access the object named")    \
+    X(PERMISSION, EACCES, BR_EXIT_FAILED, "permission denied",                                                      \
+      "run as a user that may access the object named; nobody can write to a read-only file system")                \
     X(UNSUPPORTED, EOPNOTSUPP, BR_EXIT_FAILED, "not supported here", "see blkrep doctor, or choose another way")    \
     X(REFUSED, EPERM, BR_EXIT_REFUSED, "refused for safety", "read what is named before overriding")                \
     X(SOURCE_IN_USE, EBUSY, BR_EXIT_REFUSED, "the source can change while it is read",                              \
@@ -59,7 +60,8 @@ enum br_exit {
       "run blkrep sync again to complete it")                                                                       \
     X(TRANSITION, ESTALE, BR_EXIT_REFUSED, "the replica is between two versions", "run blkrep finish REPLICA")      \
     X(VERIFY, EILSEQ, BR_EXIT_VERIFY, "verification failed",                                                        \
-      "find out why what is named differs; then make the replica anew (--force-full), or a point (--type full)")    \
+      "find out why what is named differs; then make the replica anew (--force-full), mend the repository"          \
+      " (blkrep verify REPO --repair REPO2 or SOURCE), or make a point anew (--type full)")                         \
     X(CORRUPT, EILSEQ, BR_EXIT_VERIFY, "damaged data",                                                              \
       "the object named can't be trusted; get it again from its origin")                                            \
     X(TRUNCATED, EILSEQ, BR_EXIT_VERIFY, "the stream ends too early", "get the stream again, whole")                \
@@ -81,8 +83,8 @@ enum br_exit {
       "run again when the disk is less busy, or allow a longer freeze")                                             \
     X(FREEZE_DEADLINE, ETIMEDOUT, BR_EXIT_FAILED, "the freeze did not end in time and was undone",                  \
       "run again when the disk is less busy, or allow a longer freeze")                                             \
-    X(HOOK, ECANCELED, BR_EXIT_FAILED, "a hook failed",                                                             \
-      "look at its own messages; without before-snapshot in the volume's section no hook is run")                   \
+    X(HOOK, ECANCELED, BR_EXIT_FAILED, "a hook or a command failed",                                                \
+      "look at its own messages; a hook is named by the volume's section, a command by --run")                      \
     X(CANCELLED, ECANCELED, BR_EXIT_FAILED, "stopped by a signal", "run again to go on from what is durable")       \
     X(EXISTS, EEXIST, BR_EXIT_REFUSED, "exists already", "choose another name, or use what is there")               \
     X(KEY, EACCES, BR_EXIT_FAILED, "no key at hand opens the repository",                                           \

@@ -85,7 +85,8 @@ static int take_node(void *ctx, const struct br_chunk_id *id, struct br_err *ret
     int rc = br_index_find(v->index, id, &chunk, reterr);
 
     return rc > 0 && !counts(v, &chunk)
-               ? br_err_set(reterr, BR_E_NOT_FOUND, "a node is in a pack that a prune means to delete")
+               ? br_err_set(reterr, BR_E_NOT_FOUND,
+                            "a part of its tree is only in a pack that is damaged, or that a prune means to delete")
                : BR_MIN(rc, 0);
 }
 
@@ -189,6 +190,7 @@ static int check_point(struct verifying *v, size_t at, struct br_err *reterr)
     tell_lacking(v);
     if (rc == -BR_E_NOT_FOUND || rc == -BR_E_CORRUPT || rc == -BR_E_TRUNCATED || rc == -BR_E_VERSION) {
         v->missing++;
+        v->result->trees_lacking++;
         snprintf(v->text, sizeof(v->text), "point %02x%02x%02x%02x of %.200s: %.300s", point->id.bytes[0],
                  point->id.bytes[1], point->id.bytes[2], point->id.bytes[3], point->label, err.text);
         bad(v);
@@ -374,7 +376,7 @@ static int sum_pack(void *ctx, const struct br_index_pack *pack)
 {
     struct verifying *v = ctx;
 
-    v->progress.total += pack->bytes;
+    v->result->bytes_stored += pack->bytes;
     return 0;
 }
 
@@ -412,11 +414,10 @@ static int read_packs(struct verifying *v, struct br_err *reterr)
     uint64_t from = 0;
     int rc = br_frames_open(v->params->repo, VERIFY_FRAMES, &v->frames, reterr);
 
-    v->progress = (struct br_repo_verify_progress){.reading = true};
+    v->progress = (struct br_repo_verify_progress){.reading = true, .total = v->result->bytes_stored};
     rc =
         rc < 0 ? rc : br_proof_open(v->params->repo, v->params->points, v->params->point_count, &reading.proof, reterr);
     rc = rc < 0 ? rc : br_index_noted(v->index, 'v', &nobody, &from, reterr);
-    rc = rc < 0 ? rc : br_index_each_pack(v->index, sum_pack, v, reterr);
     reading.from = reading.next = (uint32_t)from;
     if (v->params->share_bytes) {
         v->progress.total = BR_MIN(v->progress.total, v->params->share_bytes);
@@ -449,7 +450,9 @@ int br_repo_verify(const struct br_repo_verify_params *params, struct br_repo_ve
 
     *ret_result = (struct br_repo_verify_result){0};
     int rc = check_points(&v, reterr);
-    if (!rc && !params->data && !params->without_epoch) {
+
+    rc = rc < 0 ? rc : br_index_each_pack(v.index, sum_pack, &v, reterr);
+    if (!rc && !params->data && !params->points_only && !params->without_epoch) {
         rc = br_index_each_pack(v.index, measure_pack, &v, reterr);
     }
     rc = rc < 0 || !params->data ? rc : read_packs(&v, reterr);

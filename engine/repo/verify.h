@@ -24,6 +24,7 @@ struct br_repo_verify_params {
     size_t point_count;
     bool data;            // read packs
     uint64_t share_bytes; // with data: so much of them at least, from where the last such run stopped; 0 all
+    bool points_only;     // of packs not even the length is looked at
     bool every;           // name all that a point lacks, not the first of it alone
     bool lasting;         // what is only in packs that a prune means to delete is missing (br_doomed_avoid())
     uint32_t
@@ -44,11 +45,13 @@ struct br_repo_verify_result {
     uint64_t points_incomplete; // lack at least one node or chunk
     uint64_t chunks;            // looked up
     uint64_t chunks_missing;
-    uint64_t packs; // read
+    uint64_t trees_lacking; // points of which a node is missing, so that nobody knows how many chunks below it are
+    uint64_t packs;         // read
     uint64_t packs_damaged;
     uint64_t frames_damaged;
     uint64_t packs_proven; // that this host did not write, and of which each chunk was now found to be what its id says
     uint64_t bytes_read;   // of packs
+    uint64_t bytes_stored; // in all packs, read or not
 };
 
 /**

@@ -46,6 +46,7 @@ t_random_at "$v" 700000 5000 51
 printf '\n# nothing\n' >"$T/extents"
 backup --extents "$T/extents" --since "${point[0]}" --recheck 0
 [[ $(t_json fallback_reason) == extents-of-another-point ]] || t_fail "extents of another point were taken"
+t_stderr_has "the ranges were left aside"
 t_random_at "$v" 900000 5000 52
 backup --extents "$T/extents" --since "${point[n - 1]}"
 [[ $(t_json tracker_caught) == true ]] || t_fail "a range that was left out was not found"
@@ -55,6 +56,10 @@ for line in 'x 5' '5' '-1 5' '5 5 5' '99999999999999999999 1'; do
     t_status 2
     t_stderr_has "line 1 is not OFFSET LENGTH"
 done
+printf '0 5\n1300000 5\n' >"$T/extents"
+t_run blkrep backup "$v" "$repo" --extents "$T/extents" --since "${point[n - 1]}"
+t_status 2
+t_stderr_has "line 2 begins behind the source's end"
 t_run blkrep backup "$v" "$repo" --extents "$T/extents"
 t_status 2
 backup --type full
@@ -70,6 +75,8 @@ restored $((n - 1)) "$(date -u -d tomorrow +%FT%TZ)"
 [[ $("$BLKREP" points "$repo" | wc -l) -eq $((n + 1)) ]] || t_fail "points does not list all"
 [[ $("$BLKREP" points "$repo" --tag second | tail -n +2 | wc -l) -eq 1 ]] || t_fail "a tag does not find its point"
 [[ $("$BLKREP" points "$repo" --volume volume --since "$(date -u +%F)" | tail -n +2 | wc -l) -eq $n ]] || t_fail "today's points are not found"
+[[ $("$BLKREP" points "$repo" --since "$(jq -rs 'map(select(.type == "point"))[-1].taken' <("$BLKREP" points "$repo" --json))" | tail -n +2 | wc -l) -ge 1 ]] || t_fail "since the second of the newest point it is not there"
+[[ $("$BLKREP" points "$repo" --since "$(date -u +%F)Z" | tail -n +2 | wc -l) -eq $n ]] || t_fail "since a day, in UTC"
 [[ $("$BLKREP" points "$repo" --until 2001-01-01 | wc -l) -eq 0 ]] || t_fail "points of another century"
 
 [[ $(t_json_of '[.host, .source, .tracker] | join(" ")' | head -n 1) == "$(uname -n) $v scan" ]] || t_fail "a point does not say where it comes from"
@@ -77,7 +84,12 @@ restored $((n - 1)) "$(date -u -d tomorrow +%FT%TZ)"
 # to a pipe, a range, and only what differs
 "$BLKREP" restore "$repo@${point[0]}" - 2>/dev/null | cmp - "$T/is.0" || t_fail "the pipe got something else"
 cp "$T/is.5" "$T/range"
+t_ok blkrep restore "$repo@${point[0]}" "$T/range" --overwrite --offset 64K --length 128K --dry-run
+t_stdout_has "would get 128 KiB at 64.0 KiB of point"
+t_ok blkrep restore "$repo@${point[0]}" - --dry-run
+t_stdout_has "standard output: would get point"
 t_ok blkrep restore "$repo@${point[0]}" "$T/range" --overwrite --offset 64K --length 128K
+t_stdout_has "holds 128 KiB at 64.0 KiB of point"
 cp "$T/is.5" "$T/wanted"
 dd if="$T/is.0" of="$T/wanted" bs=64K skip=1 seek=1 count=2 conv=notrunc status=none
 t_file_equal "$T/wanted" "$T/range"

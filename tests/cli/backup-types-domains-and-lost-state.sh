@@ -40,6 +40,13 @@ parent_is "${point[5]}"
 t_ok blkrep points "$repo" --json
 [[ $(jq -r 'select(.type == "point") | "\(.number) \(.pointtype)"' "$T/out" | tr '\n' ,) == "1 full,2 incremental,3 differential,4 incremental,5 differential,6 full,7 differential," ]] || t_fail "other types"
 
+# a first incremental one counts as full, and says so
+cp "$v" "$T/other"
+t_ok blkrep backup "$T/other" "$repo"
+t_stdout_has "which has no parent and counts as a full one"
+t_ok blkrep backup "$T/other" "$repo" --type differential --json
+[[ $(t_json parent) == $("$BLKREP" points "$repo" --volume other --json | jq -r 'select(.type == "point" and .pointtype == "incremental") | .id') ]] || t_fail "a differential one below another"
+
 # the state is lost: a new volume, and a word of warning; or the old one, of which nothing is stored twice
 volume=$(t_ok blkrep backup "$v" "$repo" --json && t_json volume)
 n=$((n + 1)) && cp "$v" "$T/is.7" && point[7]=$("$BLKREP" points "$repo" --json | jq -r 'select(.type == "point" and .number == 8) | .id')

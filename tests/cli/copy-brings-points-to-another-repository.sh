@@ -48,6 +48,8 @@ backup
 
 t_ok blkrep copy "$repo" "$second" --to-key-file "$T/key" --dry-run --json
 t_json_is copied 0
+t_ok blkrep copy "$repo" "$second" --to-key-file "$T/key" --dry-run
+t_stderr_has "points would be copied, 0 are there; nothing was stored"
 [[ $("$BLKREP" points "$second" --key-file "$T/key" 2>/dev/null | wc -l) -eq 0 ]] || t_fail "a dry run copied"
 copy "${point[0]}"
 t_json_is copied 1

@@ -41,8 +41,16 @@ h --since "$(date -u -d tomorrow +%FT%TZ)"
 [[ ! -s $T/runs ]] || t_fail "since tomorrow"
 t_ok blkrep history "$repo" --key-file "$T/key"
 t_stdout_has "BEGUN"
-grep -q -- '->.*""' "$T/out" && t_fail "a target that is none"
+grep -q '""' "$T/out" && t_fail "a target, a source or a stage that is none"
+grep -q "backup  *done  *commit  *${point:0:8} " "$T/out" || t_fail "no point of a backup"
+grep -q "backup  *failed  *-  *- " "$T/out" || t_fail "a stage of a run that had none"
+t_stdout_lacks "(data read)"
 [[ $(wc -l <"$T/out") -eq 5 ]] || t_fail "not a line for each run"
+
+t_ok blkrep verify "$repo" --key-file "$T/key" --data
+t_ok blkrep history "$repo" --key-file "$T/key"
+t_stdout_has "$repo (data read)"
+rm "$(grep -l '"verify"' "$BLKREP_STATE"/repositories/*/runs/* | xargs ls -t | head -n 1)"
 
 # killed while it scans: held up by a limit on what it stores
 t_random "$v" 8M 2

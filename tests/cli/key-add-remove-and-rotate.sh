@@ -9,6 +9,27 @@ repo=$T/repo v=$T/volume
 t_random "$v" 1M 1
 export BLKREP_PASSPHRASE='the first'
 t_ok blkrep init "$repo"
+t_stdout_has "blkrep key add $repo --recovery"
+# a recovery key with the repository itself; with a key file too, and where the passphrase is asked for once
+t_run blkrep init "$T/r" --sheet "$T/x"
+t_status 2
+t_run blkrep init "$T/r" --encryption none --recovery
+t_status 2
+touch "$T/x"
+t_run blkrep init "$T/r" --recovery --sheet "$T/x"
+t_status 3
+[[ ! -e $T/r/config ]] || t_fail "a repository without the sheet that was asked for"
+rm "$T/x"
+t_ok blkrep init "$T/r" --recovery --sheet "$T/x" --json
+[[ $(t_json recovery) != null ]] || t_fail "no id of the recovery key"
+t_ok blkrep init "$T/r2" --recovery --key-file "$T/r2.key" --json
+again=$(t_json recovery_key)
+t_ok blkrep key list "$T/r2" --key-file "$T/r2.key"
+t_stdout_has "recovery key"
+for r in "r $(awk '/recovery key/ { print $3; getline; print $1 }' "$T/x" | tr -d '\n')" "r2 $again"; do
+    BLKREP_PASSPHRASE=${r#* } t_ok blkrep points "$T/${r%% *}"
+done
+rm -r "$T/r" "$T/r2" "$T/r2.key" "$T/x"
 t_ok blkrep backup "$v" "$repo"
 cp "$v" "$T/is.1"
 

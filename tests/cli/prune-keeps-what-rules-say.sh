@@ -59,6 +59,7 @@ diff "$T/wanted" "$T/would" >&2 || t_fail "the rules keep other points"
 [[ $(ids | wc -l) -eq 16 ]] || t_fail "a dry run removed points"
 before=$(stored)
 t_ok blkrep prune "$repo" --volume disk.img --keep-last 2 --keep-daily 4
+[[ $(grep -c '^removed  ' "$T/out") -eq 10 ]] || t_fail "not a line for each point that went"
 [[ $(stored) -lt $before ]] || t_fail "no space came back: $before KiB before, $(stored) after"
 ids | sort | diff "$T/wanted" - >&2 || t_fail "the prune did not do what its dry run said"
 t_ok blkrep points "$repo" --volume other.img --json
@@ -149,6 +150,7 @@ printf 'x' | dd of="$file" bs=1 seek=100 conv=notrunc status=none
 t_run blkrep prune "$repo" --keep-last 9
 t_status 4
 t_stderr_has "--remove-damaged"
+t_stdout_lacks "removed"
 t_ok blkrep prune "$repo" --keep-last 9 --remove-damaged --yes
 [[ ! -e $file ]] || t_fail "the damaged point is still there"
 all_read

@@ -30,6 +30,16 @@ t_le "$(du -sb "$repo/packs" | cut -f1)" $(($(t_json bytes_read) + 2000000)) "by
 t_ok blkrep verify "$repo@$first"
 t_run blkrep verify "$T/volume" --data
 t_status 2
+# a share says how much of all it was
+t_run blkrep verify "$repo" --data --share 1M
+t_status 2
+t_ok blkrep verify "$repo" --share 1M
+t_stdout_has "of packs read, intact; the next share goes on from there"
+t_ok blkrep verify "$repo" --share 1M --json
+t_json_is share true
+t_le "$(t_json bytes_read)" "$(($(t_json bytes_stored) - 1))" "bytes of a share"
+t_ok blkrep verify "$repo" --share 100M
+t_stdout_has "all that is stored"
 
 # a byte of data: only reading finds it
 first_pack=$(head -n 1 <<<"$first_packs")
@@ -38,10 +48,28 @@ printf 'damaged' | dd of="$first_pack" bs=1 seek=4000000 conv=notrunc status=non
 t_ok blkrep verify "$repo"
 t_run blkrep verify "$repo" --data --json
 t_status 4
-t_json_is complete true
 t_json_is intact false
 t_json_is packs_damaged 1
 t_stderr_has "${first_pack#"$repo/"}"
+# the points that need anything of that pack are incomplete, and named; the cure too
+t_json_is complete false
+t_json_is points_incomplete 3
+for point in "$first" "$second" "$third"; do t_stderr_has "point ${point:0:8} of"; done
+t_stderr_lacks "${full:0:8}"
+t_stderr_has "blkrep verify --repair REPO2, which has copies, or --repair SOURCE mends it"
+t_ok cp -r "$repo" "$T/unneeded"
+for point in "$first" "$second" "$third"; do rm "$T/unneeded/points/"*"/${point//-/}"; done
+t_run blkrep verify "$T/unneeded" --data --accept-rollback
+t_status 4
+t_stderr_has "0 of 1 point incomplete, 1 pack and 0 other objects damaged"
+t_stderr_has "blkrep prune removes it"
+rm -rf "$T/unneeded"
+# one that is too short is found without reading, and told of once
+truncate -s -100 "$first_pack"
+t_run blkrep verify "$repo" --json
+t_status 4
+t_json_is points_incomplete 3
+[[ $(grep -c "is not as long as it was" "$T/err") -eq 1 ]] || t_fail "told of more than once, or not at all"
 for point in "$first" "$third"; do
     t_run blkrep verify "$repo@$point"
     t_status 4
