@@ -192,7 +192,8 @@ static const struct cli_field verify_fields[] = {
     {"intact", "boolean|null",
      "Of a repository: all that was read is what was written; null when nothing was (without --data and --share)."},
     {"points", "number", "Of a repository: that were looked at."},
-    {"points_incomplete", "number", "Of them, that lack something, need anything of a damaged pack, or don't open."},
+    {"points_incomplete", "number", "Of them, that lack something, or don't open."},
+    {"points_damaged", "number", "Of the others, that need something of a pack that is damaged; each is named."},
     {"chunks", "number", "Of a repository: that were looked for."},
     {"chunks_missing", "number", "Of them, that are in no pack."},
     {"packs", "number", "Of a repository: in it."},
@@ -235,7 +236,7 @@ const struct cli_verb cmd_verify = {
         "A replica behind blkrep serve is read by its server, as long as both keep the connection; the date of that proof is not kept.\n\n"
         "`blkrep sync --verify` also reads the source again.\n\n"
         "Of a repository it is looked whether all is there that its points need (complete); with --data all of it is read too, and whether it is what "
-        "was written is told apart (intact); a point that needs anything of a pack that turned out to be damaged is incomplete, and named. Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
+        "was written is told apart (intact); each point that needs anything of a pack that turned out to be damaged is named. Of one point, REPO@POINT, every block is read and compared with what the point says, as a restore "
         "does. Keys, epochs, leases, holds and lists are looked at too, with --data also the notes of history: a recovery key that does not open any "
         "more is told of by whichever key opens the repository. Exit status 4 when anything is missing or damaged, each point, pack and object named. After --repair it is 0 when every point is whole again; damaged "
         "packs, which no point needs any more, go with the next blkrep prune. What could not be repaired is named, by point and range.\n\n"

@@ -29,6 +29,8 @@ struct verify {
     struct source_end source; // the same
     uint32_t *damaged;        // packs, ascending
     size_t damaged_count;
+    uint64_t points_damaged;       // of the complete ones, those that need a damaged pack
+    uint64_t blocks_damaged;       // of these
     const struct br_point *points; // that are looked at
     bool *lacking;                 // of each of them, before damaged packs are left out
     struct br_objects_checked objects;
@@ -118,6 +120,7 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
     cli_report_json(cli, "intact", data ? json_boolean(intact) : json_null());
     cli_report_number(cli, "points", result->points);
     cli_report_number(cli, "points_incomplete", result->points_incomplete);
+    cli_report_number(cli, "points_damaged", verify->points_damaged);
     cli_report_number(cli, "chunks", result->chunks);
     cli_report_number(cli, "chunks_missing", result->chunks_missing);
     cli_report_number(cli, "packs", verify->repository.refreshed.packs);
@@ -136,23 +139,29 @@ static void verify_report(struct verify *verify, const struct br_repo_verify_res
 static int verify_failed(const struct verify *verify, const struct br_repo_verify_result *result, struct br_err *reterr)
 {
     uint64_t packs = result->packs_damaged, others = verify->objects.damaged;
-    char lack[120] = "", cure[120] = "";
+    bool needed = result->points_incomplete || verify->points_damaged;
+    char lack[120] = "", need[80] = "", cure[120] = "";
 
-    if (result->chunks_missing || result->trees_lacking) {
+    if (verify->points_damaged) {
+        snprintf(need, sizeof(need), ", %" PRIu64 "%s need what is damaged", verify->points_damaged,
+                 result->points_incomplete ? " more" : "");
+    }
+    if (result->chunks_missing || verify->blocks_damaged || result->trees_lacking) {
         snprintf(lack, sizeof(lack), " (%" PRIu64 " block%s, and parts of %" PRIu64 " tree%s, are missing or damaged)",
-                 result->chunks_missing, result->chunks_missing == 1 ? "" : "s", result->trees_lacking,
+                 result->chunks_missing + verify->blocks_damaged,
+                 result->chunks_missing + verify->blocks_damaged == 1 ? "" : "s", result->trees_lacking,
                  result->trees_lacking == 1 ? "" : "s");
     }
-    if (result->points_incomplete && !cli_text(verify->cli, "repair")) {
+    if (needed && !cli_text(verify->cli, "repair")) {
         snprintf(cure, sizeof(cure), "; blkrep verify --repair REPO2, which has copies, or --repair SOURCE mends it");
-    } else if (!result->points_incomplete && packs && !cli_text(verify->cli, "volume")) {
+    } else if (!needed && packs && !cli_text(verify->cli, "volume")) {
         snprintf(cure, sizeof(cure), "; no point needs what is damaged: blkrep prune removes it");
     }
     return br_err_set(reterr, BR_E_VERIFY,
-                      "%.150s: %" PRIu64 " of %" PRIu64 " point%s incomplete%s, %" PRIu64 " pack%s and %" PRIu64
+                      "%.150s: %" PRIu64 " of %" PRIu64 " point%s incomplete%s%s, %" PRIu64 " pack%s and %" PRIu64
                       " other object%s damaged%s",
                       verify->repository.path, result->points_incomplete, result->points,
-                      result->points == 1 ? "" : "s", lack, packs, packs == 1 ? "" : "s", others,
+                      result->points == 1 ? "" : "s", need, lack, packs, packs == 1 ? "" : "s", others,
                       others == 1 ? "" : "s", cure);
 }
 
@@ -519,9 +528,9 @@ static int look_without(struct verify *verify, struct repository_points *points,
     int error =
         verify->short_of_memory ? br_err_set(reterr, BR_E_NOMEM, "the damaged packs") : avoid_damaged(verify, reterr);
     error = error ? error : br_repo_verify(&params, &without, reterr);
-    result->points_incomplete += without.points_incomplete;
-    result->chunks_missing += without.chunks_missing;
+    verify->points_damaged = without.points_incomplete;
     result->trees_lacking += without.trees_lacking;
+    verify->blocks_damaged = without.chunks_missing;
     return error;
 }
 

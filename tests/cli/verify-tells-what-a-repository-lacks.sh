@@ -51,9 +51,11 @@ t_status 4
 t_json_is intact false
 t_json_is packs_damaged 1
 t_stderr_has "${first_pack#"$repo/"}"
-# the points that need anything of that pack are incomplete, and named; the cure too
-t_json_is complete false
-t_json_is points_incomplete 3
+# complete is another question; the points that need anything of that pack are named, and the cure too
+t_json_is complete true
+t_json_is points_incomplete 0
+t_json_is points_damaged 3
+t_stderr_has "0 of 4 points incomplete, 3 need what is damaged"
 for point in "$first" "$second" "$third"; do t_stderr_has "point ${point:0:8} of"; done
 t_stderr_lacks "${full:0:8}"
 t_stderr_has "blkrep verify --repair REPO2, which has copies, or --repair SOURCE mends it"
@@ -68,7 +70,7 @@ rm -rf "$T/unneeded"
 truncate -s -100 "$first_pack"
 t_run blkrep verify "$repo" --json
 t_status 4
-t_json_is points_incomplete 3
+t_json_is points_damaged 3
 [[ $(grep -c "is not as long as it was" "$T/err") -eq 1 ]] || t_fail "told of more than once, or not at all"
 for point in "$first" "$third"; do
     t_run blkrep verify "$repo@$point"
