@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/audit.h"
@@ -49,7 +50,7 @@ static int init_hand_on(struct cli *cli, const struct repository_secret *secret,
         return 0;
     }
     *ret_fd = memfd_create("passphrase", MFD_CLOEXEC);
-    if (*ret_fd < 0 ||
+    if (*ret_fd < 0 || fchmod(*ret_fd, 0600) ||
         write(*ret_fd, secret->passphrase, strlen(secret->passphrase)) != (ssize_t)strlen(secret->passphrase)) {
         return br_err_os(reterr, errno ? errno : EIO, "memory for the passphrase");
     }

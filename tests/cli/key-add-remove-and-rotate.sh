@@ -21,6 +21,7 @@ t_status 3
 [[ ! -e $T/r/config ]] || t_fail "a repository without the sheet that was asked for"
 rm "$T/x"
 t_ok blkrep init "$T/r" --recovery --sheet "$T/x" --json
+t_stderr_lacks "others may read"
 [[ $(t_json recovery) != null ]] || t_fail "no id of the recovery key"
 t_ok blkrep init "$T/r2" --recovery --key-file "$T/r2.key" --json
 again=$(t_json recovery_key)
