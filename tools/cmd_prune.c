@@ -68,9 +68,8 @@ struct pruner {
     uint64_t begun_ns;
     struct repository_points points;
     struct br_retention_point *judged; // all of points, in another order
-    struct br_point *damaged;          // volume and id
-    size_t damaged_count;
-    struct br_uuid *cut; // points that are gone since their repair was cut
+    struct repository_points damaged;  // volume and id
+    struct br_uuid *cut;               // points that are gone since their repair was cut
     size_t cut_count;
     struct br_point *remove;
     size_t remove_count;
@@ -175,13 +174,7 @@ static int take_damaged(void *ctx, const struct br_point *point, int rc, const s
         *pruner->reterr = *err; // can't be read now, which says nothing of it
         return rc;
     }
-    struct br_point *more = reallocarray(pruner->damaged, pruner->damaged_count + 1, sizeof(*more));
-    if (!more) {
-        return br_err_set(pruner->reterr, BR_E_NOMEM, "the damaged points");
-    }
-    pruner->damaged = more;
-    pruner->damaged[pruner->damaged_count++] = *point;
-    return 0;
+    return repository_points_add(&pruner->damaged, point, pruner->reterr);
 }
 
 static int prune_judge(struct pruner *pruner, const struct br_retention *rules, struct br_err *reterr)
@@ -247,15 +240,15 @@ static int prune_damaged(struct pruner *pruner, struct br_err *reterr)
             "verify --repair REPO2 or copy, or give them up with --remove-damaged",
             pruner->repository.path, pruner->cut_count);
     }
-    if (!error && pruner->damaged_count && !cli_flag(pruner->cli, "remove-damaged")) {
+    if (!error && pruner->damaged.count && !cli_flag(pruner->cli, "remove-damaged")) {
         return br_err_set(
             reterr, BR_E_CORRUPT,
             "%s: %zu points don't open, so nobody knows what they need and nothing is deleted: get them back, "
             "or give them up with --remove-damaged",
-            pruner->repository.path, pruner->damaged_count);
+            pruner->repository.path, pruner->damaged.count);
     }
-    if (!error && pruner->damaged_count && !cli_flag(pruner->cli, "dry-run")) {
-        snprintf(question, sizeof(question), "%zu points that don't open are removed for ever.", pruner->damaged_count);
+    if (!error && pruner->damaged.count && !cli_flag(pruner->cli, "dry-run")) {
+        snprintf(question, sizeof(question), "%zu points that don't open are removed for ever.", pruner->damaged.count);
         error = cli_confirm(pruner->cli, "remove", question, reterr);
     }
     return error;
@@ -276,7 +269,7 @@ static int prune_choose(struct pruner *pruner, const char *word, struct br_err *
     if (error) {
         return error;
     }
-    pruner->remove = calloc(pruner->points.count + pruner->damaged_count + 1, sizeof(*pruner->remove));
+    pruner->remove = calloc(pruner->points.count + pruner->damaged.count + 1, sizeof(*pruner->remove));
     if (!pruner->remove) {
         return br_err_set(reterr, BR_E_NOMEM, "the points");
     }
@@ -285,8 +278,8 @@ static int prune_choose(struct pruner *pruner, const char *word, struct br_err *
             pruner->remove[pruner->remove_count++] = *pruner->judged[i].point;
         }
     }
-    for (size_t i = 0; i < pruner->damaged_count; i++) {
-        pruner->remove[pruner->remove_count++] = pruner->damaged[i];
+    for (size_t i = 0; i < pruner->damaged.count; i++) {
+        pruner->remove[pruner->remove_count++] = pruner->damaged.points[i];
     }
     return 0;
 }
@@ -498,7 +491,7 @@ static int prune_run(struct cli *cli, struct br_err *reterr)
     run_log_end(pruner.log, error);
     repository_points_free(&pruner.points);
     free(pruner.judged);
-    free(pruner.damaged);
+    repository_points_free(&pruner.damaged);
     free(pruner.cut);
     free(pruner.remove);
     repository_close(&pruner.repository);

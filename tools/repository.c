@@ -967,6 +967,20 @@ static bool is_volume(const struct br_point *point, const char *text)
            (strlen(text) >= 4 && !strncmp(uuid, text, strlen(text)));
 }
 
+int repository_points_add(struct repository_points *points, const struct br_point *point, struct br_err *reterr)
+{
+    if (!(points->count & (points->count - 1))) {
+        void *more = realloc(points->points, (points->count ? 2 * points->count : 1) * sizeof(*points->points));
+
+        if (!more) {
+            return br_err_set(reterr, BR_E_NOMEM, "the points");
+        }
+        points->points = more;
+    }
+    points->points[points->count++] = *point;
+    return 0;
+}
+
 static int add_point(void *ctx, const struct br_point *point, int rc, const struct br_err *err)
 {
     const struct point_list *list = ctx;
@@ -977,19 +991,7 @@ static int add_point(void *ctx, const struct br_point *point, int rc, const stru
         points->damaged++;
         return 0;
     }
-    if (list->volume && !is_volume(point, list->volume)) {
-        return 0;
-    }
-    if (!(points->count & (points->count - 1))) {
-        void *more = realloc(points->points, (points->count ? 2 * points->count : 1) * sizeof(*points->points));
-
-        if (!more) {
-            return br_err_set(list->reterr, BR_E_NOMEM, "the points");
-        }
-        points->points = more;
-    }
-    points->points[points->count++] = *point;
-    return 0;
+    return list->volume && !is_volume(point, list->volume) ? 0 : repository_points_add(points, point, list->reterr);
 }
 
 static int point_order(const void *a, const void *b)

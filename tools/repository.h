@@ -130,6 +130,9 @@ struct repository_points {
     size_t count;
     size_t damaged; // that do not open
 };
+/** repository_points_add - one more; -BR_E_NOMEM */
+BR_MUST_CHECK int repository_points_add(struct repository_points *points, const struct br_point *point,
+                                        struct br_err *reterr);
 /** repository_points - those that --volume allows, by the time when they were taken; a damaged one is a warning; -BR_E_NOT_FOUND --volume names none */
 BR_MUST_CHECK int repository_points(struct cli *cli, struct repository *repository,
                                     struct repository_points *ret_points, struct br_err *reterr);

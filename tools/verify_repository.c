@@ -303,8 +303,7 @@ static int repair_points(struct verify *verify, const struct repository_points *
 }
 
 struct unopened {
-    struct br_point *points; // volume and id
-    size_t count;
+    struct repository_points points; // volume and id
     struct br_err *reterr;
 };
 
@@ -317,13 +316,7 @@ static int take_unopened(void *ctx, const struct br_point *point, int rc, const 
     if (rc != -BR_E_CORRUPT && rc != -BR_E_TRUNCATED && rc != -BR_E_KEY) {
         return 0;
     }
-    struct br_point *more = reallocarray(unopened->points, unopened->count + 1, sizeof(*more));
-    if (!more) {
-        return br_err_set(unopened->reterr, BR_E_NOMEM, "the damaged points");
-    }
-    unopened->points = more;
-    unopened->points[unopened->count++] = *point;
-    return 0;
+    return repository_points_add(&unopened->points, point, unopened->reterr);
 }
 
 // Is it gone since a run that renewed it was cut? 1 or 0
@@ -367,8 +360,8 @@ static int renew_points(struct verify *verify, struct br_err *reterr)
 
     error = error ? error
                   : repository_points_of(verify->cli, &verify->other, cli_text(verify->cli, "volume"), &there, reterr);
-    for (size_t i = 0; !error && i < unopened.count; i++) {
-        error = renew_unopened(verify, &unopened.points[i], &there, reterr);
+    for (size_t i = 0; !error && i < unopened.points.count; i++) {
+        error = renew_unopened(verify, &unopened.points.points[i], &there, reterr);
     }
     for (size_t i = 0; !error && i < there.count; i++) {
         int renew = is_cut(verify, &there.points[i], reterr);
@@ -376,7 +369,7 @@ static int renew_points(struct verify *verify, struct br_err *reterr)
         error = renew <= 0 ? renew : repair_from(verify, &there.points[i].id, &there.points[i], true, reterr);
     }
     repository_points_free(&there);
-    free(unopened.points);
+    repository_points_free(&unopened.points);
     return error;
 }
 
@@ -459,16 +452,22 @@ static int avoid_damaged(struct verify *verify, struct br_err *reterr)
     return error;
 }
 
+// As br_repo_verify() wants them, with those that are gone counted.
+static int make_ready(struct verify *verify, struct repository_points *points, struct br_err *reterr)
+{
+    if (points->count) {
+        qsort(points->points, points->count, sizeof(*points->points), by_volume);
+    }
+    return note_cut(verify, points, reterr);
+}
+
 // Is every point whole without what is damaged? Of all volumes, since a pack may be of any.
 static int look_again(struct verify *verify, struct repository_points *all, struct br_repo_verify_result *result,
                       struct br_err *reterr)
 {
     int error = repository_points_of(verify->cli, &verify->repository, NULL, all, reterr);
 
-    if (!error && all->count) {
-        qsort(all->points, all->count, sizeof(*all->points), by_volume);
-    }
-    error = error ? error : note_cut(verify, all, reterr);
+    error = error ? error : make_ready(verify, all, reterr);
     const struct br_repo_verify_params params = {
         .repo = verify->repository.repo,
         .points = all->points,
@@ -654,10 +653,7 @@ static int verify_all(struct verify *verify, struct br_err *reterr)
     bool repair = cli_text(cli, "repair") != NULL, data = repair || cli_flag(cli, "data") || cli_text(cli, "share");
     int error = repository_points(cli, &verify->repository, &points, reterr);
 
-    if (!error && points.count) {
-        qsort(points.points, points.count, sizeof(*points.points), by_volume);
-    }
-    error = error ? error : note_cut(verify, &points, reterr);
+    error = error ? error : make_ready(verify, &points, reterr);
     verify->points = points.points;
     verify->lacking = calloc(points.count + 1, sizeof(*verify->lacking));
     if (!error && !verify->lacking) {

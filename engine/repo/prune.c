@@ -232,6 +232,17 @@ static int look(struct pruning *p)
     return rc < 0 ? rc : find_unreadable(p);
 }
 
+static int keep_lease(struct pruning *p, const struct br_lease *lease)
+{
+    struct br_lease *more = one_more(p, p->leases, &p->lease_count, sizeof(*more));
+    if (!more) {
+        return -BR_E_NOMEM;
+    }
+    p->leases = more;
+    p->leases[p->lease_count - 1] = *lease;
+    return 0;
+}
+
 // Of a lease that does not open nobody knows which point it names.
 static int note_named(void *ctx, const struct br_lease *lease, int rc, const struct br_err *err)
 {
@@ -242,13 +253,7 @@ static int note_named(void *ctx, const struct br_lease *lease, int rc, const str
         p->leases_unknown++;
         return 0;
     }
-    struct br_lease *more = one_more(p, p->leases, &p->lease_count, sizeof(*more));
-    if (!more) {
-        return -BR_E_NOMEM;
-    }
-    p->leases = more;
-    p->leases[p->lease_count - 1] = *lease;
-    return 0;
+    return keep_lease(p, lease);
 }
 
 // May a run that has not put its point want just this name?
@@ -341,16 +346,7 @@ static int take_lease(void *ctx, const struct br_lease *lease, int rc, const str
         }
         return BR_MIN(given_up, 0);
     }
-    if (ended) {
-        return BR_MIN(ended, 0);
-    }
-    struct br_lease *more = one_more(p, p->leases, &p->lease_count, sizeof(*more));
-    if (!more) {
-        return -BR_E_NOMEM;
-    }
-    p->leases = more;
-    p->leases[p->lease_count - 1] = *lease;
-    return 0;
+    return ended ? BR_MIN(ended, 0) : keep_lease(p, lease);
 }
 
 static int look_at_leases(struct pruning *p)
